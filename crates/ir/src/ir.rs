@@ -1,0 +1,306 @@
+//! The IR: what the compiler makes of a definition. Flat, immutable, content-addressed, ready to route on.
+//!
+//! Nodes of every graph (the workflow's own and the body of each map or loop) stand in one array; a graph is a
+//! range of it. Edges stand in one array sorted by source, so that the edges out of a node are a range; the edges
+//! into a node are a range of `in_edges`, which holds edge indexes. Indexes are dense `u32`s and never leave the
+//! process: events and state name nodes by id.
+
+use crate::expressions::{Expression, Template};
+use std::ops::Range;
+
+/// Index of a node in [`Ir::nodes`].
+pub type NodeIx = u32;
+/// Index of an edge in [`Ir::edges`].
+pub type EdgeIx = u32;
+/// Index of a graph in [`Ir::graphs`]; 0 is the workflow's own.
+pub type GraphIx = u32;
+
+/// A compiled definition.
+#[derive(Debug)]
+pub struct Ir {
+    /// SHA-256 over the compiler version and the canonical definition bytes; a cache key, equal on every machine.
+    pub hash: [u8; 32],
+    /// Name of the workflow.
+    pub name: Box<str>,
+    /// Version of the workflow.
+    pub version: Box<str>,
+    /// The definition in canonical JSON with the defaults of functions filled in; compiles to this same IR again.
+    pub canonical: Box<[u8]>,
+    /// JSON Schema of the inputs (draft 2020-12), canonical bytes.
+    pub inputs_schema: Option<Box<[u8]>>,
+    /// All nodes of all graphs; those of one graph are contiguous and in topological order.
+    pub nodes: Box<[Node]>,
+    /// All edges, sorted by (source, target).
+    pub edges: Box<[Edge]>,
+    /// Edge indexes grouped by target.
+    pub in_edges: Box<[EdgeIx]>,
+    /// Graph 0 is the workflow; the others are bodies of maps and loops.
+    pub graphs: Box<[Graph]>,
+    /// Time limit of the whole run.
+    pub timeout_ns: Option<i64>,
+    /// Time limit of the compensation of a run.
+    pub compensation_timeout_ns: Option<i64>,
+    /// Node types that compile but whose execution is not there yet, with the pointer of the first of each:
+    /// a run of such a definition is refused at start.
+    pub unsupported: Box<[(NodeType, Box<str>)]>,
+    /// Names of the functions used (nodes and compensations), sorted, without duplicates.
+    pub functions: Box<[Box<str>]>,
+    pub(crate) by_id: std::collections::HashMap<Box<str>, NodeIx>,
+}
+
+/// A graph: the workflow's own or a body.
+#[derive(Debug)]
+pub struct Graph {
+    /// The map or loop whose body this is.
+    pub owner: Option<NodeIx>,
+    /// Its nodes.
+    pub nodes: Range<NodeIx>,
+    /// Nodes without incoming edges, in definition order.
+    pub roots: Box<[NodeIx]>,
+    /// What the graph gives. `None`: an object of the outputs of the leaves that ended `ok`, by id.
+    pub output: Option<Template>,
+    /// Nodes without outgoing edges.
+    pub leaves: Box<[NodeIx]>,
+}
+
+/// A step of the graph.
+#[derive(Debug)]
+pub struct Node {
+    /// Id, unique in the definition, bodies included.
+    pub id: Box<str>,
+    /// The graph it stands in.
+    pub graph: GraphIx,
+    /// What it does.
+    pub kind: Kind,
+    /// When it may start.
+    pub join: Join,
+    /// Cancel what only leads here once the join has fired.
+    pub cancel_rest: Box<[NodeIx]>,
+    /// Edges out of it.
+    pub out: Range<EdgeIx>,
+    /// Where its incoming edges stand in [`Ir::in_edges`].
+    pub into: Range<u32>,
+    /// What the optimizer may assume, and what the saga compensates.
+    pub effect: Effect,
+    /// Retry policy.
+    pub retry: Retry,
+    /// Time limit of one attempt (start to close).
+    pub timeout_ns: Option<i64>,
+    /// What a failure without an error edge does.
+    pub on_error: OnError,
+    /// What undoes it.
+    pub compensation: Option<Compensation>,
+    /// Order among what is ready.
+    pub priority: Priority,
+    /// Critical section.
+    pub concurrency_key: Option<Template>,
+    /// Which parts of its output any expression reads. Empty: nothing is kept.
+    pub keeps: Keeps,
+    /// Place in the definition, for messages about a run.
+    pub pointer: Box<str>,
+}
+
+/// What the machine keeps of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Keeps {
+    /// Nothing is read.
+    Nothing,
+    /// These members are read (paths of member names below the output), sorted, none a prefix of another.
+    Paths(Box<[Box<[Box<str>]>]>),
+    /// The whole output.
+    All,
+}
+
+/// What a node does.
+#[derive(Debug)]
+pub enum Kind {
+    /// A registered function. `input` yields an object: its keyword arguments.
+    Function { name: Box<str>, input: Template, config: Option<Template> },
+    /// An HTTP request.
+    Http(Http),
+    /// A call of a model.
+    Agent { config: Template },
+    /// A body for each item of a list.
+    Map { over: Template, body: GraphIx, max_concurrency: u32, items_max: u32, skip_item_errors: bool },
+    /// Only joins.
+    Join,
+    /// Another workflow.
+    Composite { workflow: Box<str>, version: Option<Box<str>>, tag: Option<Box<str>>, inputs: Template },
+    /// A body again and again.
+    Loop { body: GraphIx, condition: Expression, max_iterations: u32 },
+    /// A wait.
+    Timer(Timer),
+    /// A wait for a signal.
+    Signal { name: Template, timeout_ns: Option<i64>, on_timeout: Box<str> },
+    /// A wait for a person.
+    Approval(Approval),
+}
+
+/// The type of a node, as written in a definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum NodeType {
+    Function,
+    Http,
+    Agent,
+    Map,
+    Join,
+    Composite,
+    Loop,
+    Timer,
+    Signal,
+    Approval,
+}
+
+/// An HTTP request. Values inserted into `url` are percent-encoded and never form scheme, user, host or port.
+#[derive(Debug)]
+pub struct Http {
+    /// Method, upper case.
+    pub method: Box<str>,
+    /// URL with its expressions; [`Template::render_url`] applies the rules of RFC 3986.
+    pub url: Template,
+    /// Query parameters (an object).
+    pub query: Option<Template>,
+    /// Headers (an object of strings, or `{"secret": name}`).
+    pub headers: Option<Template>,
+    /// Body (any value; sent as JSON unless it is a string).
+    pub body: Option<Template>,
+    /// Statuses that count as success; empty: 200 to 299.
+    pub expect_status: Box<[u16]>,
+}
+
+/// A wait for a time.
+#[derive(Debug)]
+pub enum Timer {
+    /// Seconds, a number when evaluated.
+    Duration(Template),
+    /// RFC 3339, a string when evaluated.
+    Until(Template),
+}
+
+/// A wait for a person.
+#[derive(Debug)]
+pub struct Approval {
+    /// What is asked.
+    pub prompt: Template,
+    /// How long.
+    pub timeout_ns: Option<i64>,
+    /// What then.
+    pub on_timeout: OnTimeout,
+    /// Who else is asked.
+    pub escalate_to: Box<[Box<str>]>,
+    /// After how long.
+    pub escalate_after_ns: Option<i64>,
+}
+
+/// What the end of an approval's time does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum OnTimeout {
+    Reject,
+    Approve,
+    Fail,
+}
+
+/// A dependency.
+#[derive(Debug)]
+pub struct Edge {
+    /// Source.
+    pub from: NodeIx,
+    /// Target.
+    pub to: NodeIx,
+    /// Taken only where this is true.
+    pub when: Option<Expression>,
+    /// The way for failures (`on: "error"`).
+    pub on_error: bool,
+    /// Place in the definition.
+    pub pointer: Box<str>,
+}
+
+/// When a node may start. Each incoming edge settles once, live or dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// When all are settled: runs if one is live, else is skipped.
+    All,
+    /// At the first live one; skipped when all are dead.
+    Any,
+    /// At the nth live one; skipped (or, if required, the run fails) once it cannot be reached.
+    Quorum { n: u32, required: bool },
+}
+
+/// What a node does to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Effect {
+    Pure,
+    Read,
+    Write,
+}
+
+/// What a failure that no error edge takes does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum OnError {
+    Fail,
+    Continue,
+}
+
+/// Order among what is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Priority {
+    Low,
+    Medium,
+    High,
+}
+
+/// A retry policy. The delay before attempt n+1 is min(initial * factor^(n-1), max), times 1 ± jitter by a hash.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// Attempts in all, at least 1. Default 1.
+    pub max_attempts: u32,
+    /// First delay. Default 0.2 s.
+    pub initial_ns: i64,
+    /// Growth. Default 2.
+    pub factor: f64,
+    /// Longest delay. Default 30 s.
+    pub max_ns: i64,
+    /// Share of the delay, 0 to 1. Default 0.2.
+    pub jitter: f64,
+    /// Error types that are never retried.
+    pub non_retryable: Box<[Box<str>]>,
+}
+
+/// What undoes a node.
+#[derive(Debug)]
+pub struct Compensation {
+    /// Registered function.
+    pub name: Box<str>,
+    /// Its keyword arguments.
+    pub input: Template,
+    /// Its retry policy; default 3 attempts.
+    pub retry: Retry,
+    /// Time limit of one attempt.
+    pub timeout_ns: Option<i64>,
+}
+
+impl Ir {
+    /// The node with this id.
+    #[must_use]
+    pub fn node(&self, id: &str) -> Option<NodeIx> {
+        self.by_id.get(id).copied()
+    }
+
+    /// The edges into a node.
+    pub fn incoming(&self, node: NodeIx) -> impl ExactSizeIterator<Item = (EdgeIx, &Edge)> {
+        let range = self.nodes[node as usize].into.clone();
+        self.in_edges[range.start as usize..range.end as usize].iter().map(|&e| (e, &self.edges[e as usize]))
+    }
+
+    /// The edges out of a node.
+    #[must_use]
+    pub fn outgoing(&self, node: NodeIx) -> &[Edge] {
+        let range = self.nodes[node as usize].out.clone();
+        &self.edges[range.start as usize..range.end as usize]
+    }
+}
