@@ -1,0 +1,336 @@
+"""The door: what the compiled core offers to Python. Batches in, batches out; nothing here calls Python.
+
+Frozen classes are the Python types of the ideas they name; nothing is spelled a second time.
+User values are UTF-8 JSON `bytes`. Times are integer nanoseconds since 1970. Run ids are `str` (UUIDv7).
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias, final
+
+DESCRIPTOR_SET: bytes
+"""Serialized `FileDescriptorSet` of `proto/apex/v1`."""
+
+class CoreError(Exception):
+    """An error of the core. `args` is `(code, message)`."""
+
+    code: str
+    message: str
+
+class CompileError(CoreError):
+    """A definition was refused; `diagnostics` names every reason."""
+
+    diagnostics: list[Diagnostic]
+
+class LogError(CoreError):
+    """The log could not do it; `code` is LOCKED, DAMAGED, READ_ONLY, FULL, POISONED, CONFLICT or IO."""
+
+class FrontError(CoreError):
+    """The front door could not open; `code` is PORT_IN_USE or IO."""
+
+# --- ir -----------------------------------------------------------------------------------------------------------
+
+@final
+class Diagnostic:
+    code: str
+    pointer: str
+    message: str
+    hint: str
+
+@final
+class Definition:
+    """A compiled definition."""
+
+    name: str
+    version: str
+    hash: str
+    canonical: bytes
+    functions: list[str]
+    unsupported: list[tuple[str, str]]
+    node_count: int
+    edge_count: int
+    levels: list[int]
+    def node_ids(self) -> list[str]: ...
+    def check_inputs(self, inputs: bytes) -> list[Diagnostic]: ...
+
+def compile(definition: bytes, functions: bytes | None = None) -> Definition:
+    """Compile a definition (JSON). `functions`: JSON object name -> {effect, retry, timeout_s, compensation}, or None
+    where functions live elsewhere. Raises CompileError."""
+
+def check_value(value: bytes) -> None:
+    """Raise CoreError where `value` is not a user value (see docs/decisions/0002)."""
+
+# --- machine ------------------------------------------------------------------------------------------------------
+
+@final
+class RegisterWorkflow:
+    def __new__(cls, tenant: str, canonical: bytes, tag: str | None = None) -> RegisterWorkflow: ...
+
+@final
+class TagWorkflow:
+    def __new__(cls, tenant: str, name: str, version: str, tag: str) -> TagWorkflow: ...
+
+@final
+class StartRun:
+    def __new__(
+        cls,
+        tenant: str,
+        workflow: str,
+        version: str | None = None,
+        tag: str | None = None,
+        inputs: bytes = b"{}",
+        idempotency_key: str = "",
+        correlation: str = "",
+        priority: str = "medium",
+        labels: dict[str, str] | None = None,
+        goal: bytes | None = None,
+    ) -> StartRun:
+        """A start. The run's id is made here: its partition is that of (tenant, key) where there is a key, else the
+        next in turn. `goal`: JSON {goal, entities, template, source, plan} of a goal start."""
+    run_id: str
+
+@final
+class CancelRun:
+    def __new__(cls, tenant: str, run_id: str, reason: str = "", compensate: bool = True, by: str = "") -> CancelRun: ...
+
+@final
+class ResolveApproval:
+    def __new__(
+        cls, tenant: str, ticket: str, approve: bool, reason: str = "", edits: bytes | None = None, by: str = ""
+    ) -> ResolveApproval: ...
+
+@final
+class JobResult:
+    """The outcome of one attempt of a job."""
+
+    job: int
+    @staticmethod
+    def ok(job: int, attempt: int, value: bytes) -> JobResult: ...
+    @staticmethod
+    def failed(job: int, attempt: int, type: str, message: str, retryable: bool | None = None) -> JobResult: ...
+    @staticmethod
+    def timed_out(job: int, attempt: int, message: str = "") -> JobResult: ...
+    @staticmethod
+    def cancelled(job: int, attempt: int, message: str = "") -> JobResult: ...
+
+@final
+class Tick:
+    """Fire what is due."""
+    def __new__(cls) -> Tick: ...
+
+Command: TypeAlias = RegisterWorkflow | TagWorkflow | StartRun | CancelRun | ResolveApproval | JobResult | Tick
+
+@final
+class Job:
+    """One node handed to an executor: one attempt of it."""
+
+    id: int
+    run_id: str
+    node: str
+    attempt: int
+    kind: str
+    """`function` or `http`."""
+    name: str
+    """The function's name; empty for http."""
+    input: bytes
+    """Keyword arguments of a function (JSON object); the rendered request of http."""
+    config: bytes
+    idempotency_key: str
+    timeout_s: float | None
+    compensation: bool
+    tenant: str
+    priority: str
+    max_attempts: int
+
+@final
+class Reply:
+    """The answer to a command; what it says is durable."""
+
+    token: int
+    code: str
+    """Empty where the command was taken, else the code of the error."""
+    message: str
+    run_id: str
+    offset: int
+    existing: bool
+    details: bytes
+    """JSON: more about an error (`errors: [{pointer, detail}]`) or an answer (registered version, hash, …)."""
+
+@final
+class RunView:
+    run_id: str
+    tenant: str
+    workflow: str
+    version: str
+    ir_hash: str
+    state: str
+    started_ns: int
+    ended_ns: int | None
+    offset: int
+    """Offset of the last event."""
+    head: int
+    """Log position of the last event."""
+    nodes_done: int
+    nodes_total: int
+    phase: list[str]
+    error: bytes | None
+    correlation: str
+    labels: dict[str, str]
+    epoch: int
+
+@final
+class ApprovalView:
+    ticket: str
+    run_id: str
+    node: str
+    prompt: str
+    requested_ns: int
+    due_ns: int | None
+    tenant: str
+
+@final
+class WorkflowView:
+    name: str
+    version: str
+    hash: str
+    tags: list[str]
+    registered_ns: int
+
+@final
+class Turn:
+    count: int
+    position: int
+    more: bool
+    def records(self) -> bytes:
+        """u32-LE length-prefixed record bodies (docs/decisions/0001)."""
+
+@final
+class Machine:
+    def __new__(cls, partitions: int = 64, term: int = 1, limits: dict[str, int] | None = None) -> Machine: ...
+    def step(self, now_ns: int, commands: Sequence[tuple[int, Command]]) -> Turn:
+        """Decide a batch of (token, command); token 0 wants no reply. The GIL is released for a large batch."""
+    def advance(self, position: int) -> tuple[list[Job], list[int], list[Reply]]:
+        """Jobs to hand out, ids of jobs to cancel, replies: all that the durable position releases."""
+    def apply(self, position: int, records: bytes) -> int:
+        """Recovery: fold records (length-prefixed bodies) from `position` on; the position after them."""
+    def recovered(self) -> list[Job]:
+        """After the last apply: the jobs in flight, handed out again with the same attempt and key."""
+    def next_due(self) -> int | None: ...
+    def snapshot(self) -> bytes: ...
+    @staticmethod
+    def restore(snapshot: bytes, term: int, limits: dict[str, int] | None = None) -> Machine: ...
+    def run(self, tenant: str, run_id: str) -> RunView | None: ...
+    def runs(
+        self, tenant: str, limit: int, page: str = "", state: str = "", workflow: str = ""
+    ) -> tuple[list[RunView], str]:
+        """Newest first; the page token of the next page, empty at the end."""
+    def approvals(self, tenant: str, limit: int, page: str = "", run_id: str = "") -> tuple[list[ApprovalView], str]: ...
+    def workflows(self, tenant: str) -> list[WorkflowView]: ...
+    def workflow(self, tenant: str, name: str, version: str | None = None, tag: str | None = None) -> tuple[WorkflowView, bytes] | None: ...
+    def counts(self) -> dict[str, int]:
+        """Gauges: runs open, jobs in flight, timers, approvals, events, …"""
+
+# --- events -------------------------------------------------------------------------------------------------------
+
+@final
+class Event:
+    """A durable event, read from a record body."""
+
+    run_id: str
+    offset: int
+    type: str
+    time_ns: int
+    epoch: int
+    position: int
+    previous: int | None
+    """Log position of the run's previous event."""
+    tenant: str
+    ends_run: bool
+    payload: bytes
+    def json(self) -> bytes:
+        """The event as JSON for HTTP."""
+    def sse(self) -> bytes:
+        """The event as one SSE frame, `id:` the offset."""
+    def proto(self) -> bytes:
+        """The event as `apex.v1.Event`."""
+
+def read_event(position: int, body: bytes) -> Event:
+    """Raises CoreError(BAD_RECORD)."""
+
+def split_records(records: bytes) -> list[bytes]: ...
+
+# --- log ----------------------------------------------------------------------------------------------------------
+
+@final
+class Log:
+    """The embedded log: group commit in its own thread (crates/log)."""
+
+    @staticmethod
+    def open(path: str, segment_bytes: int = ...) -> Log: ...
+    position: int
+    """Number of records found at opening."""
+    term: int
+    cut: str | None
+    """What recovery cut from the tail, in words."""
+    snapshot: tuple[int, bytes] | None
+    def fileno(self) -> int: ...
+    def rearm(self) -> int:
+        """Drain the wake-up and return the durable position. Raises LogError once the log is poisoned."""
+    def append(self, turn: Turn) -> int: ...
+    def append_records(self, records: bytes, count: int, expected: int) -> int: ...
+    def durable(self) -> int: ...
+    def wait_durable(self, position: int, timeout_s: float) -> int: ...
+    def read(self, position: int) -> bytes | None: ...
+    def scan(self, start: int, bytes_max: int = ...) -> tuple[bytes, int]:
+        """Length-prefixed bodies from `start`, and their count."""
+    def timeline(self, head: int, from_offset: int, limit: int) -> list[Event]:
+        """Events of the run whose last event is at `head`, ascending, offset >= from_offset."""
+    def save_snapshot(self, position: int, snapshot: bytes) -> None: ...
+    def stats(self) -> dict[str, int]: ...
+    def close(self) -> None: ...
+
+# --- front --------------------------------------------------------------------------------------------------------
+
+GrpcRequest: TypeAlias = tuple[int, int, int, dict[str, str], bytes]
+HttpRequest: TypeAlias = tuple[int, int, str, str, str, dict[str, str], bytes]
+
+@final
+class Front:
+    """The front door (crates/front): listeners and framing on threads of its own."""
+
+    @staticmethod
+    def start(
+        host: str,
+        port: int,
+        grpc_methods: Sequence[tuple[str, str]],
+        options: dict[str, int] | None = None,
+    ) -> Front:
+        """`grpc_methods`: (path, "unary" | "server_stream" | "bidi"); a request names its method by index."""
+    port: int
+    def fileno(self) -> int: ...
+    def drain(self, limit: int) -> list[tuple[object, ...]]:
+        """Requests, each a tuple whose first item is its kind:
+        (0, token, method, metadata, message)            gRPC request (first or only message)
+        (1, token, message)                              further message of a bidi stream
+        (2, token)                                       the client half-closed its side of a bidi stream
+        (3, token, method, path, query, headers, body)   HTTP
+        (4, token)                                       the client went away"""
+    def reply(self, replies: Sequence[tuple[object, ...]]) -> None:
+        """Replies, each a tuple whose first item is its kind:
+        (0, token, message)                              gRPC answer
+        (1, token, status, message, details)             gRPC error; ends a stream too (status 0: ends it well)
+        (2, token, status, headers, body)                HTTP answer
+        (3, token, topic, backlog, next_offset)          a stream (gRPC or SSE) begins: frames, then the topic (or None)
+        (4, token, frames)                               further frames of a stream
+        (5, token)                                       the stream ends"""
+    def publish(self, topic: str, offset: int, grpc: bytes, sse: bytes) -> int: ...
+    def subscribers(self) -> dict[str, tuple[int, int]]:
+        """Topic -> (gRPC, SSE) subscribers."""
+    def end_topic(self, topic: str) -> None: ...
+    def stop_accepting(self) -> None: ...
+    def shutdown(self, grace_s: float) -> None: ...
+    def stats(self) -> dict[str, int]: ...
+
+# --- recall -------------------------------------------------------------------------------------------------------
+
+def new_run_id(partition: int) -> str: ...
+def partition_of(run_id: str) -> int: ...
