@@ -10,23 +10,6 @@ from typing import TypeAlias, final
 DESCRIPTOR_SET: bytes
 """Serialized `FileDescriptorSet` of `proto/apex/v1`."""
 
-class CoreError(Exception):
-    """An error of the core. `args` is `(code, message)`."""
-
-    code: str
-    message: str
-
-class CompileError(CoreError):
-    """A definition was refused; `diagnostics` names every reason."""
-
-    diagnostics: list[Diagnostic]
-
-class LogError(CoreError):
-    """The log could not do it; `code` is LOCKED, DAMAGED, READ_ONLY, FULL, POISONED, CONFLICT or IO."""
-
-class FrontError(CoreError):
-    """The front door could not open; `code` is PORT_IN_USE or IO."""
-
 # --- ir -----------------------------------------------------------------------------------------------------------
 
 @final
@@ -252,6 +235,17 @@ class Event:
         """The event as one SSE frame, `id:` the offset."""
     def proto(self) -> bytes:
         """The event as `apex.v1.Event`."""
+
+@final
+class Followed:
+    """The runs whose events someone watches."""
+
+    def __new__(cls) -> Followed: ...
+    def add(self, run_id: str) -> None: ...
+    def discard(self, run_id: str) -> None: ...
+    def __len__(self) -> int: ...
+    def events(self, turn: Turn) -> list[Event]:
+        """The turn's events of these runs, in order."""
 
 def read_event(position: int, body: bytes) -> Event:
     """Raises CoreError(BAD_RECORD)."""

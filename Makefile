@@ -1,0 +1,74 @@
+# apex_fast: every verb that a person or CI needs. `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+SERVICES := .services
+RUST := $(shell find crates -name '*.rs' -o -name '*.toml' -o -name '*.proto' -o -name '*.txt' -o -name '*.json' 2>/dev/null) $(wildcard proto/apex/v1/*.proto) Cargo.toml Cargo.lock
+EXTENSION := apex_fast/core/_core.abi3.so
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: $(VENV)/.ready $(EXTENSION) ## make the environment and the extension; `apex` is then in .venv/bin
+
+demo: build ## start a gateway in a fresh folder and run the main job, in four scenes
+	$(BIN)/apex demo
+
+test: build lint test-rust test-python ## all that must pass: lints, Rust tests, Python tests, real servers
+
+lint: build ## formatting, lints, strict types, import contracts, stubs, generated files
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config pyproject.toml
+	$(BIN)/python -m mypy.stubtest apex_fast.core._core --allowlist tools/stubtest.allow
+	$(BIN)/python tools/arrows.py
+	$(BIN)/python tools/protos.py --check
+	$(BIN)/python tools/requirements.py
+
+test-rust: ## tests of the core
+	cargo test --locked --workspace
+
+test-python: build ## tests of the house, with everything real
+	$(BIN)/python -m pytest -m "not soak"
+
+soak: build ## the long proofs: 200 kills, many seeds, `make test` many times over
+	$(BIN)/python -m pytest -m soak
+
+bench: build ## the gates: ratios measured in one run
+	$(BIN)/python -m pytest bench/gates --benchmark-json=bench/results/local/gates.json
+
+rivals: build ## the same work on Restate, DBOS, LangGraph and Temporal, in one table
+	$(BIN)/python bench/rivals/run.py
+
+protos: $(VENV)/.ready ## generate the Python side of proto/
+	$(BIN)/python tools/protos.py
+
+format: $(VENV)/.ready ## format everything
+	cargo fmt --all
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/.ready ## renew the hashed requirement files
+	$(BIN)/python tools/requirements.py --write
+
+clean: ## drop what was built
+	rm -rf $(VENV) target $(EXTENSION) $(SERVICES)
+
+$(VENV)/.ready: requirements/dev.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
+
+$(EXTENSION): $(RUST) $(VENV)/.ready pyproject.toml
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
+	touch $@
+
+.PHONY: help build demo test lint test-rust test-python soak bench rivals protos format lock clean

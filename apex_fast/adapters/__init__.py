@@ -1,0 +1,1 @@
+"""Who keeps the ports' promises: a folder per technology, the same file names in each. Only `app` names them."""

@@ -1,0 +1,1 @@
+"""The default: every port on the local disk, nothing to install."""

@@ -1,0 +1,84 @@
+"""The event_log port on the Rust log: group commit in its own thread, one eventfd wake-up per group."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from apex_fast.domain import Event, Log, LogError, Turn
+
+SCAN_BYTES_MAX = 4 << 20
+CLOSE_TIMEOUT_S = 30.0
+
+
+class EmbeddedEventLog:
+    """A folder with the log of one worker. Keeps the promises of ``ports.event_log.EventLog``."""
+
+    def __init__(self, folder: Path, segment_bytes: int) -> None:
+        """Take the folder's lock, raise the term, recover. Raises LogError (LOCKED, DAMAGED, READ_ONLY, FULL, IO)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = Log.open(str(folder), segment_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._watching = False
+
+    @property
+    def position(self) -> int:
+        return self._log.position
+
+    @property
+    def term(self) -> int:
+        return self._log.term
+
+    @property
+    def cut(self) -> str | None:
+        """What recovery cut from the tail, in words."""
+        return self._log.cut
+
+    @property
+    def snapshot(self) -> tuple[int, bytes] | None:
+        return self._log.snapshot
+
+    def on_durable(self, durable: Callable[[int], None], failed: Callable[[LogError], None]) -> None:
+        def wake() -> None:
+            try:
+                position = self._log.rearm()
+            except LogError as error:
+                self._stop_watching()
+                failed(error)
+                return
+            durable(position)
+
+        self._loop.add_reader(self._log.fileno(), wake)
+        self._watching = True
+
+    def append(self, turn: Turn) -> None:
+        self._log.append(turn)
+
+    def durable(self) -> int:
+        return self._log.durable()
+
+    def scan(self, start: int) -> Iterator[tuple[int, bytes]]:
+        position = start
+        while True:
+            bodies, count = self._log.scan(position, SCAN_BYTES_MAX)
+            if not count:
+                return
+            yield position, bodies
+            position += count
+
+    def timeline(self, head: int, from_offset: int, limit: int) -> list[Event]:
+        return self._log.timeline(head, from_offset, limit)
+
+    def save_snapshot(self, position: int, state: bytes) -> None:
+        self._log.save_snapshot(position, state)
+
+    def stats(self) -> dict[str, int]:
+        return self._log.stats()
+
+    def _stop_watching(self) -> None:
+        if self._watching:
+            self._loop.remove_reader(self._log.fileno())
+            self._watching = False
+
+    async def close(self) -> None:
+        self._stop_watching()
+        await self._loop.run_in_executor(None, self._log.close)

@@ -1,0 +1,1 @@
+"""The reference: every port in plain Python, nothing survives the process."""

@@ -1,0 +1,307 @@
+"""The loop round the machine: the only place where a run's state changes.
+
+One turn: take a batch from the inbox, ``machine.step``, ``event_log.append``. When the log says that a position is
+durable: ``machine.advance``, then jobs to the executors, replies to their askers, events to the feed. No action and
+no answer leaves before that (invariant 1). A read is a view taken now and shown once what it shows is durable.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from apex_fast.domain import (
+    ApprovalView,
+    Command,
+    Event,
+    Job,
+    JobResult,
+    LogError,
+    Machine,
+    Reply,
+    RunView,
+    StartRun,
+    Tick,
+    WorkflowView,
+)
+from apex_fast.engine.feed import Feed
+from apex_fast.engine.inbox import Inbox
+from apex_fast.errors import Overloaded, Unavailable
+from apex_fast.ports.clock import Clock
+from apex_fast.ports.event_log import EventLog
+from apex_fast.ports.executor import Executor
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+OnReply = Callable[[Reply], None]
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """Bounds of the house (invariant 10)."""
+
+    starts_queued_max: int = 20_000
+    starts_per_turn_max: int = 2_000
+    jobs_pending_max: int = 50_000
+    snapshot_every_records: int = 2_000_000
+
+
+class Engine:
+    """Commands in, durable replies out. Every method is called on the loop that made it."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        event_log: EventLog,
+        clock: Clock,
+        limits: EngineLimits = EngineLimits(),  # noqa: B008 (frozen)
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._machine = machine
+        self._log = event_log
+        self._clock = clock
+        self._limits = limits
+        self._executors: Mapping[str, Executor] = {}
+        self._inbox = Inbox(limits.starts_queued_max)
+        self._replies: dict[int, OnReply] = {}
+        self._token = 0
+        self._turn_scheduled = False
+        self._appended = event_log.durable()
+        self._durable = self._appended
+        self._snapshot_at = self._durable
+        self._reads: deque[tuple[int, Callable[[], None]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due: int | None = None
+        self._jobs_pending = 0
+        self._closing = False
+        self._failure: LogError | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self._failed: asyncio.Future[LogError] = self._loop.create_future()
+        self.feed = Feed()
+        event_log.on_durable(self._on_durable, self._on_failure)
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def start(self, executors: Mapping[str, Executor]) -> int:
+        """Hand out again what was in flight, and set the clock going. Returns the number of jobs handed out."""
+        self._executors = executors
+        jobs = self._machine.recovered()
+        self._hand_out(jobs)
+        self._schedule()
+        return len(jobs)
+
+    async def failed(self) -> LogError:
+        """Wait until the log fails; after that nothing is acknowledged any more and the process must end."""
+        return await asyncio.shield(self._failed)
+
+    async def drain(self) -> None:
+        """Refuse new commands, wait until all that was accepted is durable and answered, keep a snapshot."""
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._failure is None and (self._inbox or self._turn_scheduled or self._durable < self._appended):
+            self._idle = self._loop.create_future()
+            await self._idle
+        if self._failure is None and self._durable > self._snapshot_at:
+            self._keep_snapshot()
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def submit(self, command: Command, on_reply: OnReply) -> None:
+        """Queue a command; ``on_reply`` is called once its answer is durable.
+
+        Raises Overloaded (starts only, when the house is full) and Unavailable (stopping, or the log failed).
+        """
+        if self._closing or self._failure is not None:
+            raise Unavailable("the gateway is stopping" if self._failure is None else f"the log failed: {self._failure}")
+        self._token = token = self._token + 1
+        if type(command) is StartRun:
+            if self._jobs_pending >= self._limits.jobs_pending_max or not self._inbox.start(token, command):
+                raise Overloaded(
+                    f"{self._jobs_pending} jobs and {len(self._inbox)} commands are waiting", retry_after_s=1.0
+                )
+        else:
+            self._inbox.control(token, command)
+        self._replies[token] = on_reply
+        self._schedule()
+
+    async def call(self, command: Command) -> Reply:
+        """`submit` as an awaitable."""
+        future: asyncio.Future[Reply] = self._loop.create_future()
+
+        def resolve(reply: Reply) -> None:
+            if not future.done():
+                future.set_result(reply)
+
+        self.submit(command, resolve)
+        return await future
+
+    def deliver(self, results: Sequence[JobResult]) -> None:
+        """Outcomes from the executors."""
+        self._jobs_pending -= len(results)
+        self._inbox.results(list(results))
+        self._schedule()
+
+    # --- reads ----------------------------------------------------------------------------------------------------
+
+    def when_durable(self, callback: Callable[[], None]) -> None:
+        """Call back once all that is decided by now is durable: at once if it is."""
+        if self._durable >= self._appended:
+            callback()
+        else:
+            self._reads.append((self._appended, callback))
+
+    async def _shown(self, view: T) -> T:
+        if self._durable < self._appended:
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._reads.append((self._appended, lambda: None if future.done() else future.set_result(None)))
+            await future
+        return view
+
+    def run(self, tenant: str, run_id: str) -> RunView | None:
+        """The run as decided by now; show it only after `when_durable`."""
+        return self._machine.run(tenant, run_id)
+
+    def runs(
+        self, tenant: str, limit: int, page: str = "", state: str = "", workflow: str = ""
+    ) -> tuple[list[RunView], str]:
+        """Runs, newest first, as decided by now; show them only after `when_durable`."""
+        return self._machine.runs(tenant, limit, page, state, workflow)
+
+    def approvals(self, tenant: str, limit: int, page: str = "", run_id: str = "") -> tuple[list[ApprovalView], str]:
+        """Open approvals as decided by now; show them only after `when_durable`."""
+        return self._machine.approvals(tenant, limit, page, run_id)
+
+    def workflows(self, tenant: str) -> list[WorkflowView]:
+        """Registered versions as decided by now; show them only after `when_durable`."""
+        return self._machine.workflows(tenant)
+
+    def workflow(
+        self, tenant: str, name: str, version: str | None = None, tag: str | None = None
+    ) -> tuple[WorkflowView, bytes] | None:
+        """A registered version and its definition; show it only after `when_durable`."""
+        return self._machine.workflow(tenant, name, version, tag)
+
+    def timeline(self, view: RunView, from_offset: int, limit: int) -> list[Event]:
+        """Durable events of a run, ascending; call it after `when_durable`."""
+        return self._log.timeline(view.head, from_offset, limit)
+
+    async def read_run(self, tenant: str, run_id: str) -> RunView | None:
+        """`run`, shown when durable."""
+        return await self._shown(self._machine.run(tenant, run_id))
+
+    async def read_timeline(self, tenant: str, run_id: str, from_offset: int, limit: int) -> list[Event] | None:
+        """`timeline`, shown when durable; None where the tenant has no such run."""
+        view = await self.read_run(tenant, run_id)
+        return None if view is None else self._log.timeline(view.head, from_offset, limit)
+
+    def counts(self) -> dict[str, int]:
+        """Gauges of machine, log and queues."""
+        return {
+            **self._machine.counts(),
+            **{f"log_{name}": value for name, value in self._log.stats().items()},
+            "inbox": len(self._inbox),
+            "jobs_pending": self._jobs_pending,
+            "position": self._appended,
+            "durable": self._durable,
+        }
+
+    # --- the turn -------------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_scheduled = False
+        if self._failure is not None:
+            return
+        batch = self._inbox.take(self._limits.starts_per_turn_max)
+        turn = self._machine.step(self._clock.now_ns(), batch)
+        if turn.count:
+            try:
+                self._log.append(turn)
+            except LogError as error:
+                self._on_failure(error)
+                return
+            self._appended = turn.position
+            self.feed.appended(turn)
+        elif self._durable >= self._appended:
+            # Nothing changed and nothing is on its way: answers that say so (errors, repeats) leave now.
+            self._release(self._durable)
+        if turn.more or self._inbox:
+            self._schedule()
+        self._set_timer()
+        self._wake_drain()
+
+    def _on_durable(self, position: int) -> None:
+        if position > self._durable:
+            self._durable = position
+            self._release(position)
+            if position - self._snapshot_at >= self._limits.snapshot_every_records and position == self._appended:
+                self._keep_snapshot()
+        self._wake_drain()
+
+    def _wake_drain(self) -> None:
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    def _release(self, position: int) -> None:
+        jobs, cancels, replies = self._machine.advance(position)
+        if jobs:
+            self._hand_out(jobs)
+        if cancels:
+            for executor in self._executors.values():
+                executor.cancel(cancels)
+        pop = self._replies.pop
+        for reply in replies:
+            pop(reply.token)(reply)
+        self.feed.durable(position)
+        reads = self._reads
+        while reads and reads[0][0] <= position:
+            reads.popleft()[1]()
+
+    def _hand_out(self, jobs: list[Job]) -> None:
+        self._jobs_pending += len(jobs)
+        executors = self._executors
+        kinds = {job.kind for job in jobs}
+        if len(kinds) == 1:
+            executors[kinds.pop()].start(jobs)
+        else:
+            for kind in sorted(kinds):
+                executors[kind].start([job for job in jobs if job.kind == kind])
+
+    def _set_timer(self) -> None:
+        due = self._machine.next_due()
+        if due == self._timer_due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_due = due
+        if due is not None and not self._closing:
+            delay_s = max(0.0, (due - self._clock.now_ns()) / 1e9)
+            self._timer = self._loop.call_later(delay_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._timer_due = None
+        self._inbox.control(0, Tick())
+        self._schedule()
+
+    def _keep_snapshot(self) -> None:
+        self._log.save_snapshot(self._durable, self._machine.snapshot())
+        self._snapshot_at = self._durable
+
+    def _on_failure(self, error: LogError) -> None:
+        """The log is poisoned: nothing that waits is ever acknowledged; the owner of the process must end it."""
+        if self._failure is not None:
+            return
+        log.critical("the log failed; nothing is acknowledged any more", extra={"error": str(error)})
+        self._failure = error
+        if not self._failed.done():
+            self._failed.set_result(error)
+        self._wake_drain()
