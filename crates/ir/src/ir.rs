@@ -5,7 +5,8 @@
 //! into a node are a range of `in_edges`, which holds edge indexes. Indexes are dense `u32`s and never leave the
 //! process: events and state name nodes by id.
 
-use crate::expressions::{Expression, Template};
+use crate::Diagnostic;
+use crate::expressions::{Budget, ExprError, Expression, Scope, Template};
 use std::ops::Range;
 
 /// Index of a node in [`Ir::nodes`].
@@ -284,7 +285,41 @@ pub struct Compensation {
     pub timeout_ns: Option<i64>,
 }
 
+impl Keeps {
+    /// The kept path that `path` is or goes on below: its place in [`Keeps::Paths`] and its length. `None` when all
+    /// or nothing is kept, or the path is not kept.
+    #[must_use]
+    pub fn locate<S: AsRef<str>>(&self, path: &[S]) -> Option<(usize, usize)> {
+        let Keeps::Paths(paths) = self else { return None };
+        paths
+            .iter()
+            .position(|kept| {
+                kept.len() <= path.len() && kept.iter().zip(path).all(|(have, want)| **have == *want.as_ref())
+            })
+            .map(|place| (place, paths[place].len()))
+    }
+}
+
+impl Http {
+    /// Renders the request, the input of the job: `{"body", "expect_status", "headers", "method", "url"}`; `body`
+    /// and `headers` only where stated. The query is percent-encoded into the URL; CR, LF and NUL in a header fail.
+    ///
+    /// # Errors
+    /// As [`Template::render`] and [`Template::render_url`].
+    pub fn render(&self, _scope: &dyn Scope, _budget: &mut Budget) -> Result<Vec<u8>, ExprError> {
+        unimplemented!()
+    }
+}
+
 impl Ir {
+    /// Checks the inputs of a run: that they are a value, and valid under the schema where the workflow has one.
+    ///
+    /// # Errors
+    /// All faults, with pointers into the inputs.
+    pub fn check_inputs(&self, _inputs: &[u8]) -> Result<(), Vec<Diagnostic>> {
+        unimplemented!()
+    }
+
     /// The node with this id.
     #[must_use]
     pub fn node(&self, id: &str) -> Option<NodeIx> {

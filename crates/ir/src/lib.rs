@@ -1,1 +1,22 @@
-//! apex-ir
+//! What a workflow says: a definition goes in, an [`Ir`] or a list of [`Diagnostic`]s comes out.
+//!
+//! Holds values (JSON bytes), expressions (CEL), the node types, the compiler and the digest. May know nothing but
+//! its arguments: no clock, file, thread, randomness or environment (kept so by `clippy.toml`), so the same bytes
+//! give the same IR and the same hash on every machine. Never executes a node and never reads a run's state except
+//! through [`expressions::Scope`].
+
+pub mod diagnostics;
+pub mod digest;
+pub mod expressions;
+pub mod functions;
+pub mod ir;
+pub mod limits;
+pub mod value;
+
+mod compile;
+
+pub use compile::compile;
+pub use diagnostics::Diagnostic;
+pub use functions::{FunctionSpec, FunctionTable};
+pub use ir::Ir;
+pub use limits::Limits;
