@@ -5,7 +5,7 @@ User values are UTF-8 JSON `bytes`. Times are integer nanoseconds since 1970. Ru
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias, final
+from typing import Any, TypeAlias, final
 
 DESCRIPTOR_SET: bytes
 """Serialized `FileDescriptorSet` of `proto/apex/v1`."""
@@ -139,6 +139,17 @@ class Reply:
     """JSON: more about an error (`errors: [{pointer, detail}]`) or an answer (registered version, hash, …)."""
 
 @final
+class Ended:
+    """A run that ended, durably."""
+
+    run_id: str
+    tenant: str
+    workflow: str
+    state: str
+    started_ns: int
+    ended_ns: int
+
+@final
 class RunView:
     run_id: str
     tenant: str
@@ -191,8 +202,8 @@ class Machine:
     def __new__(cls, partitions: int = 64, term: int = 1, limits: dict[str, int] | None = None) -> Machine: ...
     def step(self, now_ns: int, commands: Sequence[tuple[int, Command]]) -> Turn:
         """Decide a batch of (token, command); token 0 wants no reply. The GIL is released for a large batch."""
-    def advance(self, position: int) -> tuple[list[Job], list[int], list[Reply]]:
-        """Jobs to hand out, ids of jobs to cancel, replies: all that the durable position releases."""
+    def advance(self, position: int) -> tuple[list[Job], list[int], list[Reply], list[Ended]]:
+        """Jobs to hand out, ids of jobs to cancel, replies, runs that ended: all that the position releases."""
     def apply(self, position: int, records: bytes) -> int:
         """Recovery: fold records (length-prefixed bodies) from `position` on; the position after them."""
     def recovered(self) -> list[Job]:
@@ -284,9 +295,6 @@ class Log:
 
 # --- front --------------------------------------------------------------------------------------------------------
 
-GrpcRequest: TypeAlias = tuple[int, int, int, dict[str, str], bytes]
-HttpRequest: TypeAlias = tuple[int, int, str, str, str, dict[str, str], bytes]
-
 @final
 class Front:
     """The front door (crates/front): listeners and framing on threads of its own."""
@@ -301,24 +309,36 @@ class Front:
         """`grpc_methods`: (path, "unary" | "server_stream" | "bidi"); a request names its method by index."""
     port: int
     def fileno(self) -> int: ...
-    def drain(self, limit: int) -> list[tuple[object, ...]]:
+    def drain(self, limit: int) -> list[tuple[Any, ...]]:
         """Requests, each a tuple whose first item is its kind:
-        (0, token, method, metadata, message)            gRPC request (first or only message)
-        (1, token, message)                              further message of a bidi stream
-        (2, token)                                       the client half-closed its side of a bidi stream
-        (3, token, method, path, query, headers, body)   HTTP
-        (4, token)                                       the client went away"""
-    def reply(self, replies: Sequence[tuple[object, ...]]) -> None:
+
+        ``(0, token, method, metadata, message)``           gRPC request of a unary or server-streaming method
+        ``(1, token, message)``                             a message of a bidi stream
+        ``(2, token)``                                      the client of a bidi stream sends no more
+        ``(3, token, method, path, query, headers, body)``  HTTP
+        ``(4, token)``                                      the client went away, or its deadline passed
+        ``(5, token, method, metadata)``                    a bidi stream opens
+        ``(6, token)``                                      a stream asks for more (``tell_when_drained``)
+
+        ``method`` of gRPC is the index into the table given to `start`; ``metadata`` and ``headers`` are dicts with
+        names in lower case.
+        """
+    def reply(self, replies: Sequence[tuple[Any, ...]]) -> None:
         """Replies, each a tuple whose first item is its kind:
-        (0, token, message)                              gRPC answer
-        (1, token, status, message, details)             gRPC error; ends a stream too (status 0: ends it well)
-        (2, token, status, headers, body)                HTTP answer
-        (3, token, topic, backlog, next_offset)          a stream (gRPC or SSE) begins: frames, then the topic (or None)
-        (4, token, frames)                               further frames of a stream
-        (5, token)                                       the stream ends"""
-    def publish(self, topic: str, offset: int, grpc: bytes, sse: bytes) -> int: ...
-    def subscribers(self) -> dict[str, tuple[int, int]]:
-        """Topic -> (gRPC, SSE) subscribers."""
+
+        ``(0, token, message)``                              gRPC answer
+        ``(1, token, code, message, details)``               gRPC error; details: serialized google.rpc.Status or b""
+        ``(2, token, status, headers, body)``                HTTP answer; headers: list of (name, value)
+        ``(3, token, topic, backlog, next_offset, headers, tell_when_drained)``  a stream (gRPC or SSE) begins
+        ``(4, token, frames, topic, next_offset, tell_when_drained)``            more of a stream
+        ``(5, token, code, message, details)``               a stream ends; code 0: well
+
+        ``topic``: run id that the stream follows from ``next_offset`` on, or None. ``backlog`` and ``frames``: list of
+        (offset or None, bytes): a serialized gRPC message, or a ready SSE frame.
+        """
+    def publish(self, topic: str, offset: int, grpc: bytes, sse: bytes) -> None: ...
+    def subscribers(self, topic: str) -> tuple[int, int]:
+        """How many follow the topic: (gRPC, SSE). Give `publish` b"" for an encoding that nobody reads."""
     def end_topic(self, topic: str) -> None: ...
     def stop_accepting(self) -> None: ...
     def shutdown(self, grace_s: float) -> None: ...

@@ -15,6 +15,7 @@ from typing import TypeVar
 from apex_fast.domain import (
     ApprovalView,
     Command,
+    Ended,
     Event,
     Job,
     JobResult,
@@ -72,6 +73,8 @@ class Engine:
         self._durable = self._appended
         self._snapshot_at = self._durable
         self._reads: deque[tuple[int, Callable[[], None]]] = deque()
+        self._waiters: dict[str, list[Callable[[], None]]] = {}
+        self._on_ended: Callable[[list[Ended]], None] = lambda _: None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: int | None = None
         self._jobs_pending = 0
@@ -188,6 +191,22 @@ class Engine:
         """Durable events of a run, ascending; call it after `when_durable`."""
         return self._log.timeline(view.head, from_offset, limit)
 
+    def when_ended(self, run_id: str, callback: Callable[[], None]) -> None:
+        """Call back once the run has ended, durably. For a run that has not ended yet."""
+        self._waiters.setdefault(run_id, []).append(callback)
+
+    def forget(self, run_id: str, callback: Callable[[], None]) -> None:
+        """Undo `when_ended`."""
+        waiters = self._waiters.get(run_id, [])
+        if callback in waiters:
+            waiters.remove(callback)
+            if not waiters:
+                del self._waiters[run_id]
+
+    def on_ended(self, callback: Callable[[list[Ended]], None]) -> None:
+        """Name who counts ended runs."""
+        self._on_ended = callback
+
     async def read_run(self, tenant: str, run_id: str) -> RunView | None:
         """`run`, shown when durable."""
         return await self._shown(self._machine.run(tenant, run_id))
@@ -250,7 +269,7 @@ class Engine:
             self._idle.set_result(None)
 
     def _release(self, position: int) -> None:
-        jobs, cancels, replies = self._machine.advance(position)
+        jobs, cancels, replies, ended = self._machine.advance(position)
         if jobs:
             self._hand_out(jobs)
         if cancels:
@@ -260,9 +279,17 @@ class Engine:
         for reply in replies:
             pop(reply.token)(reply)
         self.feed.durable(position)
+        if ended:
+            self._ended(ended)
         reads = self._reads
         while reads and reads[0][0] <= position:
             reads.popleft()[1]()
+
+    def _ended(self, ended: list[Ended]) -> None:
+        for run in ended:
+            for waiter in self._waiters.pop(run.run_id, ()):
+                waiter()
+        self._on_ended(ended)
 
     def _hand_out(self, jobs: list[Job]) -> None:
         self._jobs_pending += len(jobs)

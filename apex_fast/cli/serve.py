@@ -1,0 +1,61 @@
+"""`apex serve`: open the gateway and stay until a signal."""
+
+import argparse
+import asyncio
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import uvloop
+
+from apex_fast import app as house
+from apex_fast.authoring import App
+from apex_fast.errors import InvalidInput
+from apex_fast.settings import Settings
+from apex_fast.telemetry import logs
+
+
+def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb's grammar."""
+    verb = verbs.add_parser("serve", help="open the gateway", description="Open the gateway and stay until a signal.")
+    verb.add_argument("--app", metavar="MODULE:NAME", help="where the functions are, e.g. orders:app")
+    verb.add_argument("--data", metavar="FOLDER", type=Path, help="where the log lives (default: ./apex-data)")
+    verb.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    verb.add_argument("--port", type=int, help="port for gRPC, HTTP/1.1 and HTTP/2 (default: 7400; 0: any)")
+    verb.add_argument("--insecure", action="store_true", help="allow an address other than loopback without credentials")
+    verb.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
+    verb.set_defaults(run=run)
+
+
+def load_app(reference: str | None) -> App:
+    """The App that MODULE:NAME names. Raises InvalidInput saying what was looked for and where."""
+    if reference is None:
+        return App()
+    module_name, _, name = reference.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            f"--app {reference}: no module {error.name!r} here ({os.getcwd()}) or in the environment; "
+            "write MODULE:NAME, e.g. orders:app for `app` in orders.py"
+        ) from error
+    found = getattr(module, name or "app", None)
+    if not isinstance(found, App):
+        raise InvalidInput(f"--app {reference}: {module_name}.{name or 'app'} is not an apex_fast.App")
+    return found
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT; 0 after a graceful stop."""
+    overrides = {
+        "server.host": arguments.host,
+        "server.port": arguments.port,
+        "server.insecure": True if arguments.insecure else None,
+        "data.dir": str(arguments.data) if arguments.data else None,
+    }
+    settings = Settings.load(arguments.config, os.environ, {k: v for k, v in overrides.items() if v is not None})
+    logs.start(settings.telemetry.log_level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(house.serve(settings, load_app(arguments.app)))

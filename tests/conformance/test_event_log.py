@@ -1,0 +1,191 @@
+"""The promises of `ports.event_log`, on every adapter. The number in a test's name is the promise's."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from apex_fast.adapters.embedded.event_log import EmbeddedEventLog
+from apex_fast.adapters.memory.event_log import MemoryEventLog, Store
+from apex_fast.core import compile, split_records
+from apex_fast.domain import LogError, Machine, RegisterWorkflow, StartRun, Turn
+from apex_fast.ports.event_log import EventLog
+from tests.support.definitions import chain
+
+Open = Callable[[], EventLog]
+SEGMENT_BYTES = 1 << 20
+
+
+@pytest.fixture(params=["memory", "embedded"])
+def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Opens the same log again and again."""
+    if request.param == "memory":
+        store = Store()
+        return lambda: MemoryEventLog(store)
+    return lambda: EmbeddedEventLog(tmp_path / "log", SEGMENT_BYTES)
+
+
+class Writer:
+    """A machine that makes turns for one log, and what the log said of them."""
+
+    def __init__(self, event_log: EventLog) -> None:
+        self.log = event_log
+        self.machine = Machine(4, event_log.term)
+        for position, records in event_log.scan(0):
+            self.machine.apply(position, records)
+        self.positions: list[int] = []
+        self.failures: list[LogError] = []
+        self.moved = asyncio.Event()
+        self.now_ns = 1_700_000_000_000_000_000
+        event_log.on_durable(self._durable, self.failures.append)
+
+    def _durable(self, position: int) -> None:
+        self.positions.append(position)
+        self.moved.set()
+
+    def turn(self, runs: int = 1) -> Turn:
+        self.now_ns += 1_000_000
+        commands: list[tuple[int, RegisterWorkflow | StartRun]] = []
+        if self.machine.workflow("default", "chain") is None:
+            commands.append((0, RegisterWorkflow("default", compile(chain(3)).canonical)))
+        commands += [(0, StartRun("default", "chain")) for _ in range(runs)]
+        return self.machine.step(self.now_ns, commands)
+
+    async def until(self, position: int) -> None:
+        async with asyncio.timeout(10):
+            while not self.positions or self.positions[-1] < position:
+                self.moved.clear()
+                await self.moved.wait()
+
+
+async def test_1_turns_become_durable_whole_and_in_order(open_log: Open) -> None:
+    writer = Writer(open_log())
+    turns = [writer.turn(runs) for runs in (1, 7, 2)]
+    for turn in turns:
+        writer.log.append(turn)
+    await writer.until(turns[-1].position)
+    written = [body for _, records in writer.log.scan(0) for body in split_records(records)]
+    assert written == [body for turn in turns for body in split_records(turn.records())]
+    await writer.log.close()
+
+
+async def test_2_and_3_the_position_never_falls_and_ends_at_the_last_turn(open_log: Open) -> None:
+    writer = Writer(open_log())
+    last = 0
+    for _ in range(50):
+        turn = writer.turn()
+        writer.log.append(turn)
+        last = turn.position
+        await asyncio.sleep(0)
+    await writer.until(last)
+    assert writer.positions == sorted(writer.positions)
+    assert len(set(writer.positions)) == len(writer.positions)
+    assert writer.log.durable() == last
+    await writer.log.close()
+
+
+async def test_4_scan_starts_anywhere(open_log: Open) -> None:
+    writer = Writer(open_log())
+    turn = writer.turn(20)
+    writer.log.append(turn)
+    await writer.until(turn.position)
+    bodies = split_records(turn.records())
+    for start in range(turn.position + 1):
+        chunks = list(writer.log.scan(start))
+        assert [b for _, records in chunks for b in split_records(records)] == bodies[start:]
+        assert not chunks or chunks[0][0] == start
+    await writer.log.close()
+
+
+async def test_5_a_timeline_is_dense_and_ascending_from_any_offset(open_log: Open) -> None:
+    writer = Writer(open_log())
+    turn = writer.turn(3)
+    writer.log.append(turn)
+    await writer.until(turn.position)
+    views, _ = writer.machine.runs("default", 10)
+    assert len(views) == 3
+    for view in views:
+        whole = writer.log.timeline(view.head, 0, 100)
+        assert [event.offset for event in whole] == list(range(view.offset + 1))
+        assert {event.run_id for event in whole} == {view.run_id}
+        assert whole[0].type == "RunStarted"
+        for start in range(view.offset + 2):
+            part = writer.log.timeline(view.head, start, 100)
+            assert [event.json() for event in part] == [event.json() for event in whole[start:]]
+        assert [event.offset for event in writer.log.timeline(view.head, 0, 1)] == [0]
+    await writer.log.close()
+
+
+async def test_6_what_was_durable_is_there_after_reopening(open_log: Open) -> None:
+    first = Writer(open_log())
+    turn = first.turn(5)
+    first.log.append(turn)
+    await first.until(turn.position)
+    before = first.machine.snapshot()
+    term = first.log.term
+    await first.log.close()
+
+    second = Writer(open_log())
+    assert second.log.position == turn.position
+    assert second.log.term > term
+    assert second.machine.snapshot() == before
+    more = second.turn(2)
+    second.log.append(more)
+    await second.until(more.position)
+    await second.log.close()
+
+
+async def test_6_a_close_keeps_what_was_appended_before_it(open_log: Open) -> None:
+    first = Writer(open_log())
+    turn = first.turn(9)
+    first.log.append(turn)
+    await first.log.close()
+    second = open_log()
+    assert second.position == turn.position
+    await second.close()
+
+
+async def test_6_a_snapshot_comes_back_with_its_position(open_log: Open) -> None:
+    first = Writer(open_log())
+    turn = first.turn(5)
+    first.log.append(turn)
+    await first.until(turn.position)
+    first.log.save_snapshot(turn.position, first.machine.snapshot())
+    await first.log.close()
+    second = open_log()
+    assert second.snapshot is not None
+    position, state = second.snapshot
+    assert position == turn.position
+    assert Machine.restore(state, second.term).snapshot() == first.machine.snapshot()
+    await second.close()
+
+
+async def test_7_a_second_owner_is_refused(open_log: Open) -> None:
+    owner = open_log()
+    with pytest.raises(LogError) as refusal:
+        open_log()
+    assert refusal.value.code == "LOCKED"
+    await owner.close()
+    await open_log().close()
+
+
+async def test_8_a_closed_log_takes_nothing(open_log: Open) -> None:
+    writer = Writer(open_log())
+    turn = writer.turn()
+    await writer.log.close()
+    with pytest.raises(LogError):
+        writer.log.append(turn)
+
+
+async def test_9_a_turn_that_does_not_follow_keeps_nothing(open_log: Open) -> None:
+    writer = Writer(open_log())
+    first, second = writer.turn(), writer.turn()
+    with pytest.raises(LogError) as refusal:
+        writer.log.append(second)
+    assert refusal.value.code == "CONFLICT"
+    writer.log.append(first)
+    writer.log.append(second)
+    await writer.until(second.position)
+    assert writer.log.durable() == second.position
+    await writer.log.close()

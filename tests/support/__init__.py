@@ -1,0 +1,1 @@
+"""What several suites need: definitions, a driver for the machine, a gateway in a process of its own."""
