@@ -1,8 +1,8 @@
-"""Generate `apex_fast/wire` from `proto/`: messages and their stubs, committed, the same bytes on every machine.
+"""Generate `apex_fast/wire` from `proto/`: messages and their stubs, the same bytes on every machine.
 
-In: `proto/**/*.proto`. Out: `apex_fast/wire/**/*_pb2.py` and `.pyi`, importable under `apex_fast.wire` (protoc writes
-imports relative to the proto root; they are rewritten here). `--check` changes nothing and fails where the committed
-files differ.
+In: `proto/**/*.proto`. Out: `apex_fast/wire/**/*_pb2.py` and `.pyi`, importable under `apex_fast.wire`
+(protoc writes imports relative to the proto root; they are rewritten here), committed. `--check` changes
+nothing and fails where the committed files differ.
 """
 
 import re
@@ -15,9 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
 WIRE = ROOT / "apex_fast" / "wire"
 PACKAGE = "apex_fast.wire"
-CARDS = {
-    ".": '"""The wire in Python: messages generated from `proto/` by `make protos`. Never edited by hand."""\n',
-}
+CARDS = {".": '"""The wire: messages generated from `proto/` by `make protos`, never edited by hand."""\n'}
 # `apex.v1` and `grpc.health.v1` live under the package; `google.*` comes from its own distributions.
 OURS = re.compile(r"^from (apex|grpc)\.([a-z0-9_.]+) import", re.MULTILINE)
 

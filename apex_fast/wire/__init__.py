@@ -1,1 +1,1 @@
-"""The wire in Python: messages generated from `proto/` by `make protos`. Never edited by hand."""
+"""The wire: messages generated from `proto/` by `make protos`, never edited by hand."""
