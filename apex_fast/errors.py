@@ -1,8 +1,8 @@
 """Every error that apex_fast answers with: one tree, each class with a code and whether a retry helps.
 
     ApexError                 INTERNAL             something of ours went wrong
-    ├── InvalidInput          INVALID_INPUT        the request is not what the contract says; `errors` says where
-    │   ├── DefinitionInvalid DEFINITION_INVALID   a workflow definition was refused; `errors` holds every reason
+    ├── InvalidInput          INVALID_INPUT        the request is not what the contract says
+    │   ├── DefinitionInvalid DEFINITION_INVALID   a workflow definition was refused
     │   └── TooLarge          TOO_LARGE            more bytes than a request may have
     ├── Unauthenticated       UNAUTHENTICATED      no credential, or one that is not valid
     ├── Forbidden             FORBIDDEN            the caller may not do this
@@ -13,16 +13,17 @@
     ├── LimitExceeded         LIMIT_EXCEEDED       over a configured limit; smaller helps, again does not
     ├── Overloaded            OVERLOADED           full at this moment (retry; `retry_after_s`)
     ├── Unavailable           UNAVAILABLE          cannot answer now: starting, stopping, unreachable (retry)
-    ├── DeadlineExceeded      DEADLINE_EXCEEDED    no answer in time; the outcome is unknown (retry with a key)
+    ├── DeadlineExceeded      DEADLINE_EXCEEDED    no answer in time; outcome unknown (retry with a key)
     ├── NotRunning            NOT_RUNNING_YET      part of the contract, not running in this version
     ├── PlanNotFound          PLAN_NOT_FOUND       no template serves the goal, and no model is switched on
     └── RunFailed             RUN_FAILED           the run that was awaited ended as failed
         └── RunCancelled      CANCELLED            the run that was awaited was cancelled
 
-Knows nothing else of the project. A class is chosen by what the caller can do about it; `code` may be more exact
-than the class (`NotFound` with `RUN_NOT_FOUND`). The code is stable and has a page in `docs/errors/`; a message is for
-a person and never holds a secret. Statuses of gRPC and HTTP are the gateway's table, not ours. Settings that cannot
-be read are `apex_fast.settings.SettingsError`: they stop the process before there is anyone to answer.
+Knows nothing else of the project. A class is chosen by what the caller can do about it; `code` may be more
+exact than the class (`NotFound` with `RUN_NOT_FOUND`). The code is stable and has a page in `docs/errors/`; a
+message is for a person and never holds a secret. Statuses of gRPC and HTTP are the gateway's table, not ours.
+Settings that cannot be read are `apex_fast.settings.SettingsError`: they stop the process before there is
+anyone to answer.
 """
 
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ class ApexError(Exception):
 
 
 class InvalidInput(ApexError):
-    """The request is not what the contract says. ``errors`` names every place that is known, in document order."""
+    """The request is not what the contract says. ``errors`` names the places known, in document order."""
 
     default_code = "INVALID_INPUT"
 
@@ -166,8 +167,8 @@ class PlanNotFound(ApexError):
 class RunFailed(ApexError):
     """The run that was awaited ended as failed.
 
-    ``run_id``; ``node``: instance path of the node that failed, or empty; ``error_type``: type of its error, such as
-    ``Timeout`` or the name of the exception's class.
+    ``run_id``; ``node``: instance path of the node that failed, or empty; ``error_type``: type of its error,
+    such as ``Timeout`` or the name of the exception's class.
     """
 
     default_code = "RUN_FAILED"
@@ -199,9 +200,24 @@ CLASS_OF_CODE: dict[str, type[ApexError]] = {
     **{
         kind.default_code: kind
         for kind in (
-            ApexError, InvalidInput, DefinitionInvalid, TooLarge, Unauthenticated, Forbidden, NotFound, Conflict,
-            KeyReused, WrongState, LimitExceeded, Overloaded, Unavailable, DeadlineExceeded, NotRunning, PlanNotFound,
-            RunFailed, RunCancelled,
+            ApexError,
+            InvalidInput,
+            DefinitionInvalid,
+            TooLarge,
+            Unauthenticated,
+            Forbidden,
+            NotFound,
+            Conflict,
+            KeyReused,
+            WrongState,
+            LimitExceeded,
+            Overloaded,
+            Unavailable,
+            DeadlineExceeded,
+            NotRunning,
+            PlanNotFound,
+            RunFailed,
+            RunCancelled,
         )
     },
     # the core's and the gateway's, each narrower than its class
@@ -219,7 +235,7 @@ CLASS_OF_CODE: dict[str, type[ApexError]] = {
     "APPROVAL_RESOLVED": WrongState,
     "NODE_TYPE_NOT_RUNNING": NotRunning,
     "SUBSCRIBER_TOO_SLOW": Overloaded,
-}  # fmt: skip
+}
 """Class of each code: what crossed a border as a code becomes an exception again."""
 
 
@@ -231,7 +247,7 @@ def error_of(
     retry_after_s: float | None = None,
     fallback: type[ApexError] = ApexError,
 ) -> ApexError:
-    """The exception for a code that came from the core or over the wire; an unknown code becomes ``fallback``."""
+    """The exception for a code from the core or the wire; an unknown code becomes ``fallback``."""
     kind = CLASS_OF_CODE.get(code, fallback)
     if issubclass(kind, InvalidInput):
         return kind(message, errors=errors, code=code)
