@@ -1,0 +1,170 @@
+//! What is asked of the machine. Every user value is raw JSON bytes.
+
+use crate::id::RunId;
+
+/// A command. `step` takes it with the caller's token; token 0 wants no reply.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Adds a version of a workflow.
+    RegisterWorkflow(RegisterWorkflow),
+    /// Points a tag at a version.
+    TagWorkflow(TagWorkflow),
+    /// Starts a run.
+    StartRun(Box<StartRun>),
+    /// Ends a run before its time.
+    CancelRun(CancelRun),
+    /// Decides what a run waits for.
+    ResolveApproval(ResolveApproval),
+    /// The outcome of one attempt of a job.
+    JobResult(JobResult),
+    /// Time has passed: fire what is due.
+    Tick,
+}
+
+/// Registers a definition under the name and version that it states.
+#[derive(Debug, Clone)]
+pub struct RegisterWorkflow {
+    /// Whose.
+    pub tenant: String,
+    /// The definition, with the defaults of functions filled in (`Ir::canonical`).
+    pub definition: Vec<u8>,
+    /// A tag to point at it. Without one, the first version of a workflow gets `main`.
+    pub tag: Option<String>,
+}
+
+/// Points a tag at a version.
+#[derive(Debug, Clone)]
+pub struct TagWorkflow {
+    /// Whose.
+    pub tenant: String,
+    /// Workflow.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Tag.
+    pub tag: String,
+    /// If set, the tag must point here now.
+    pub expected_version: Option<String>,
+}
+
+/// Which version of a workflow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// This one.
+    Version(String),
+    /// Where this tag points.
+    Tag(String),
+    /// Where `main` points; without that tag, the version registered last.
+    Latest,
+}
+
+/// Starts a run.
+#[derive(Debug, Clone)]
+pub struct StartRun {
+    /// Whose.
+    pub tenant: String,
+    /// The id that the run will have; carries its partition.
+    pub run_id: RunId,
+    /// Name of the workflow.
+    pub workflow: String,
+    /// Which version.
+    pub selector: Selector,
+    /// A JSON object.
+    pub inputs: Vec<u8>,
+    /// Empty: every command starts a run.
+    pub idempotency_key: String,
+    /// Hash of what the client asked; another one under the same key is refused.
+    pub request_hash: [u8; 32],
+    /// Correlation id; empty: the run id.
+    pub correlation: String,
+    /// Order among what is ready.
+    pub priority: apex_ir::ir::Priority,
+    /// For filtering; sorted by the machine.
+    pub labels: Vec<(String, String)>,
+    /// Where the run came from a goal.
+    pub goal: Option<Goal>,
+}
+
+/// The sentence that became a plan, recorded before the run starts.
+#[derive(Debug, Clone)]
+pub struct Goal {
+    /// The sentence.
+    pub text: String,
+    /// What was found in it (JSON list).
+    pub entities: Vec<u8>,
+    /// The sentence with its entities as typed slots.
+    pub template: String,
+    /// Where the plan came from: `cache` or `model`.
+    pub source: String,
+    /// The plan (JSON).
+    pub plan: Vec<u8>,
+}
+
+/// Ends a run before its time.
+#[derive(Debug, Clone)]
+pub struct CancelRun {
+    /// Whose.
+    pub tenant: String,
+    /// Which.
+    pub run_id: RunId,
+    /// Why.
+    pub reason: String,
+    /// Undo what completed.
+    pub compensate: bool,
+    /// Who.
+    pub by: String,
+}
+
+/// Decides what a run waits for.
+#[derive(Debug, Clone)]
+pub struct ResolveApproval {
+    /// Whose.
+    pub tenant: String,
+    /// `<run_id>~<instance>`.
+    pub ticket: String,
+    /// Approve or reject.
+    pub approve: bool,
+    /// Why.
+    pub reason: String,
+    /// A JSON value for the node's output.
+    pub edits: Option<Vec<u8>>,
+    /// Who.
+    pub by: String,
+}
+
+/// The outcome of one attempt of a job. One that is no longer current changes nothing.
+#[derive(Debug, Clone)]
+pub struct JobResult {
+    /// `Job::id`.
+    pub job: u64,
+    /// `Job::attempt`.
+    pub attempt: u32,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of an attempt.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// A JSON value.
+    Ok(Vec<u8>),
+    /// It failed.
+    Failed {
+        /// Name of the error, matched against `non_retryable`.
+        kind: String,
+        /// A sentence.
+        message: String,
+        /// What the executor knows about trying again; `None`: the policy decides.
+        retryable: Option<bool>,
+    },
+    /// The executor gave up waiting.
+    TimedOut {
+        /// A sentence.
+        message: String,
+    },
+    /// It was cancelled.
+    Cancelled {
+        /// A sentence.
+        message: String,
+    },
+}

@@ -1,0 +1,125 @@
+//! What the machine is told once: its partitions, its term, its limits.
+
+/// Configuration of a machine.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Partitions of the store, for life. A run id that carries a higher one is refused.
+    pub partitions: u16,
+    /// Number of this ownership; written into every record.
+    pub term: u64,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { partitions: 64, term: 1, limits: Limits::default() }
+    }
+}
+
+/// Every bound of the machine. What is over one is refused with a clear error, never dropped.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Records in a turn; what is left goes on in the next one.
+    pub events_per_turn_max: u32,
+    /// Bytes of records in a turn, exceeded by one record at most.
+    pub bytes_per_turn_max: usize,
+    /// Events that one run may record before others with work are served.
+    pub events_per_visit_max: u32,
+    /// Open runs; a start over it is `LIMIT_EXCEEDED`.
+    pub runs_open_max: usize,
+    /// Open runs of one tenant.
+    pub runs_open_per_tenant_max: usize,
+    /// Ended runs that stay listed; the oldest leave first.
+    pub runs_ended_max: u64,
+    /// Items of a map, where its definition allows more; over it the node fails with `LimitExceeded`.
+    pub items_max: u32,
+    /// Scopes that one run may open in all; over it a map fails with `LimitExceeded`.
+    pub scopes_per_run_max: u32,
+    /// Bytes of a result; over it the attempt fails with `LimitExceeded`.
+    pub result_bytes_max: usize,
+    /// Bytes of inputs; over it a start is `LIMIT_EXCEEDED`.
+    pub inputs_bytes_max: usize,
+    /// Bytes that an expression or template may yield; over it `LimitExceeded`.
+    pub rendered_bytes_max: usize,
+    /// Bytes of one record.
+    pub record_bytes_max: usize,
+    /// Bytes of a definition.
+    pub definition_bytes_max: usize,
+    /// Versions of workflows in the registry, all tenants.
+    pub workflows_max: usize,
+    /// Characters of names that clients choose: tenant, key, correlation, tag, reason (16 times that).
+    pub name_bytes_max: usize,
+    /// Labels of a run.
+    pub labels_max: usize,
+    /// Compiled definitions kept in memory.
+    pub programs_max: usize,
+    /// How long an idempotency key is kept after the end of its run.
+    pub idempotency_ttl_ns: i64,
+    /// Cost units of one evaluation.
+    pub expression_cost_max: u64,
+    /// Summaries looked at for one page of a list; a page may be short where a filter is rare.
+    pub list_scan_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            events_per_turn_max: 4_096,
+            bytes_per_turn_max: 4 << 20,
+            events_per_visit_max: 256,
+            runs_open_max: 2_000_000,
+            runs_open_per_tenant_max: 1_000_000,
+            runs_ended_max: 1_000_000,
+            items_max: 100_000,
+            scopes_per_run_max: 1_000_000,
+            result_bytes_max: 4 << 20,
+            inputs_bytes_max: 4 << 20,
+            rendered_bytes_max: 4 << 20,
+            record_bytes_max: 16 << 20,
+            definition_bytes_max: 4 << 20,
+            workflows_max: 100_000,
+            name_bytes_max: 255,
+            labels_max: 32,
+            programs_max: 4_096,
+            idempotency_ttl_ns: 7 * 86_400 * 1_000_000_000,
+            expression_cost_max: 100_000,
+            list_scan_max: 100_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Sets a limit by its name, for callers that hold them as a table. `false`: no such limit, or out of range.
+    pub fn set(&mut self, name: &str, value: i64) -> bool {
+        fn put<T: TryFrom<i64>>(place: &mut T, value: i64) -> bool {
+            T::try_from(value).map(|v| *place = v).is_ok()
+        }
+        if value <= 0 {
+            return false;
+        }
+        match name {
+            "events_per_turn_max" => put(&mut self.events_per_turn_max, value),
+            "bytes_per_turn_max" => put(&mut self.bytes_per_turn_max, value),
+            "events_per_visit_max" => put(&mut self.events_per_visit_max, value),
+            "runs_open_max" => put(&mut self.runs_open_max, value),
+            "runs_open_per_tenant_max" => put(&mut self.runs_open_per_tenant_max, value),
+            "runs_ended_max" => put(&mut self.runs_ended_max, value),
+            "items_max" => put(&mut self.items_max, value),
+            "scopes_per_run_max" => put(&mut self.scopes_per_run_max, value),
+            "result_bytes_max" => put(&mut self.result_bytes_max, value),
+            "inputs_bytes_max" => put(&mut self.inputs_bytes_max, value),
+            "rendered_bytes_max" => put(&mut self.rendered_bytes_max, value),
+            "record_bytes_max" => put(&mut self.record_bytes_max, value),
+            "definition_bytes_max" => put(&mut self.definition_bytes_max, value),
+            "workflows_max" => put(&mut self.workflows_max, value),
+            "name_bytes_max" => put(&mut self.name_bytes_max, value),
+            "labels_max" => put(&mut self.labels_max, value),
+            "programs_max" => put(&mut self.programs_max, value),
+            "idempotency_ttl_ns" => put(&mut self.idempotency_ttl_ns, value),
+            "expression_cost_max" => put(&mut self.expression_cost_max, value),
+            "list_scan_max" => put(&mut self.list_scan_max, value),
+            _ => false,
+        }
+    }
+}

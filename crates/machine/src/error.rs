@@ -1,0 +1,136 @@
+//! What can go wrong: codes of refused commands, and damage met while reading records or snapshots.
+
+use std::fmt;
+
+/// Codes of refused commands and of failed runs. Each is stable.
+pub mod code {
+    /// No such run (of this tenant).
+    pub const RUN_NOT_FOUND: &str = "RUN_NOT_FOUND";
+    /// No such workflow, version or tag (of this tenant).
+    pub const WORKFLOW_NOT_FOUND: &str = "WORKFLOW_NOT_FOUND";
+    /// Another definition stands under this version.
+    pub const WORKFLOW_EXISTS: &str = "WORKFLOW_EXISTS";
+    /// The definition does not compile; `details` has every reason.
+    pub const WORKFLOW_INVALID: &str = "WORKFLOW_INVALID";
+    /// The tag does not point where it was expected to.
+    pub const TAG_MOVED: &str = "TAG_MOVED";
+    /// The key was used with another request.
+    pub const IDEMPOTENCY_KEY_REUSED: &str = "IDEMPOTENCY_KEY_REUSED";
+    /// The definition uses a node type that does not run yet.
+    pub const NODE_TYPE_NOT_RUNNING: &str = "NODE_TYPE_NOT_RUNNING";
+    /// The inputs do not fit the schema; `details` has pointers.
+    pub const INPUTS_INVALID: &str = "INPUTS_INVALID";
+    /// The run has ended.
+    pub const RUN_ENDED: &str = "RUN_ENDED";
+    /// Another run has this id.
+    pub const RUN_EXISTS: &str = "RUN_EXISTS";
+    /// The run's id carries a partition that this store does not have.
+    pub const PARTITION_UNKNOWN: &str = "PARTITION_UNKNOWN";
+    /// No such ticket (of this tenant).
+    pub const TICKET_NOT_FOUND: &str = "TICKET_NOT_FOUND";
+    /// The ticket was decided otherwise, or its time is over.
+    pub const TICKET_RESOLVED: &str = "TICKET_RESOLVED";
+    /// Over a limit; `message` names it.
+    pub const LIMIT_EXCEEDED: &str = "LIMIT_EXCEEDED";
+    /// A value is no JSON value.
+    pub const VALUE_INVALID: &str = "VALUE_INVALID";
+    /// The machine failed on this command; its run is set aside.
+    pub const INTERNAL: &str = "INTERNAL";
+
+    /// A run failed because a node did.
+    pub const NODE_FAILED: &str = "NODE_FAILED";
+    /// A run failed because an expression did.
+    pub const EXPRESSION_FAILED: &str = "EXPRESSION_FAILED";
+    /// A run took longer than its workflow allows.
+    pub const RUN_TIMEOUT: &str = "RUN_TIMEOUT";
+    /// A required quorum cannot be reached.
+    pub const QUORUM_UNREACHABLE: &str = "QUORUM_UNREACHABLE";
+    /// A run was cancelled.
+    pub const CANCELLED: &str = "CANCELLED";
+    /// A goal's run was cut off before it started; it was never acknowledged.
+    pub const START_INTERRUPTED: &str = "START_INTERRUPTED";
+    /// The definition of the run no longer compiles.
+    pub const DEFINITION_UNREADABLE: &str = "DEFINITION_UNREADABLE";
+}
+
+/// Types of errors of nodes that the machine makes.
+pub mod kind {
+    /// An attempt, or an approval, took too long.
+    pub const TIMEOUT: &str = "Timeout";
+    /// An expression failed.
+    pub const EXPRESSION_FAILED: &str = "ExpressionFailed";
+    /// Nobody decided in time.
+    pub const APPROVAL_TIMEOUT: &str = "ApprovalTimeout";
+    /// Over a limit.
+    pub const LIMIT_EXCEEDED: &str = "LimitExceeded";
+    /// A required quorum cannot be reached.
+    pub const QUORUM_UNREACHABLE: &str = "QuorumUnreachable";
+    /// It was cancelled.
+    pub const CANCELLED: &str = "Cancelled";
+    /// A result that is no JSON value.
+    pub const RESULT_INVALID: &str = "ResultInvalid";
+}
+
+/// A record cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadRecord {
+    /// Shorter than it says, or than any record is.
+    Short,
+    /// A version of the format that is not known here.
+    Format(u8),
+    /// An event type or a version of one that is not known here.
+    Type(u8, u8),
+    /// The payload is an address; following it is not known here.
+    Address,
+    /// Text that is no UTF-8.
+    Text,
+    /// The payload is not what its type says.
+    Payload,
+    /// Its hash is not that of its bytes.
+    Hash,
+}
+
+impl fmt::Display for BadRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadRecord::Short => f.write_str("the record is cut short"),
+            BadRecord::Format(v) => write!(f, "format version {v} is not known"),
+            BadRecord::Type(t, v) => write!(f, "event type {t}, version {v}, is not known"),
+            BadRecord::Address => f.write_str("the payload is an address, which this version cannot follow"),
+            BadRecord::Text => f.write_str("a text is not UTF-8"),
+            BadRecord::Payload => f.write_str("the payload does not fit its type"),
+            BadRecord::Hash => f.write_str("the hash does not fit the bytes"),
+        }
+    }
+}
+
+impl std::error::Error for BadRecord {}
+
+/// A record does not follow from those before it: the partition stops here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayError {
+    /// Position of the record.
+    pub position: u64,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record {}: {}", self.position, self.reason)
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+/// A snapshot cannot be read; replay the log from its start instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreError(pub &'static str);
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the snapshot cannot be read: {}", self.0)
+    }
+}
+
+impl std::error::Error for RestoreError {}

@@ -1,0 +1,140 @@
+//! The id of a run: a UUIDv7 (RFC 9562) whose `rand_a` bits carry the partition, so that any process routes by it alone.
+
+use std::fmt;
+
+/// Id of a run. All zero: the registry.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RunId(pub [u8; 16]);
+
+impl RunId {
+    /// The registry's "run".
+    pub const REGISTRY: RunId = RunId([0; 16]);
+
+    /// A new id. `random`: 62 bits of it are used. Partitions are numbered below 4,096 (`rand_a` has 12 bits).
+    #[must_use]
+    pub fn new_v7(unix_ms: u64, partition: u16, random: u64) -> RunId {
+        let high = (unix_ms << 16) | 0x7000 | u64::from(partition & 0x0fff);
+        let low = (1 << 63) | (random & 0x3fff_ffff_ffff_ffff);
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&high.to_be_bytes());
+        bytes[8..].copy_from_slice(&low.to_be_bytes());
+        RunId(bytes)
+    }
+
+    /// The partition that it carries.
+    #[must_use]
+    pub fn partition(&self) -> u16 {
+        u16::from_be_bytes([self.0[6], self.0[7]]) & 0x0fff
+    }
+
+    /// Reads the form 8-4-4-4-12 in hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<RunId> {
+        let text = text.as_bytes();
+        if text.len() != 36 {
+            return None;
+        }
+        let mut bytes = [0u8; 16];
+        let mut nibbles = 0;
+        for (at, &byte) in text.iter().enumerate() {
+            if matches!(at, 8 | 13 | 18 | 23) {
+                if byte != b'-' {
+                    return None;
+                }
+                continue;
+            }
+            let digit = (byte as char).to_digit(16)? as u8;
+            bytes[nibbles / 2] = (bytes[nibbles / 2] << 4) | digit;
+            nibbles += 1;
+        }
+        Some(RunId(bytes))
+    }
+
+    /// Appends the text form without going through `fmt` (a job's key holds it).
+    pub fn write(&self, out: &mut Vec<u8>) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for (at, &byte) in self.0.iter().enumerate() {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                out.push(b'-');
+            }
+            out.push(DIGITS[usize::from(byte >> 4)]);
+            out.push(DIGITS[usize::from(byte & 15)]);
+        }
+    }
+
+    /// Appends the text form to a string.
+    pub fn write_str(&self, out: &mut String) {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        out.reserve(36);
+        for (at, &byte) in self.0.iter().enumerate() {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                out.push('-');
+            }
+            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            out.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write_str(&mut text);
+        f.write_str(&text)
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The partition that a start with an idempotency key goes to: every process sends the same tenant and key there.
+/// FNV-1a, 64 bits, over tenant, a zero byte and key, finished as MurmurHash3 does (FNV mixes late bytes poorly).
+#[must_use]
+pub fn partition_of_key(tenant: &str, key: &str, partitions: u16) -> u16 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in tenant.bytes().chain(std::iter::once(0)).chain(key.bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^= hash >> 33;
+    (hash % u64::from(partitions.max(1))) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn text_form_is_a_uuid_v7_that_carries_the_partition() {
+        let id = RunId::new_v7(0x0191_2345_6789, 63, u64::MAX);
+        let text = id.to_string();
+        assert_eq!(text, "01912345-6789-703f-bfff-ffffffffffff");
+        assert_eq!(RunId::parse(&text), Some(id));
+        assert_eq!(id.partition(), 63);
+        let mut bytes = Vec::new();
+        id.write(&mut bytes);
+        assert_eq!(String::from_utf8(bytes).unwrap(), text);
+        for bad in [
+            "",
+            "01912345-6789-703f-bfff-fffffffffff",
+            "01912345+6789-703f-bfff-ffffffffffff",
+            "x1912345-6789-703f-bfff-ffffffffffff",
+        ] {
+            assert_eq!(RunId::parse(bad), None);
+        }
+    }
+
+    #[test]
+    fn keys_spread_over_all_partitions() {
+        let mut hits = [0u32; 64];
+        for n in 0..6_400 {
+            hits[usize::from(partition_of_key("default", &format!("key-{n}"), 64))] += 1;
+        }
+        assert!(hits.iter().all(|&n| (50..200).contains(&n)), "{hits:?}");
+    }
+}

@@ -1,0 +1,181 @@
+//! What readers of the state see. Everything is looked up within a tenant.
+
+use crate::id::RunId;
+use std::sync::Arc;
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// Accepted and durable; nothing was requested yet.
+    Pending,
+    /// A job is in flight or ready.
+    Running,
+    /// Only timers, retries or approvals are waited for.
+    Waiting,
+    /// Something failed or was cancelled; jobs in flight are waited for, then completed steps are undone.
+    Compensating,
+    /// Ended well.
+    Completed,
+    /// Ended by a failure.
+    Failed,
+    /// Ended by a cancel.
+    Cancelled,
+}
+
+impl RunState {
+    /// As on the wire: `PENDING`, ….
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RunState::Pending => "PENDING",
+            RunState::Running => "RUNNING",
+            RunState::Waiting => "WAITING",
+            RunState::Compensating => "COMPENSATING",
+            RunState::Completed => "COMPLETED",
+            RunState::Failed => "FAILED",
+            RunState::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// Reads the wire form.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<RunState> {
+        use RunState::{Cancelled, Compensating, Completed, Failed, Pending, Running, Waiting};
+        [Pending, Running, Waiting, Compensating, Completed, Failed, Cancelled].into_iter().find(|s| s.as_str() == text)
+    }
+
+    /// COMPLETED, FAILED or CANCELLED.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        matches!(self, RunState::Completed | RunState::Failed | RunState::Cancelled)
+    }
+}
+
+/// A run as its readers see it.
+#[derive(Debug, Clone)]
+pub struct RunView {
+    /// Which.
+    pub run_id: RunId,
+    /// Whose.
+    pub tenant: Arc<str>,
+    /// Name of its workflow; empty before `RunStarted`.
+    pub workflow: Arc<str>,
+    /// Version of its workflow.
+    pub version: Arc<str>,
+    /// Hash of the IR in force.
+    pub ir_hash: [u8; 32],
+    /// Where it stands.
+    pub state: RunState,
+    /// Start, ns since 1970.
+    pub started_ns: i64,
+    /// End, ns since 1970.
+    pub ended_ns: Option<i64>,
+    /// Offset of its last event.
+    pub offset: u64,
+    /// Log position of its last event. The output of an ended run is read there.
+    pub head: u64,
+    /// Nodes of graph 0 that are decided.
+    pub nodes_done: u32,
+    /// Nodes of graph 0.
+    pub nodes_total: u32,
+    /// Instances that are in flight or waited for, at most 8.
+    pub phase: Vec<String>,
+    /// JSON `{code, type, message, node}` once it is failing.
+    pub error: Option<Vec<u8>>,
+    /// Correlation id.
+    pub correlation: String,
+    /// Labels, sorted.
+    pub labels: Vec<(String, String)>,
+    /// Priority.
+    pub priority: apex_ir::ir::Priority,
+    /// Number of the IR in force.
+    pub epoch: u32,
+    /// The goal it was made from.
+    pub goal: Option<String>,
+    /// The machine stopped working on it after a panic.
+    pub quarantined: bool,
+}
+
+/// What `Machine::runs` selects. `None` selects all.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// In one of these states; empty: any.
+    pub states: Vec<RunState>,
+    /// Of this workflow.
+    pub workflow: Option<String>,
+    /// Of this version.
+    pub version: Option<String>,
+    /// With all of these labels.
+    pub labels: Vec<(String, String)>,
+    /// Started at or after.
+    pub started_after_ns: Option<i64>,
+    /// Started before.
+    pub started_before_ns: Option<i64>,
+}
+
+/// A page of something, and where the next one starts (empty: nowhere).
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// What it holds.
+    pub items: Vec<T>,
+    /// Pass it as `page` for what follows.
+    pub next: String,
+}
+
+/// A decision that a run waits for.
+#[derive(Debug, Clone)]
+pub struct ApprovalView {
+    /// `<run_id>~<instance>`.
+    pub ticket: String,
+    /// Of which run.
+    pub run_id: RunId,
+    /// Instance path.
+    pub node: String,
+    /// What is asked.
+    pub prompt: String,
+    /// When it was asked, ns since 1970.
+    pub requested_ns: i64,
+    /// When its time ends.
+    pub due_ns: Option<i64>,
+    /// Whose.
+    pub tenant: Arc<str>,
+    /// Workflow of the run.
+    pub workflow: Arc<str>,
+    /// Version of the workflow.
+    pub version: Arc<str>,
+}
+
+/// A registered version of a workflow.
+#[derive(Debug, Clone)]
+pub struct WorkflowView {
+    /// Name.
+    pub name: Arc<str>,
+    /// Version.
+    pub version: Arc<str>,
+    /// Hash of its IR when it was registered.
+    pub hash: [u8; 32],
+    /// Tags that point at it, sorted.
+    pub tags: Vec<String>,
+    /// When, ns since 1970.
+    pub registered_ns: i64,
+    /// Canonical bytes.
+    pub definition: Arc<[u8]>,
+}
+
+/// Gauges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Counts {
+    pub runs_open: u64,
+    pub runs_ended: u64,
+    pub jobs_in_flight: u64,
+    pub timers: u64,
+    pub approvals: u64,
+    pub workflows: u64,
+    pub idempotency_keys: u64,
+    pub commands_waiting: u64,
+    pub runs_with_backlog: u64,
+    pub programs_cached: u64,
+    pub replies_waiting: u64,
+    pub runs_quarantined: u64,
+}
