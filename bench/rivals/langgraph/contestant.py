@@ -13,7 +13,7 @@ def _processes(data: Path) -> list[Process]:
 
 LANGGRAPH = Contestant(
     NAME,
-    "SQLite WAL, sync",
+    "fdatasync, SQLite WAL, durability sync",
     _processes,
     separable=False,
     packages=("langgraph", "langgraph-checkpoint-sqlite"),

