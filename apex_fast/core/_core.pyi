@@ -50,7 +50,9 @@ class RegisterWorkflow:
 
 @final
 class TagWorkflow:
-    def __new__(cls, tenant: str, name: str, version: str, tag: str) -> TagWorkflow: ...
+    def __new__(
+        cls, tenant: str, name: str, version: str, tag: str, expected_version: str | None = None
+    ) -> TagWorkflow: ...
 
 @final
 class StartRun:
@@ -60,16 +62,15 @@ class StartRun:
         workflow: str,
         version: str | None = None,
         tag: str | None = None,
-        inputs: bytes = b"{}",
+        inputs: bytes | None = None,
         idempotency_key: str = "",
         correlation: str = "",
         priority: str = "medium",
         labels: dict[str, str] | None = None,
-        goal: bytes | None = None,
+        goal: tuple[str, bytes, str, str, bytes] | None = None,
     ) -> StartRun:
-        """A start. The run's id is made here: its partition is that of (tenant, key) where there is a key, else the
-        next in turn. `goal`: JSON {goal, entities, template, source, plan} of a goal start."""
-    run_id: str
+        """A start. The run's id is made when the machine takes it: its partition is that of (tenant, key) where there
+        is a key, else the next in turn. ``goal``: (text, entities JSON, template, source, plan JSON)."""
 
 @final
 class CancelRun:
@@ -135,6 +136,8 @@ class Reply:
     run_id: str
     offset: int
     existing: bool
+    state: str
+    """State of the run, where the answer is about one."""
     details: bytes
     """JSON: more about an error (`errors: [{pointer, detail}]`) or an answer (registered version, hash, …)."""
 
@@ -169,7 +172,10 @@ class RunView:
     error: bytes | None
     correlation: str
     labels: dict[str, str]
+    priority: str
     epoch: int
+    goal: str
+    quarantined: bool
 
 @final
 class ApprovalView:
@@ -180,6 +186,8 @@ class ApprovalView:
     requested_ns: int
     due_ns: int | None
     tenant: str
+    workflow: str
+    version: str
 
 @final
 class WorkflowView:
@@ -188,6 +196,8 @@ class WorkflowView:
     hash: str
     tags: list[str]
     registered_ns: int
+    definition: bytes
+    """Canonical JSON."""
 
 @final
 class Turn:
@@ -200,7 +210,7 @@ class Turn:
 @final
 class Machine:
     def __new__(cls, partitions: int = 64, term: int = 1, limits: dict[str, int] | None = None) -> Machine: ...
-    def step(self, now_ns: int, commands: Sequence[tuple[int, Command]]) -> Turn:
+    def step(self, now_ns: int, commands: list[tuple[int, Command]]) -> Turn:
         """Decide a batch of (token, command); token 0 wants no reply. The GIL is released for a large batch."""
     def advance(self, position: int) -> tuple[list[Job], list[int], list[Reply], list[Ended]]:
         """Jobs to hand out, ids of jobs to cancel, replies, runs that ended: all that the position releases."""
@@ -211,15 +221,28 @@ class Machine:
     def next_due(self) -> int | None: ...
     def snapshot(self) -> bytes: ...
     @staticmethod
-    def restore(snapshot: bytes, term: int, limits: dict[str, int] | None = None) -> Machine: ...
+    def restore(
+        snapshot: bytes, term: int, partitions: int = 64, limits: dict[str, int] | None = None
+    ) -> Machine: ...
     def run(self, tenant: str, run_id: str) -> RunView | None: ...
     def runs(
-        self, tenant: str, limit: int, page: str = "", state: str = "", workflow: str = ""
+        self,
+        tenant: str,
+        limit: int,
+        page: str = "",
+        states: Sequence[str] | None = None,
+        workflow: str = "",
+        version: str = "",
+        labels: dict[str, str] | None = None,
+        started_after_ns: int | None = None,
+        started_before_ns: int | None = None,
     ) -> tuple[list[RunView], str]:
         """Newest first; the page token of the next page, empty at the end."""
     def approvals(self, tenant: str, limit: int, page: str = "", run_id: str = "") -> tuple[list[ApprovalView], str]: ...
     def workflows(self, tenant: str) -> list[WorkflowView]: ...
-    def workflow(self, tenant: str, name: str, version: str | None = None, tag: str | None = None) -> tuple[WorkflowView, bytes] | None: ...
+    def workflow(
+        self, tenant: str, name: str, version: str | None = None, tag: str | None = None
+    ) -> WorkflowView | None: ...
     def counts(self) -> dict[str, int]:
         """Gauges: runs open, jobs in flight, timers, approvals, events, …"""
 
@@ -270,22 +293,25 @@ class Log:
     """The embedded log: group commit in its own thread (crates/log)."""
 
     @staticmethod
-    def open(path: str, segment_bytes: int = ...) -> Log: ...
+    def open(path: str, segment_bytes: int | None = None) -> Log: ...
     position: int
     """Number of records found at opening."""
     term: int
     cut: str | None
     """What recovery cut from the tail, in words."""
     snapshot: tuple[int, bytes] | None
+    damaged_snapshots: list[str]
+    """Snapshots that were passed over because they do not verify."""
     def fileno(self) -> int: ...
     def rearm(self) -> int:
         """Drain the wake-up and return the durable position. Raises LogError once the log is poisoned."""
     def append(self, turn: Turn) -> int: ...
-    def append_records(self, records: bytes, count: int, expected: int) -> int: ...
     def durable(self) -> int: ...
+    def space(self) -> str:
+        """`ample`; `low`: take no new work; `out`: append raises FULL until there is room again."""
     def wait_durable(self, position: int, timeout_s: float) -> int: ...
     def read(self, position: int) -> bytes | None: ...
-    def scan(self, start: int, bytes_max: int = ...) -> tuple[bytes, int]:
+    def scan(self, start: int, bytes_max: int) -> tuple[bytes, int]:
         """Length-prefixed bodies from `start`, and their count."""
     def timeline(self, head: int, from_offset: int, limit: int) -> list[Event]:
         """Events of the run whose last event is at `head`, ascending, offset >= from_offset."""
@@ -304,7 +330,7 @@ class Front:
         host: str,
         port: int,
         grpc_methods: Sequence[tuple[str, str]],
-        options: dict[str, int] | None = None,
+        options: dict[str, float] | None = None,
     ) -> Front:
         """`grpc_methods`: (path, "unary" | "server_stream" | "bidi"); a request names its method by index."""
     port: int
@@ -323,7 +349,7 @@ class Front:
         ``method`` of gRPC is the index into the table given to `start`; ``metadata`` and ``headers`` are dicts with
         names in lower case.
         """
-    def reply(self, replies: Sequence[tuple[Any, ...]]) -> None:
+    def reply(self, replies: list[tuple[Any, ...]]) -> None:
         """Replies, each a tuple whose first item is its kind:
 
         ``(0, token, message)``                              gRPC answer
@@ -336,12 +362,14 @@ class Front:
         ``topic``: run id that the stream follows from ``next_offset`` on, or None. ``backlog`` and ``frames``: list of
         (offset or None, bytes): a serialized gRPC message, or a ready SSE frame.
         """
-    def publish(self, topic: str, offset: int, grpc: bytes, sse: bytes) -> None: ...
+    def publish(self, events: Sequence[tuple[str, int, bytes, bytes]]) -> int:
+        """(topic, offset, serialized gRPC message, SSE frame) of each event, in order; the number of deliveries."""
     def subscribers(self, topic: str) -> tuple[int, int]:
-        """How many follow the topic: (gRPC, SSE). Give `publish` b"" for an encoding that nobody reads."""
+        """How many follow the topic: (gRPC, SSE). Give `publish` ``b""`` for an encoding that nobody reads."""
     def end_topic(self, topic: str) -> None: ...
     def stop_accepting(self) -> None: ...
-    def shutdown(self, grace_s: float) -> None: ...
+    def shutdown(self, grace_s: float) -> bool:
+        """Stop accepting, wait for the connections to end; True if nothing was cut off. Blocks: not on the loop."""
     def stats(self) -> dict[str, int]: ...
 
 # --- recall -------------------------------------------------------------------------------------------------------

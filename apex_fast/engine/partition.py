@@ -168,10 +168,21 @@ class Engine:
         return self._machine.run(tenant, run_id)
 
     def runs(
-        self, tenant: str, limit: int, page: str = "", state: str = "", workflow: str = ""
+        self,
+        tenant: str,
+        limit: int,
+        page: str = "",
+        states: Sequence[str] | None = None,
+        workflow: str = "",
+        version: str = "",
+        labels: dict[str, str] | None = None,
+        started_after_ns: int | None = None,
+        started_before_ns: int | None = None,
     ) -> tuple[list[RunView], str]:
         """Runs, newest first, as decided by now; show them only after `when_durable`."""
-        return self._machine.runs(tenant, limit, page, state, workflow)
+        return self._machine.runs(
+            tenant, limit, page, states, workflow, version, labels, started_after_ns, started_before_ns
+        )
 
     def approvals(self, tenant: str, limit: int, page: str = "", run_id: str = "") -> tuple[list[ApprovalView], str]:
         """Open approvals as decided by now; show them only after `when_durable`."""
@@ -183,8 +194,8 @@ class Engine:
 
     def workflow(
         self, tenant: str, name: str, version: str | None = None, tag: str | None = None
-    ) -> tuple[WorkflowView, bytes] | None:
-        """A registered version and its definition; show it only after `when_durable`."""
+    ) -> WorkflowView | None:
+        """A registered version with its definition; show it only after `when_durable`."""
         return self._machine.workflow(tenant, name, version, tag)
 
     def timeline(self, view: RunView, from_offset: int, limit: int) -> list[Event]:

@@ -14,7 +14,7 @@ def recover(event_log: EventLog, partitions: int, limits: dict[str, int]) -> Mac
     began = time.monotonic()
     if event_log.snapshot is not None:
         position, state = event_log.snapshot
-        machine = Machine.restore(state, event_log.term, limits)
+        machine = Machine.restore(state, event_log.term, partitions, limits)
     else:
         position = 0
         machine = Machine(partitions, event_log.term, limits)

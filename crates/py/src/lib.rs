@@ -1,1 +1,34 @@
-//! The door
+//! The door: the only crate that names pyo3.
+//!
+//! Holds the classes and functions of `apex_fast.core._core` (described by `_core.pyi`, held to it by stubtest).
+//! Converts, releases the GIL, maps errors (`errors.rs`, one file); decides nothing. Rust never calls Python: a durable
+//! group or a batch of requests rings an eventfd, and the loop comes for it.
+
+mod commands;
+mod definition;
+mod errors;
+mod event;
+mod front;
+mod jobs;
+mod log;
+mod machine;
+mod recall;
+mod views;
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("DESCRIPTOR_SET", PyBytes::new(py, apex_front::DESCRIPTOR_SET))?;
+    definition::register(module)?;
+    commands::register(module)?;
+    jobs::register(module)?;
+    machine::register(module)?;
+    views::register(module)?;
+    event::register(module)?;
+    log::register(module)?;
+    front::register(module)?;
+    recall::register(module)
+}

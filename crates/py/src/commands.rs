@@ -1,0 +1,252 @@
+//! Commands: what Python asks of the machine, as frozen classes.
+
+use crate::errors;
+use apex_ir::ir::Priority;
+use apex_machine::command::{self, Command, Outcome, Selector};
+use apex_machine::{RunId, partition_of_key};
+use pyo3::prelude::*;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct RegisterWorkflow(command::RegisterWorkflow);
+
+#[pymethods]
+impl RegisterWorkflow {
+    #[new]
+    #[pyo3(signature = (tenant, canonical, tag = None))]
+    fn new(tenant: String, canonical: Vec<u8>, tag: Option<String>) -> Self {
+        Self(command::RegisterWorkflow { tenant, definition: canonical, tag })
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct TagWorkflow(command::TagWorkflow);
+
+#[pymethods]
+impl TagWorkflow {
+    #[new]
+    #[pyo3(signature = (tenant, name, version, tag, expected_version = None))]
+    fn new(tenant: String, name: String, version: String, tag: String, expected_version: Option<String>) -> Self {
+        Self(command::TagWorkflow { tenant, name, version, tag, expected_version })
+    }
+}
+
+/// A start whose run id is made when the machine takes it.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct StartRun(command::StartRun);
+
+#[pymethods]
+impl StartRun {
+    #[new]
+    #[pyo3(signature = (tenant, workflow, version = None, tag = None, inputs = None, idempotency_key = String::new(),
+        correlation = String::new(), priority = "medium", labels = None, goal = None))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        tenant: String,
+        workflow: String,
+        version: Option<String>,
+        tag: Option<String>,
+        inputs: Option<Vec<u8>>,
+        idempotency_key: String,
+        correlation: String,
+        priority: &str,
+        labels: Option<BTreeMap<String, String>>,
+        goal: Option<Goal>,
+    ) -> PyResult<Self> {
+        let priority = match priority {
+            "low" => Priority::Low,
+            "medium" => Priority::Medium,
+            "high" => Priority::High,
+            other => return Err(errors::core("BAD_VALUE", &format!("priority {other:?} is not low, medium or high"))),
+        };
+        let selector = match (version, tag) {
+            (Some(version), _) => Selector::Version(version),
+            (None, Some(tag)) => Selector::Tag(tag),
+            (None, None) => Selector::Latest,
+        };
+        let inputs = inputs.unwrap_or_else(|| b"{}".to_vec());
+        let goal = goal.map(|(text, entities, template, source, plan)| command::Goal { text, entities, template, source, plan });
+        let request_hash = if idempotency_key.is_empty() {
+            [0; 32]
+        } else {
+            request_hash(&workflow, &selector, &inputs, goal.as_ref())
+        };
+        Ok(Self(command::StartRun {
+            tenant,
+            run_id: RunId::REGISTRY,
+            workflow,
+            selector,
+            inputs,
+            idempotency_key,
+            request_hash,
+            correlation,
+            priority,
+            labels: labels.map(|l| l.into_iter().collect()).unwrap_or_default(),
+            goal,
+        }))
+    }
+}
+
+/// (text, entities, template, source, plan)
+type Goal = (String, Vec<u8>, String, String, Vec<u8>);
+
+/// What makes two requests the same: everything that the client chose of what is to run, each part after its length.
+fn request_hash(workflow: &str, selector: &Selector, inputs: &[u8], goal: Option<&command::Goal>) -> [u8; 32] {
+    let (kind, chosen) = match selector {
+        Selector::Version(v) => ("version", v.as_str()),
+        Selector::Tag(t) => ("tag", t.as_str()),
+        Selector::Latest => ("latest", ""),
+    };
+    let parts: [&[u8]; 5] = match goal {
+        Some(goal) => [b"goal", goal.text.as_bytes(), b"", b"", b""],
+        None => [b"run", workflow.as_bytes(), kind.as_bytes(), chosen.as_bytes(), inputs],
+    };
+    let mut sha = Sha256::new();
+    for part in parts {
+        sha.update((part.len() as u64).to_le_bytes());
+        sha.update(part);
+    }
+    sha.finalize().into()
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct CancelRun(command::CancelRun);
+
+#[pymethods]
+impl CancelRun {
+    #[new]
+    #[pyo3(signature = (tenant, run_id, reason = String::new(), compensate = true, by = String::new()))]
+    fn new(tenant: String, run_id: &str, reason: String, compensate: bool, by: String) -> PyResult<Self> {
+        Ok(Self(command::CancelRun { tenant, run_id: parse_run_id(run_id)?, reason, compensate, by }))
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct ResolveApproval(command::ResolveApproval);
+
+#[pymethods]
+impl ResolveApproval {
+    #[new]
+    #[pyo3(signature = (tenant, ticket, approve, reason = String::new(), edits = None, by = String::new()))]
+    fn new(tenant: String, ticket: String, approve: bool, reason: String, edits: Option<Vec<u8>>, by: String) -> Self {
+        Self(command::ResolveApproval { tenant, ticket, approve, reason, edits, by })
+    }
+}
+
+/// The outcome of one attempt of a job.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct JobResult(command::JobResult);
+
+impl JobResult {
+    fn of(job: u64, attempt: u32, outcome: Outcome) -> Self {
+        Self(command::JobResult { job, attempt, outcome })
+    }
+}
+
+#[pymethods]
+impl JobResult {
+    #[getter]
+    fn job(&self) -> u64 {
+        self.0.job
+    }
+    #[staticmethod]
+    fn ok(job: u64, attempt: u32, value: Vec<u8>) -> Self {
+        Self::of(job, attempt, Outcome::Ok(value))
+    }
+    #[staticmethod]
+    #[pyo3(signature = (job, attempt, r#type, message, retryable = None))]
+    fn failed(job: u64, attempt: u32, r#type: String, message: String, retryable: Option<bool>) -> Self {
+        Self::of(job, attempt, Outcome::Failed { kind: r#type, message, retryable })
+    }
+    #[staticmethod]
+    #[pyo3(signature = (job, attempt, message = String::new()))]
+    fn timed_out(job: u64, attempt: u32, message: String) -> Self {
+        Self::of(job, attempt, Outcome::TimedOut { message })
+    }
+    #[staticmethod]
+    #[pyo3(signature = (job, attempt, message = String::new()))]
+    fn cancelled(job: u64, attempt: u32, message: String) -> Self {
+        Self::of(job, attempt, Outcome::Cancelled { message })
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct Tick;
+
+#[pymethods]
+impl Tick {
+    #[new]
+    fn new() -> Self {
+        Self
+    }
+}
+
+/// Makes the ids of runs. Partitions take turns; with a key, the key's hash decides.
+pub(crate) struct Ids {
+    partitions: u16,
+    turn: u16,
+}
+
+impl Ids {
+    pub(crate) fn new(partitions: u16) -> Self {
+        Self { partitions, turn: 0 }
+    }
+
+    fn next(&mut self, now_ns: i64, tenant: &str, key: &str) -> PyResult<RunId> {
+        let partition = if key.is_empty() {
+            self.turn = (self.turn + 1) % self.partitions.max(1);
+            self.turn
+        } else {
+            partition_of_key(tenant, key, self.partitions)
+        };
+        run_id(now_ns, partition)
+    }
+}
+
+pub(crate) fn run_id(now_ns: i64, partition: u16) -> PyResult<RunId> {
+    let random = getrandom::u64().map_err(|e| errors::core("INTERNAL", &format!("no randomness: {e}")))?;
+    Ok(RunId::new_v7(u64::try_from(now_ns).unwrap_or(0) / 1_000_000, partition, random))
+}
+
+/// The machine's command in a Python object, tried in the order of how often each comes.
+pub(crate) fn extract(object: &Bound<'_, PyAny>, now_ns: i64, ids: &mut Ids) -> PyResult<Command> {
+    if let Ok(c) = object.cast_exact::<JobResult>() {
+        return Ok(Command::JobResult(c.get().0.clone()));
+    }
+    if let Ok(c) = object.cast_exact::<StartRun>() {
+        let mut start = c.get().0.clone();
+        start.run_id = ids.next(now_ns, &start.tenant, &start.idempotency_key)?;
+        return Ok(Command::StartRun(Box::new(start)));
+    }
+    if object.cast_exact::<Tick>().is_ok() {
+        return Ok(Command::Tick);
+    }
+    if let Ok(c) = object.cast_exact::<ResolveApproval>() {
+        return Ok(Command::ResolveApproval(c.get().0.clone()));
+    }
+    if let Ok(c) = object.cast_exact::<CancelRun>() {
+        return Ok(Command::CancelRun(c.get().0.clone()));
+    }
+    if let Ok(c) = object.cast_exact::<RegisterWorkflow>() {
+        return Ok(Command::RegisterWorkflow(c.get().0.clone()));
+    }
+    if let Ok(c) = object.cast_exact::<TagWorkflow>() {
+        return Ok(Command::TagWorkflow(c.get().0.clone()));
+    }
+    Err(pyo3::exceptions::PyTypeError::new_err("not a command"))
+}
+
+pub(crate) fn parse_run_id(text: &str) -> PyResult<RunId> {
+    RunId::parse(text).ok_or_else(|| errors::core("RUN_NOT_FOUND", &format!("{text:?} is not a run id (a UUID)")))
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<RegisterWorkflow>()?;
+    module.add_class::<TagWorkflow>()?;
+    module.add_class::<StartRun>()?;
+    module.add_class::<CancelRun>()?;
+    module.add_class::<ResolveApproval>()?;
+    module.add_class::<JobResult>()?;
+    module.add_class::<Tick>()
+}

@@ -1,0 +1,159 @@
+//! Definitions: compile and look.
+
+use crate::errors;
+use apex_ir::ir::{Effect, Retry};
+use apex_ir::{FunctionSpec, FunctionTable, Limits};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use serde_json::Value;
+
+/// One fault of a document.
+#[pyclass(frozen, get_all, module = "apex_fast.core._core")]
+pub(crate) struct Diagnostic {
+    code: &'static str,
+    pointer: String,
+    message: String,
+    hint: String,
+}
+
+impl From<apex_ir::Diagnostic> for Diagnostic {
+    fn from(d: apex_ir::Diagnostic) -> Self {
+        Self { code: d.code, pointer: d.pointer, message: d.message, hint: d.hint.unwrap_or_default() }
+    }
+}
+
+#[pymethods]
+impl Diagnostic {
+    fn __repr__(&self) -> String {
+        format!("{} at {:?}: {}", self.code, self.pointer, self.message)
+    }
+}
+
+/// A compiled definition.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+pub(crate) struct Definition(apex_ir::Ir);
+
+#[pymethods]
+impl Definition {
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+    #[getter]
+    fn version(&self) -> &str {
+        &self.0.version
+    }
+    #[getter]
+    fn hash(&self) -> String {
+        address(&self.0.hash)
+    }
+    #[getter]
+    fn canonical<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.canonical)
+    }
+    #[getter]
+    fn functions(&self) -> Vec<&str> {
+        self.0.functions.iter().map(|f| &**f).collect()
+    }
+    #[getter]
+    fn unsupported(&self) -> Vec<(String, &str)> {
+        self.0.unsupported.iter().map(|(kind, at)| (format!("{kind:?}").to_lowercase(), &**at)).collect()
+    }
+    #[getter]
+    fn node_count(&self) -> usize {
+        self.0.nodes.len()
+    }
+    #[getter]
+    fn edge_count(&self) -> usize {
+        self.0.edges.len()
+    }
+    /// How many nodes of the workflow's own graph stand at each level (longest path from a root).
+    #[getter]
+    fn levels(&self) -> Vec<usize> {
+        let mut level = vec![0usize; self.0.nodes.len()];
+        let mut widths = Vec::new();
+        // Nodes of a graph are in topological order.
+        for node in self.0.graphs.first().map_or(0..0, |g| g.nodes.clone()) {
+            let at = self.0.incoming(node).map(|(_, edge)| level[edge.from as usize] + 1).max().unwrap_or(0);
+            level[node as usize] = at;
+            if widths.len() <= at {
+                widths.resize(at + 1, 0);
+            }
+            widths[at] += 1;
+        }
+        widths
+    }
+    fn node_ids(&self) -> Vec<&str> {
+        self.0.nodes.iter().map(|n| &*n.id).collect()
+    }
+    fn check_inputs(&self, inputs: &[u8]) -> Vec<Diagnostic> {
+        self.0.check_inputs(inputs).err().unwrap_or_default().into_iter().map(Diagnostic::from).collect()
+    }
+}
+
+/// `sha256:<hex>`.
+pub(crate) fn address(hash: &[u8; 32]) -> String {
+    use std::fmt::Write;
+    let mut text = String::from("sha256:");
+    for byte in hash {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[pyfunction]
+#[pyo3(signature = (definition, functions = None))]
+fn compile(py: Python<'_>, definition: &[u8], functions: Option<&[u8]>) -> PyResult<Definition> {
+    let table = functions.map(function_table).transpose()?;
+    py.detach(|| apex_ir::compile(definition, table.as_ref(), &Limits::default())).map(Definition).map_err(errors::compile)
+}
+
+fn function_table(bytes: &[u8]) -> PyResult<FunctionTable> {
+    let wrong = |what: String| errors::core("BAD_FUNCTION_TABLE", &what);
+    let Value::Object(entries) = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))? else {
+        return Err(wrong("the function table is an object".into()));
+    };
+    Ok(entries.iter().map(|(name, spec)| (name.clone(), function_spec(spec))).collect())
+}
+
+fn function_spec(spec: &Value) -> FunctionSpec {
+    let effect = match spec["effect"].as_str() {
+        Some("pure") => Some(Effect::Pure),
+        Some("read") => Some(Effect::Read),
+        Some("write") => Some(Effect::Write),
+        _ => None,
+    };
+    let retry = spec.get("retry").filter(|r| r.is_object()).map(|r| {
+        let seconds = |key: &str, default: f64| (r[key].as_f64().unwrap_or(default) * 1e9) as i64;
+        Retry {
+            max_attempts: r["max_attempts"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
+            initial_ns: seconds("initial_s", 0.2),
+            factor: r["factor"].as_f64().unwrap_or(2.0),
+            max_ns: seconds("max_s", 30.0),
+            jitter: r["jitter"].as_f64().unwrap_or(0.2),
+            non_retryable: r["non_retryable"]
+                .as_array()
+                .map(|names| names.iter().filter_map(|n| n.as_str().map(Box::from)).collect())
+                .unwrap_or_default(),
+        }
+    });
+    FunctionSpec {
+        effect,
+        retry,
+        timeout_s: spec["timeout_s"].as_f64(),
+        compensation: spec["compensation"].as_str().map(str::to_owned),
+    }
+}
+
+#[pyfunction]
+fn check_value(value: &[u8]) -> PyResult<()> {
+    apex_ir::value::check(value, &apex_ir::value::ValueLimits::default())
+        .map_err(|e| errors::core(e.code, &format!("{} (at {:?}, byte {})", e.message, e.pointer, e.offset)))
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Diagnostic>()?;
+    module.add_class::<Definition>()?;
+    module.add_function(wrap_pyfunction!(compile, module)?)?;
+    module.add_function(wrap_pyfunction!(check_value, module)?)
+}

@@ -1,0 +1,150 @@
+//! The embedded log.
+
+use crate::errors;
+use crate::event::Event;
+use crate::machine::Turn;
+use apex_log::{Options, RealDisk, Space};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct Log {
+    log: apex_log::Log,
+    recovered: apex_log::Recovered,
+}
+
+#[pymethods]
+impl Log {
+    #[staticmethod]
+    #[pyo3(signature = (path, segment_bytes = None))]
+    fn open(py: Python<'_>, path: &str, segment_bytes: Option<u64>) -> PyResult<Self> {
+        let mut options = Options::default();
+        if let Some(bytes) = segment_bytes {
+            options.segment_bytes = bytes;
+            options.first_segment_bytes = options.first_segment_bytes.min(bytes);
+        }
+        py.detach(|| apex_log::Log::open(Path::new(path), Arc::new(RealDisk), options))
+            .map(|(log, recovered)| Self { log, recovered })
+            .map_err(|e| errors::log(&e))
+    }
+    #[getter]
+    fn position(&self) -> u64 {
+        self.recovered.position
+    }
+    #[getter]
+    fn term(&self) -> u64 {
+        self.recovered.term
+    }
+    #[getter]
+    fn cut(&self) -> Option<String> {
+        self.recovered
+            .cut
+            .as_ref()
+            .map(|cut| format!("{} bytes of a torn last group at byte {} of {}", cut.bytes, cut.offset, cut.segment))
+    }
+    #[getter]
+    fn damaged_snapshots(&self) -> Vec<String> {
+        self.recovered.damaged_snapshots.iter().map(ToString::to_string).collect()
+    }
+    #[getter]
+    fn snapshot<'py>(&self, py: Python<'py>) -> Option<(u64, Bound<'py, PyBytes>)> {
+        self.recovered.snapshot.as_ref().map(|(position, bytes)| (*position, PyBytes::new(py, bytes)))
+    }
+    fn fileno(&self) -> i32 {
+        self.log.wake_fd()
+    }
+    fn rearm(&self) -> PyResult<u64> {
+        let durable = self.log.rearm();
+        match self.log.failure() {
+            Some(error) => Err(errors::log(&apex_log::LogError::Poisoned(Box::new(error)))),
+            None => Ok(durable),
+        }
+    }
+    fn append(&self, turn: &Bound<'_, Turn>) -> PyResult<u64> {
+        let turn = &turn.get().0;
+        self.log
+            .append(turn.records.clone(), turn.count, turn.position - u64::from(turn.count))
+            .map_err(|e| errors::log(&e))
+    }
+    fn durable(&self) -> u64 {
+        self.log.durable()
+    }
+    /// `ample`, `low` or `out`.
+    fn space(&self) -> &'static str {
+        match self.log.space() {
+            Space::Ample => "ample",
+            Space::Low => "low",
+            Space::Out => "out",
+        }
+    }
+    fn wait_durable(&self, py: Python<'_>, position: u64, timeout_s: f64) -> PyResult<u64> {
+        py.detach(|| self.log.wait_durable(position, Duration::from_secs_f64(timeout_s.clamp(0.0, 86_400.0))))
+            .map_err(|e| errors::log(&e))
+    }
+    fn read<'py>(&self, py: Python<'py>, position: u64) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let body = self.log.read(position).map_err(|e| errors::log(&e))?;
+        Ok(body.map(|body| PyBytes::new(py, &body)))
+    }
+    fn scan<'py>(&self, py: Python<'py>, start: u64, bytes_max: usize) -> PyResult<(Bound<'py, PyBytes>, u32)> {
+        let batch = py.detach(|| self.log.scan(start).next_batch(bytes_max)).map_err(|e| errors::log(&e))?;
+        Ok(match batch {
+            Some(batch) => (PyBytes::new(py, &batch.bytes), batch.count),
+            None => (PyBytes::new(py, b""), 0),
+        })
+    }
+    /// The events of one run from `from_offset` on, found backwards from its last one.
+    fn timeline(&self, py: Python<'_>, head: u64, from_offset: u64, limit: usize) -> PyResult<Vec<Event>> {
+        let bodies = py.detach(|| self.walk(head, from_offset, limit)).map_err(|e| errors::log(&e))?;
+        bodies.iter().map(|(position, body)| Event::read(*position, body)).collect()
+    }
+    fn save_snapshot(&self, py: Python<'_>, position: u64, snapshot: &[u8]) -> PyResult<()> {
+        py.detach(|| self.log.save_snapshot(position, snapshot)).map_err(|e| errors::log(&e))
+    }
+    fn stats(&self) -> BTreeMap<&'static str, u64> {
+        let s = self.log.stats();
+        BTreeMap::from([
+            ("groups", s.groups),
+            ("syncs", s.syncs),
+            ("bytes", s.bytes),
+            ("records", s.records),
+            ("segments", s.segments),
+            ("queue_bytes", s.queue_bytes),
+            ("fsync_p50_ns", s.fsync_p50_ns),
+            ("fsync_p99_ns", s.fsync_p99_ns),
+        ])
+    }
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| self.log.close()).map_err(|e| errors::log(&e))
+    }
+}
+
+impl Log {
+    fn walk(&self, head: u64, from_offset: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, apex_log::LogError> {
+        let mut found = std::collections::VecDeque::new();
+        let mut position = head;
+        while let Some(body) = self.log.read(position)? {
+            let Ok(header) = apex_machine::Header::parse(&body) else { break };
+            if header.run_seq < from_offset {
+                break;
+            }
+            let previous = header.run_prev;
+            found.push_front((position, body));
+            if found.len() > limit {
+                found.pop_back();
+            }
+            if previous == apex_machine::record::NONE {
+                break;
+            }
+            position = previous;
+        }
+        Ok(found.into())
+    }
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Log>()
+}
