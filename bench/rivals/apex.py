@@ -62,4 +62,8 @@ def measure(work: str, seconds: float) -> list[Measurement]:
     found = json.loads(answer.stdout)
     if not isinstance(found, list):
         raise RuntimeError(f"apex bench {work} printed no JSON list")
-    return [_measurement(one) for one in found]
+    measurements = [_measurement(one) for one in found]
+    names = [one.name for one in measurements]
+    if len(set(names)) < len(names):
+        raise RuntimeError(f"apex bench {work} gave a name twice: {names}")
+    return measurements

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from bench.rivals.load import Command, Lap
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ROOT / ".services" / "rivals"
 STOP_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 300.0
 
 
 def free_port() -> int:
@@ -76,7 +78,8 @@ def python(name: str) -> str:
 class Stage:
     """One contestant's processes for one round; a context manager.
 
-    Raises ``RuntimeError`` with the end of the driver's log when the driver dies.
+    Raises ``RuntimeError`` with the end of the driver's log when the driver dies, or is killed because it gave
+    no answer within ``ANSWER_TIMEOUT_S`` (Temporal needs 40 s for a lap of 10 s and its backlog).
     """
 
     def __init__(self, contestant: Contestant) -> None:
@@ -122,7 +125,10 @@ class Stage:
 
     def _answer(self) -> str:
         assert self._driver.stdout is not None
+        hangs = threading.Timer(ANSWER_TIMEOUT_S, self._driver.kill)
+        hangs.start()
         line = self._driver.stdout.readline()
+        hangs.cancel()
         if not line:
             log = (self.data / "load.log").read_text()[-2000:]
             raise RuntimeError(f"the driver of {self.contestant.name} stopped:\n{log}")

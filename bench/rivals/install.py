@@ -42,9 +42,7 @@ def _install_python(lock: Path, venv: Path) -> None:
 def _install_npm(folder: Path, home: Path) -> None:
     for name in NPM_FILES:
         shutil.copy(folder / name, home / name)
-    subprocess.run(
-        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=home, check=True
-    )
+    subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"], cwd=home, check=True)
 
 
 def install(contestant: Contestant) -> None:

@@ -61,9 +61,7 @@ def _ratios(
 ) -> float | None:
     """Median of the ratios of each round: what disturbs a round disturbs both of its sides."""
     values = [
-        value
-        for one in rounds
-        if key in one and other in one and (value := ratio(one[key], one[other])) is not None
+        value for one in rounds if key in one and other in one and (value := ratio(one[key], one[other])) is not None
     ]
     return median(values) if values else None
 
@@ -83,9 +81,7 @@ def medians(rounds: list[Round]) -> list[Measurement]:
                 continue
             label = other[0] if "." not in other[1] else f"{other[0]} {other[1]}"
             rate = _ratios(key, rounds, other, lambda us, them: _ratio(us.rate_per_s, them.rate_per_s))
-            cpu = _ratios(
-                key, rounds, other, lambda us, them: _ratio(them.cpu_us_per_unit, us.cpu_us_per_unit)
-            )
+            cpu = _ratios(key, rounds, other, lambda us, them: _ratio(them.cpu_us_per_unit, us.cpu_us_per_unit))
             if rate is not None:
                 against[label] = rate
             if cpu is not None:

@@ -32,6 +32,7 @@ from bench.rivals.table import markdown  # noqa: E402
 from bench.rivals.temporal.contestant import TEMPORAL  # noqa: E402
 from bench.rivals.works import WORKS, Work  # noqa: E402
 
+RESULTS = ROOT / "bench" / "results"
 WARM_UP_SHARE = 0.2
 WARM_UP_MAX_S = 3.0
 
@@ -101,7 +102,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", action="append", choices=list(WORKS), help="this work; can be given again")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each lap (default 10)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default 5, the least for a figure)")
-    parser.add_argument("--publish", action="store_true", help="write to bench/results, to be committed")
+    parser.add_argument("--out", type=Path, default=RESULTS / "local", help="folder for rivals.json, rivals.md")
+    parser.add_argument(
+        "--publish",
+        dest="out",
+        action="store_const",
+        const=RESULTS,
+        help="write to bench/results, to be committed",
+    )
     return parser.parse_args(argv)
 
 
@@ -155,11 +163,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "failures": failures,
         "measurements": [asdict(one) for one in results],
     }
-    folder = ROOT / "bench" / "results" / ("" if options.publish else "local")
-    folder.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     table = markdown(results)
-    (folder / "rivals.json").write_text(json.dumps(report, indent=1) + "\n")
-    (folder / "rivals.md").write_text(table + "\n")
+    (options.out / "rivals.json").write_text(json.dumps(report, indent=1) + "\n")
+    (options.out / "rivals.md").write_text(table + "\n")
     sync = next(one for one in results if one.contestant == "disk")
     print(table)
     print(f"\nfdatasync of this disk: p50 {sync.p50_ms:.2f} ms, p99 {sync.p99_ms:.2f} ms; {where}")

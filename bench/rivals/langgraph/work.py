@@ -1,6 +1,7 @@
 """The works as LangGraph graphs: one node per step, a checkpoint after each superstep."""
 
 import operator
+from itertools import pairwise
 from typing import Annotated, TypedDict
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -34,7 +35,7 @@ def row(length: int, saver: BaseCheckpointSaver[str]) -> CompiledStateGraph:
     for name in names:
         graph.add_node(name, step)
     graph.add_edge(START, names[0])
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in pairwise(names):
         graph.add_edge(before, after)
     graph.add_edge(names[-1], END)
     return graph.compile(checkpointer=saver)
