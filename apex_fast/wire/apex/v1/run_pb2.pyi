@@ -114,8 +114,11 @@ class StartRunsRequest(_message.Message):
 
     BATCH_ID_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.int
     """Chosen by the client and given back with the results."""
+    wait: _builtins.bool
+    """Answer an item when its run has ended, not when its start is durable."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___StartRunRequest]:
         """At most 1,024, in no particular order among each other."""
@@ -125,10 +128,11 @@ class StartRunsRequest(_message.Message):
         *,
         batch_id: _builtins.int = ...,
         items: _abc.Iterable[Global___StartRunRequest] | None = ...,
+        wait: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "items", b"items", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -168,12 +172,15 @@ class StartRunsResult(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     EXISTING_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Position in the items of the batch."""
     run_id: _builtins.str
     """Empty when error is set."""
     offset: _builtins.int
     existing: _builtins.bool
+    state: _common_pb2.RunState.ValueType
+    """Where the run stood when it was answered: COMPLETED, FAILED or CANCELLED with `wait`."""
     @_builtins.property
     def error(self) -> _common_pb2.Error:
         """Set when this item was refused; grpc_code says how."""
@@ -186,10 +193,11 @@ class StartRunsResult(_message.Message):
         offset: _builtins.int = ...,
         existing: _builtins.bool = ...,
         error: _common_pb2.Error | None = ...,
+        state: _common_pb2.RunState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "existing", b"existing", "index", b"index", "offset", b"offset", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "existing", b"existing", "index", b"index", "offset", b"offset", "run_id", b"run_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
