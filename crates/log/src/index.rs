@@ -1,0 +1,52 @@
+//! All segments, oldest first.
+
+use std::sync::{Arc, RwLock};
+
+use crate::queue::unpoisoned;
+use crate::segment::Segment;
+
+#[derive(Default)]
+pub(crate) struct Index(RwLock<Vec<Arc<Segment>>>);
+
+impl Index {
+    pub(crate) fn new(segments: Vec<Arc<Segment>>) -> Self {
+        Index(RwLock::new(segments))
+    }
+
+    /// The segment in which `position` is or would be; none if it was trimmed.
+    pub(crate) fn find(&self, position: u64) -> Option<Arc<Segment>> {
+        let segments = unpoisoned(self.0.read());
+        let after = segments.partition_point(|segment| segment.base <= position);
+        segments.get(after.checked_sub(1)?).cloned()
+    }
+
+    /// Adds the newest. It takes the place of one with the same base, as its file did, and of the records that recovery
+    /// wrote again at its beginning.
+    pub(crate) fn push(&self, segment: Arc<Segment>) {
+        let mut segments = unpoisoned(self.0.write());
+        segments.retain(|old| old.base != segment.base);
+        if let Some(old) = segments.last() {
+            old.seal(segment.base);
+        }
+        segments.push(segment);
+    }
+
+    /// Those of which every record is below `position`.
+    pub(crate) fn below(&self, position: u64) -> Vec<Arc<Segment>> {
+        let segments = unpoisoned(self.0.read());
+        let sealed = segments.windows(2).take_while(|pair| pair[1].base <= position);
+        sealed.map(|pair| Arc::clone(&pair[0])).collect()
+    }
+
+    pub(crate) fn drop_first(&self, count: usize) {
+        unpoisoned(self.0.write()).drain(..count);
+    }
+
+    pub(crate) fn base_at(&self, index: usize) -> Option<u64> {
+        unpoisoned(self.0.read()).get(index).map(|segment| segment.base)
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        unpoisoned(self.0.read()).len() as u64
+    }
+}

@@ -1,0 +1,82 @@
+//! Bytes that the first version of the format wrote, kept in `tests/fixtures/v1`: they open for ever, and the same calls
+//! write the same bytes for as long as the version is 1. `docs/formats/log.md` walks through them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use apex_log::{Log, Options, RealDisk};
+
+use super::common::{Folder, commit, contents, small};
+
+const FILES: [&str; 5] =
+    ["meta", "floor", "snapshot-00000000000000000003", "00000000000000000000.segment", "00000000000000000004.segment"];
+
+fn kept() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+}
+
+fn options() -> Options {
+    Options { segment_bytes: 4096, ..small() }
+}
+
+fn groups() -> Vec<Vec<Vec<u8>>> {
+    vec![
+        vec![b"alpha".to_vec()],
+        vec![b"beta".to_vec(), b"gamma".to_vec()],
+        vec![vec![0xAB; 2000]],
+        // Does not fit behind the others: begins the second segment.
+        vec![vec![0xCD; 1900], "δ".as_bytes().to_vec()],
+    ]
+}
+
+fn make(folder: &Path) {
+    let (log, _) = Log::open(folder, Arc::new(RealDisk), options()).unwrap();
+    for group in groups() {
+        commit(&log, &group).unwrap();
+        if log.durable() == 3 {
+            log.save_snapshot(3, b"alpha beta gamma").unwrap();
+        }
+    }
+    log.close().unwrap();
+}
+
+/// Segments are compared without the zeros at their end, which are not kept.
+fn trimmed(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    if path.extension().is_none() {
+        return bytes;
+    }
+    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    bytes[..end].to_vec()
+}
+
+#[test]
+fn the_bytes_of_version_1_are_read() {
+    let folder = Folder::new("fixture-read");
+    fs::create_dir_all(&folder.0).unwrap();
+    for name in FILES {
+        fs::copy(kept().join(name), folder.0.join(name)).unwrap();
+    }
+    let (log, recovered) = Log::open(&folder.0, Arc::new(RealDisk), options()).unwrap();
+    assert_eq!((recovered.position, recovered.start, recovered.term), (6, 0, 2));
+    assert_eq!(recovered.snapshot, Some((3, b"alpha beta gamma".to_vec())));
+    assert_eq!(recovered.cut, None);
+    assert_eq!(contents(&log, 0), groups().concat());
+}
+
+#[test]
+fn the_same_calls_write_the_bytes_of_version_1() {
+    let folder = Folder::new("fixture-write");
+    make(&folder.0);
+    if std::env::var_os("APEX_LOG_KEEP_FIXTURES").is_some() {
+        // Only for a new version of the format, in a folder of its own.
+        fs::create_dir_all(kept()).unwrap();
+        for name in FILES {
+            fs::write(kept().join(name), trimmed(&folder.0.join(name))).unwrap();
+        }
+    }
+    for name in FILES {
+        assert_eq!(trimmed(&folder.0.join(name)), trimmed(&kept().join(name)), "{name}");
+    }
+}

@@ -1,0 +1,12 @@
+//! What the log promises, proved through its public interface, on the real disk and on one that fails on a seed.
+#![allow(clippy::unwrap_used)]
+
+mod append;
+mod common;
+mod crash;
+mod damage;
+mod faults;
+mod fixtures;
+mod model;
+mod order;
+mod snapshots;
