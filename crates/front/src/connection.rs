@@ -85,9 +85,8 @@ async fn serve_http1(stream: TcpStream, peer: SocketAddr, house: Arc<House>) {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read_timeout)
-        // The least that hyper takes is 8 KiB.
-        .max_buf_size(limits.header_bytes_max.max(8 << 10))
-        .pipeline_flush(true);
+        // The least that hyper takes is 8 KiB. It bounds what waits to be written too, which `pipeline_flush` would lift.
+        .max_buf_size(limits.header_bytes_max.max(8 << 10));
     let service = service_fn(|request| dispatch(Arc::clone(&house), request, peer, Some(Arc::clone(&kill))));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut stopping = house.stopping.subscribe();

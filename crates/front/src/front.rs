@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::error::FrontError;
 use crate::house::House;
@@ -150,7 +150,7 @@ fn check(options: &Options) -> Result<(), FrontError> {
 }
 
 async fn tick(house: Arc<House>, comment_interval: Duration) {
-    let mut comments = interval(comment_interval);
+    let mut comments = interval_at(Instant::now() + comment_interval, comment_interval);
     comments.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut laggards = interval(LAGGARD_TICK);
     laggards.set_missed_tick_behavior(MissedTickBehavior::Delay);

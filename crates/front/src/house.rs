@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::calls::{Answer, Call, Calls, Expects};
 use crate::details::GrpcStatus;
@@ -30,7 +30,7 @@ pub(crate) struct House {
     pub(crate) stopping: watch::Sender<bool>,
     topics: Topics,
     // Viewers that were too slow, until they have read what was left for them.
-    laggards: Mutex<Vec<(Instant, Weak<Outgoing>)>>,
+    laggards: Mutex<Vec<Laggard>>,
     connections: Mutex<usize>,
     connection_closed: Condvar,
 }
@@ -139,7 +139,8 @@ impl House {
                 Counters::add(&self.counters.cancelled, 1);
                 self.inbox.push_control(Request::Cancelled { token: viewer.token });
             }
-            lock(&self.laggards).push((Instant::now(), Arc::downgrade(&viewer)));
+            let laggard = Laggard { since: Instant::now(), kill: viewer.kill.clone(), viewer: Arc::downgrade(&viewer) };
+            lock(&self.laggards).push(laggard);
         }
         deliveries
     }
@@ -189,12 +190,17 @@ impl House {
 
     /// Lets go of viewers that were too slow and do not read what was left for them.
     pub(crate) fn drop_laggards(&self) {
-        lock(&self.laggards).retain(|(since, viewer)| {
-            let Some(viewer) = viewer.upgrade() else { return false };
-            if since.elapsed() < self.limits.slow_close {
+        lock(&self.laggards).retain(|laggard| {
+            if laggard.since.elapsed() < self.limits.slow_close {
                 return true;
             }
-            viewer.abandon();
+            if let Some(viewer) = laggard.viewer.upgrade() {
+                viewer.abandon();
+            }
+            // Also when the stream itself is over: its last bytes may wait for ever in the connection.
+            if let Some(kill) = &laggard.kill {
+                kill.notify_one();
+            }
             false
         });
     }
@@ -297,6 +303,13 @@ impl House {
             Some(outgoing)
         })?
     }
+}
+
+/// A viewer that was too slow, with the switch of its connection if it has one for itself.
+struct Laggard {
+    since: Instant,
+    kill: Option<Arc<Notify>>,
+    viewer: Weak<Outgoing>,
 }
 
 fn stream_kind(headers: &[(String, String)]) -> StreamKind {

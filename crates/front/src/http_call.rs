@@ -19,6 +19,7 @@ use crate::body::{Body, StreamBody};
 use crate::calls::{Answer, Expects};
 use crate::house::House;
 use crate::inbox::{Full, Hold};
+use crate::outgoing::StreamKind;
 use crate::request::Request;
 use crate::sse;
 use crate::stats::Counters;
@@ -99,7 +100,8 @@ async fn call(
             respond(status, headers, body)
         }
         Ok(Answer::Stream { headers, outgoing }) => {
-            let is_sse = outgoing.kind == crate::outgoing::StreamKind::Sse;
+            let is_sse = outgoing.kind == StreamKind::Sse;
+            let has_connection = outgoing.kill.is_some();
             let mut response =
                 respond(200, headers, Body::Stream(Box::new(StreamBody::new(outgoing, guard, None, None))))?;
             if is_sse {
@@ -107,6 +109,10 @@ async fn call(
                 headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
                 // Proxies of the nginx kind would collect events until a buffer is full.
                 headers.entry(HeaderName::from_static("x-accel-buffering")).or_insert(HeaderValue::from_static("no"));
+            }
+            if has_connection {
+                // Nothing comes after a stream: a viewer that does not read can be cut off without harm to another call.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(response)
         }

@@ -41,8 +41,8 @@ pub(crate) struct Outgoing {
     pub(crate) kind: StreamKind,
     /// The client sends as well; only the caller knows when such a stream is over.
     pub(crate) both_ways: bool,
-    /// Closes the connection that carries this stream and nothing else (HTTP/1.1).
-    kill: Option<Arc<Notify>>,
+    /// Closes the connection that carries this stream and nothing after it (HTTP/1.1).
+    pub(crate) kill: Option<Arc<Notify>>,
     buffer_bytes: usize,
     state: Mutex<State>,
     /// Rung when the buffer shrinks, for the reader of a bidirectional call.
@@ -178,16 +178,9 @@ impl Outgoing {
     /// Gives up on a viewer that does not even read what was left for it.
     pub(crate) fn abandon(&self) {
         let mut state = lock(&self.state);
-        if state.frames.is_empty() {
-            return;
-        }
         state.frames = VecDeque::new();
         state.bytes = 0;
         state.sent_bytes = 0;
-        drop(state);
-        if let Some(kill) = &self.kill {
-            kill.notify_one();
-        }
     }
 
     /// The next bytes for the connection, as many as wait up to a chunk; then the end. The flag says that the caller

@@ -32,6 +32,8 @@ pub fn options() -> Options {
             method(WATCH, MethodKind::ServerStream),
             method(BIDI, MethodKind::Bidi),
         ],
+        // Not in between, however slow the machine is.
+        sse_comment_interval_s: 3_600.0,
         ..Options::default()
     }
 }
