@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use apex_recall::{Added, Tier, char_offset};
+use apex_recall::{Tier, char_offset};
 use pyo3::prelude::*;
 
 use crate::errors;
@@ -98,13 +98,13 @@ impl Catalogue {
     fn new(recognizer: &Recognizer) -> Self {
         Self { recognizer: recognizer.0.clone(), phrasings: RwLock::new(apex_recall::Catalogue::new()) }
     }
-    /// True when the phrasing is new to its template.
-    fn add(&self, template: u32, phrasing: &str) -> PyResult<bool> {
-        let mut phrasings = self.phrasings.write().unwrap_or_else(PoisonError::into_inner);
-        match phrasings.add(&self.recognizer, template, phrasing) {
-            Ok(added) => Ok(added == Added::New),
-            Err(error) => Err(errors::core("PHRASING_INVALID", &error.to_string())),
-        }
+    /// All or none; the number of those that are new to the template.
+    fn add(&self, template: u32, phrasings: Vec<String>) -> PyResult<usize> {
+        let all: Vec<&str> = phrasings.iter().map(String::as_str).collect();
+        let mut catalogue = self.phrasings.write().unwrap_or_else(PoisonError::into_inner);
+        catalogue.add(&self.recognizer, template, &all).map_err(|(place, error)| {
+            errors::core("PHRASING_INVALID", &format!("phrasing {place}, {:?}: {error}", all[place]))
+        })
     }
     fn find(&self, py: Python<'_>, goal: &str) -> PyResult<Option<PlanMatch>> {
         let reading = self.recognizer.read(goal);

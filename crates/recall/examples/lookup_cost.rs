@@ -8,7 +8,7 @@ use apex_recall::{Catalogue, Recognizer};
 
 const GOALS: [&str; 4] = [
     "Book flight to Paris tomorrow and send confirmation to john@example.com",
-    "Book flight to Bechtelsville march 2nd and send confirmation to x.y@example.org",
+    "Book flight to bechtelsville march 2nd and send confirmation to x.y@example.org",
     "remind anna about \"the quarterly report\" on friday at half past 4 in the afternoon",
     "what is the meaning of life and everything else that people ask about on a rainy day",
 ];
@@ -19,15 +19,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let recognizer = Recognizer::new();
     println!("recognizer built in {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     let mut catalogue = Catalogue::new();
-    catalogue.add(&recognizer, 0, "Book flight to {LOCATION} {DATE} and send confirmation to {EMAIL}")?;
-    catalogue.add(&recognizer, 1, "Remind {PERSON} about {QUOTED} on {DATE} at {TIME}")?;
+    let mut add = |id, phrasing: &str| catalogue.add(&recognizer, id, &[phrasing]).map_err(|(_, error)| error);
+    add(0, "Book flight to {LOCATION} {DATE} and send confirmation to {EMAIL}")?;
+    add(1, "Remind {PERSON} about {QUOTED} on {DATE} at {TIME}")?;
     let started = Instant::now();
     for id in 2..size {
-        catalogue.add(
-            &recognizer,
-            id,
-            &format!("Book flight to {{LOCATION}} {{DATE}} and send report{id} to {{EMAIL}}"),
-        )?;
+        add(id, &format!("Book flight to {{LOCATION}} {{DATE}} and send report{id} to {{EMAIL}}"))?;
     }
     println!("{size} phrasings added in {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     for goal in GOALS {

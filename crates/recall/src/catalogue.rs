@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use crate::entity::Kind;
-use crate::phrasing::{PhrasingError, SlotAndText, SlotName, WORDS_MIN, cut};
+use crate::phrasing::{PhrasingError, SlotName, WORDS_MIN, cut};
 use crate::recognizer::{Reading, Recognizer};
 use crate::slot;
 use crate::template::{body, push_slot};
@@ -26,15 +26,6 @@ pub enum Tier {
     Template,
     /// The words of a phrasing stand in the text, and what is between them fits the slots.
     Words,
-}
-
-/// What `add` did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Added {
-    /// The phrasing is new.
-    New,
-    /// The template already had it.
-    Known,
 }
 
 /// A slot with the text that fills it: `text[start..end]`, in bytes.
@@ -117,47 +108,44 @@ impl Catalogue {
         self.phrasings.is_empty()
     }
 
-    /// Adds a phrasing such as `Book flight to {LOCATION} {DATE}` for the template `template`.
+    /// Adds phrasings such as `Book flight to {LOCATION} {DATE}` for the template `template`, all or none, and gives
+    /// the number of new ones.
     ///
     /// # Errors
-    /// [`PhrasingError`] when the text is no phrasing or belongs to another template; nothing is added then.
-    pub fn add(&mut self, recognizer: &Recognizer, template: u32, phrasing: &str) -> Result<Added, PhrasingError> {
-        let (head, rest) = cut(phrasing)?;
-        let literals: Vec<Doc<'_>> = std::iter::once(head)
-            .chain(rest.iter().map(|(_, text)| *text))
-            .map(|text| Doc::new(text, &recognizer.lexicon))
-            .collect();
-        let last = literals.len() - 1;
-        // The same normal form as a text: no politeness in front, no end marks, no commas.
-        let ranges: Vec<Vec<usize>> = literals
-            .iter()
-            .enumerate()
-            .map(|(i, doc)| {
-                let (start, end) = body(doc);
-                let from = if i == 0 && end > start { start } else { 0 };
-                let mut to = if i == last && end > start { end } else { doc.len() };
-                while i == last && to > from && matches!(doc.mark(to - 1), Some('.' | '!' | '?' | ';')) {
-                    to -= 1;
+    /// [`PhrasingError`] with the position of the first one that is no phrasing or belongs to another template.
+    pub fn add(
+        &mut self,
+        recognizer: &Recognizer,
+        template: u32,
+        phrasings: &[&str],
+    ) -> Result<usize, (usize, PhrasingError)> {
+        let mut parsed = Vec::with_capacity(phrasings.len());
+        for (place, phrasing) in phrasings.iter().enumerate() {
+            let one = Parsed::new(recognizer, phrasing).map_err(|error| (place, error))?;
+            match self.by_key.get(&one.key) {
+                None => parsed.push(one),
+                Some(&known) => {
+                    let owner = self.phrasings[known as usize].template;
+                    if owner != template {
+                        return Err((place, PhrasingError::Taken { template: owner }));
+                    }
                 }
-                (from..to).filter(|&at| !doc.is_mark(at, ',')).collect()
-            })
-            .collect();
-        let words =
-            literals.iter().zip(&ranges).map(|(doc, range)| range.iter().filter(|&&at| doc.is_word(at)).count()).sum();
-        if words < WORDS_MIN {
-            return Err(PhrasingError::TooFewWords);
+            }
         }
-        let key = phrasing_key(&literals, &ranges, &rest);
-        if let Some(&known) = self.by_key.get(&key) {
-            let owner = self.phrasings[known as usize].template;
-            return if owner == template { Ok(Added::Known) } else { Err(PhrasingError::Taken { template: owner }) };
+        Ok(parsed.into_iter().map(|one| usize::from(self.insert(template, one))).sum())
+    }
+
+    /// False when the template has the phrasing already.
+    fn insert(&mut self, template: u32, parsed: Parsed) -> bool {
+        if self.by_key.contains_key(&parsed.key) {
+            return false;
         }
-        let mut literals = literals
+        let mut literals = parsed
+            .literals
             .iter()
-            .zip(&ranges)
-            .map(|(doc, range)| range.iter().map(|&at| intern(&mut self.words, doc.low(at))).collect::<Vec<u32>>());
+            .map(|words| words.iter().map(|word| intern(&mut self.words, word)).collect::<Vec<u32>>());
         let head = literals.next().unwrap_or_default();
-        let slots: Vec<(SlotName, Vec<u32>)> = rest.iter().map(|(slot, _)| *slot).zip(literals).collect();
+        let slots: Vec<(SlotName, Vec<u32>)> = parsed.slots.into_iter().zip(literals).collect();
         let last = slots.last().map_or_else(|| head.last(), |(_, literal)| literal.last()).copied().unwrap_or(SLOT);
         let id = self.phrasings.len() as u32;
         let mut node = 0;
@@ -168,9 +156,9 @@ impl Catalogue {
             node = step;
         }
         self.ends.entry((node, last)).or_default().push(id);
-        self.by_key.insert(key, id);
-        self.phrasings.push(Phrasing { template, slots, words });
-        Ok(Added::New)
+        self.by_key.insert(parsed.key, id);
+        self.phrasings.push(Phrasing { template, slots, words: parsed.words });
+        true
     }
 
     /// The phrasing that the text fits as a whole, if exactly one does.
@@ -254,18 +242,53 @@ fn intern(words: &mut HashMap<String, u32>, word: &str) -> u32 {
     id
 }
 
+/// A phrasing cut into its words, before they get numbers.
+struct Parsed {
+    key: String,
+    slots: Vec<SlotName>,
+    /// The words before the first slot, then those behind each slot.
+    literals: Vec<Vec<String>>,
+    words: usize,
+}
+
+impl Parsed {
+    /// The same normal form as a text has: no politeness in front, no end marks, no commas.
+    fn new(recognizer: &Recognizer, phrasing: &str) -> Result<Parsed, PhrasingError> {
+        let (head, rest) = cut(phrasing)?;
+        let last = rest.len();
+        let mut words = 0;
+        let mut literals = Vec::with_capacity(rest.len() + 1);
+        for (i, text) in std::iter::once(head).chain(rest.iter().map(|(_, text)| *text)).enumerate() {
+            let doc = Doc::new(text, &recognizer.lexicon);
+            let (start, end) = body(&doc);
+            let from = if i == 0 && end > start { start } else { 0 };
+            let mut to = if i == last && end > start { end } else { doc.len() };
+            while i == last && to > from && matches!(doc.mark(to - 1), Some('.' | '!' | '?' | ';')) {
+                to -= 1;
+            }
+            words += (from..to).filter(|&at| doc.is_word(at)).count();
+            literals.push((from..to).filter(|&at| !doc.is_mark(at, ',')).map(|at| doc.low(at).to_owned()).collect());
+        }
+        if words < WORDS_MIN {
+            return Err(PhrasingError::TooFewWords);
+        }
+        let slots: Vec<SlotName> = rest.iter().map(|(slot, _)| *slot).collect();
+        Ok(Parsed { key: phrasing_key(&literals, &slots), slots, literals, words })
+    }
+}
+
 /// The key of a phrasing: that of a text in which the recognisers find exactly its slots, numbered in order.
-fn phrasing_key(literals: &[Doc<'_>], ranges: &[Vec<usize>], rest: &[SlotAndText<'_>]) -> String {
+fn phrasing_key(literals: &[Vec<String>], slots: &[SlotName]) -> String {
     let mut parts: Vec<String> = Vec::new();
-    for (i, (doc, range)) in literals.iter().zip(ranges).enumerate() {
+    for (i, literal) in literals.iter().enumerate() {
         if i > 0 {
-            let kind = rest[i - 1].0.kind;
-            let number = rest[..i].iter().filter(|(slot, _)| slot.kind == kind).count();
+            let kind = slots[i - 1].kind;
+            let number = slots[..i].iter().filter(|slot| slot.kind == kind).count();
             let mut slot = String::new();
             push_slot(&mut slot, kind, number);
             parts.push(slot);
         }
-        parts.extend(range.iter().map(|&at| doc.low(at).to_owned()));
+        parts.extend(literal.iter().cloned());
     }
     parts.join(" ")
 }

@@ -18,7 +18,7 @@ mod slot;
 mod template;
 mod token;
 
-pub use catalogue::{Added, Catalogue, Match, Slot, Tier};
+pub use catalogue::{Catalogue, Match, Slot, Tier};
 pub use entity::{Entity, Kind, char_offset};
 pub use phrasing::PhrasingError;
 pub use recognizer::{Reading, Recognizer};

@@ -106,7 +106,7 @@ fn flights() -> Catalogue {
         (4, "Call {PERSON} at {PHONE}"),
         (5, "{PERSON} needs a taxi at {TIME}"),
     ] {
-        catalogue.add(recognizer, template, phrasing).unwrap();
+        catalogue.add(recognizer, template, &[phrasing]).unwrap();
     }
     catalogue
 }
@@ -179,7 +179,7 @@ fn fits_the_whole_goal_or_not_at_all() {
 fn says_what_is_wrong_with_a_phrasing() {
     let recognizer = &*RECOGNIZER;
     let mut catalogue = Catalogue::new();
-    let mut add = |text: &str| catalogue.add(recognizer, 0, text).err();
+    let mut add = |text: &str| catalogue.add(recognizer, 0, &[text]).err().map(|(_, error)| error);
     assert_eq!(add("go to {LOCATION"), Some(PhrasingError::Unbalanced));
     assert_eq!(add("go to {PLACE}"), Some(PhrasingError::UnknownSlot("PLACE".to_owned())));
     assert_eq!(add("go to {DATE_1}"), Some(PhrasingError::UnknownSlot("DATE_1".to_owned())));
@@ -187,7 +187,10 @@ fn says_what_is_wrong_with_a_phrasing() {
     assert_eq!(add("{DATE} {TIME}"), Some(PhrasingError::TooFewWords));
     assert!(matches!(add("tell them {PERSON} {LOCATION}"), Some(PhrasingError::AdjacentSlots(..))));
     assert_eq!(add("go to {LOCATION} now"), None);
-    assert_eq!(catalogue.add(recognizer, 1, "Go to {LOCATION} now!"), Err(PhrasingError::Taken { template: 0 }));
+    let all = ["Drive to {LOCATION} now", "Go to {LOCATION} now!"];
+    assert_eq!(catalogue.add(recognizer, 1, &all), Err((1, PhrasingError::Taken { template: 0 })));
+    assert_eq!(catalogue.len(), 1);
+    assert_eq!(catalogue.add(recognizer, 0, &all), Ok(1));
 }
 
 fn word() -> impl Strategy<Value = String> {

@@ -1,0 +1,1 @@
+"""The model port over litellm: a client for the APIs of all common providers. The optional extra ``model``."""
