@@ -6,7 +6,7 @@ not know may bring `model_validate` and `model_dump` (pydantic's names).
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias, cast, get_type_hints
@@ -129,12 +129,13 @@ class Function:
 
     def table_entry(self) -> dict[str, object]:
         """The function's defaults as the compiler reads them."""
-        return {
+        stated = {
             "effect": self.effect,
             "retry": None if self.retry is None else self.retry.document(),
             "timeout_s": self.timeout_s,
             "compensation": self.compensation,
         }
+        return {name: value for name, value in stated.items() if value is not None}
 
 
 def _hints(original: Callable[..., object], name: str, local_names: Mapping[str, object] | None) -> dict[str, Any]:
@@ -279,9 +280,17 @@ def _refuse_not_a_number(result: object) -> None:
             waiting.extend(value)
 
 
+WORDS: Final = (
+    ("Object missing required field ", "missing argument "),
+    ("Object contains unknown field ", "unknown argument "),
+    (" - at `$`", ""),
+    ("`$.", "`"),
+)
+
+
 def _sentence(error: BaseException) -> str:
-    """msgspec's words, with the path as a user writes it: `$.order.id` becomes `order.id`."""
-    return str(error).replace("`$.", "`").replace(" - at `$`", "").replace("Object ", "the input ")
-
-
-AsyncCallable: TypeAlias = Callable[..., Awaitable[object]]
+    """msgspec's words, as a user sees the input: `$.order.id` becomes `order.id`."""
+    text = str(error)
+    for theirs, ours in WORDS:
+        text = text.replace(theirs, ours)
+    return text

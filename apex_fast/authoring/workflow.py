@@ -223,7 +223,7 @@ class Graph:
         join: Join | None = None,
         **options: Any,
     ) -> MapNode:
-        """Run the nodes added to the returned node's ``body`` for each item; the output is the list of their results."""
+        """Run the nodes added to the returned node's ``body`` for each item; the output is the list of results."""
         config = {"over": over, "max_concurrency": max_concurrency, "on_item_error": on_item_error}
         config = {name: value for name, value in config.items() if value is not None}
         self.node(node_id, "map", after, when, join, config=config, **options)
