@@ -1,0 +1,204 @@
+"""The pump between the front door and the house.
+
+One turn of the loop: take a batch of requests, hand each to its handler, and when the turn is over give all
+answers back in one call. A handler that raises answers with its error; nothing it does stops the pump.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from apex_fast.domain import Ended, Front
+from apex_fast.engine import Engine
+from apex_fast.gateway.admission import Hosts
+from apex_fast.gateway.faults import fault_of
+from apex_fast.gateway.goals import Goals
+from apex_fast.gateway.grpc import patch_service, worker_service
+from apex_fast.gateway.grpc.approval_service import ApprovalService
+from apex_fast.gateway.grpc.health import Health
+from apex_fast.gateway.grpc.method import Answering, Conversation, Method
+from apex_fast.gateway.grpc.run_service import RunService
+from apex_fast.gateway.grpc.workflow_service import WorkflowService
+from apex_fast.gateway.house import GatewayOptions, House
+from apex_fast.gateway.http.approvals import ApprovalRoutes
+from apex_fast.gateway.http.definitions import DefinitionRoutes
+from apex_fast.gateway.http.desk import HttpDesk
+from apex_fast.gateway.http.envelopes import EnvelopeRoutes
+from apex_fast.gateway.http.runs import RunRoutes
+from apex_fast.gateway.outbox import Outbox
+from apex_fast.gateway.streams.viewers import Viewers
+from apex_fast.gateway.translate import Inputs
+from apex_fast.planner import Planner
+from apex_fast.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+# Kinds of requests, as `Front.drain` gives them.
+_GRPC, _GRPC_MESSAGE, _HALF_CLOSED, _HTTP, _CANCELLED, _GRPC_OPEN, _DRAINED = range(7)
+
+
+class Door:
+    """Connects a started `Front` with the engine. Made on the engine's loop."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        planner: Planner | None = None,
+        functions: bytes | None = None,
+        options: GatewayOptions = GatewayOptions(),  # noqa: B008 (frozen)
+        metrics: Metrics | None = None,
+        version: str = "0.0.0",
+    ) -> None:
+        self._engine = engine
+        self._loop = asyncio.get_running_loop()
+        self._front: Front | None = None
+        self._outbox = Outbox()
+        self.metrics = Metrics() if metrics is None else metrics
+        self.house = house = House(
+            engine, planner, functions, options, self.metrics, self._outbox, Hosts(options.allow_hosts)
+        )
+        self._viewers = Viewers(house)
+        goals, inputs = Goals(house), Inputs()
+        services = [
+            *RunService(house, self._viewers, goals, inputs).methods(),
+            *WorkflowService(house).methods(),
+            *ApprovalService(house).methods(),
+            *patch_service.methods(),
+            *worker_service.methods(),
+        ]
+        self._health = Health(house, {method.path.split("/")[1] for method in services})
+        self._table: list[Method] = [*services, *self._health.methods()]
+        # By index: None for a bidirectional method.
+        self._handlers: list[Answering | None] = [method.handler for method in self._table]
+        self._conversations: dict[int, Conversation] = {}
+        self._http = HttpDesk(
+            house,
+            RunRoutes(house, self._viewers, goals, inputs),
+            DefinitionRoutes(house),
+            ApprovalRoutes(house),
+            EnvelopeRoutes(house, goals),
+            version,
+        )
+        engine.on_ended(self._on_ended)
+        self.metrics.watch("", engine.counts)
+        self._watching_log = self._loop.create_task(self._watch_log())
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def grpc_methods(self) -> list[tuple[str, str]]:
+        """(path, kind) of every gRPC method, in the order in which `Front.start` must be told."""
+        return [(method.path, method.kind) for method in self._table]
+
+    def open(self, front: Front) -> None:
+        """Serve what comes in through ``front``, which was started with `grpc_methods`."""
+        self._front = front
+        self._outbox.connect(front)
+        self._viewers.connect(front)
+        self.metrics.watch("front_", front.stats)
+        self._loop.add_reader(front.fileno(), self._turn)
+
+    async def stop(self, grace_s: float) -> bool:
+        """Take nothing new, answer everything that was accepted, close. True if nothing was cut off.
+
+        The order: streams are ended, health says so, what runs beside the loop is awaited, the engine makes durable
+        and answers what it was given, then the connections may close.
+        """
+        front = self._front
+        self.house.ready = False
+        self._health.stopping()
+        if front is None:
+            return True
+        front.stop_accepting()
+        self._viewers.end_all("the gateway is stopping; go on elsewhere or later, from the last offset")
+        self._turn()
+        await self.house.settle()
+        await self._engine.drain()
+        self._outbox.flush()
+        whole = await asyncio.to_thread(front.shutdown, grace_s)
+        self._loop.remove_reader(front.fileno())
+        self._watching_log.cancel()
+        return whole
+
+    async def _watch_log(self) -> None:
+        await self._engine.failed()
+        self.house.failed = True
+        self.house.ready = False
+        self._health.stopping()
+
+    def _on_ended(self, runs: list[Ended]) -> None:
+        ended = self.metrics.ended
+        for run in runs:
+            ended(run.workflow, run.state, (run.ended_ns - run.started_ns) / 1e9)
+
+    # --- the turn -------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        front = self._front
+        if front is None:
+            return
+        handlers = self._handlers
+        for request in front.drain(self.house.options.drain_max):
+            kind = request[0]
+            if kind == _GRPC:
+                token = request[1]
+                handler = handlers[request[2]]
+                try:
+                    if handler is not None:
+                        handler(token, request[3], request[4])
+                except Exception as error:
+                    self._refuse(token, error)
+            elif kind == _GRPC_MESSAGE:
+                self._said(request[1], request[2])
+            elif kind == _HTTP:
+                self._http.handle(*request[1:])
+            else:
+                self._happened(kind, request)
+
+    def _happened(self, kind: int, request: tuple[Any, ...]) -> None:
+        """What is rarer than requests."""
+        token: int = request[1]
+        if kind == _GRPC_OPEN:
+            self._opened(token, request[2], request[3])
+        elif kind == _HALF_CLOSED:
+            conversation = self._conversations.pop(token, None)
+            if conversation is not None:
+                conversation.half_closed()
+        elif kind == _CANCELLED:
+            conversation = self._conversations.pop(token, None)
+            if conversation is not None:
+                conversation.cancelled()
+            undo = self.house.cancels.pop(token, None)
+            if undo is not None:
+                undo()
+            self._viewers.closed(token)
+        elif kind == _DRAINED:
+            self._viewers.drained(token)
+        else:
+            log.error("the front door gave a request of an unknown kind", extra={"kind": kind})
+
+    def _opened(self, token: int, index: int, metadata: Mapping[str, str]) -> None:
+        conversing = self._table[index].conversing
+        try:
+            if conversing is not None:
+                self._conversations[token] = conversing(token, metadata)
+        except Exception as error:
+            self._refuse(token, error)
+
+    def _said(self, token: int, message: bytes) -> None:
+        conversation = self._conversations.get(token)
+        if conversation is None:
+            return
+        try:
+            conversation.message(message)
+        except Exception as error:
+            del self._conversations[token]
+            conversation.cancelled()
+            fault = fault_of(error)
+            self.metrics.failed("grpc", fault.code)
+            self._outbox.stream_end(token, fault)
+
+    def _refuse(self, token: int, error: Exception) -> None:
+        fault = fault_of(error)
+        self.metrics.failed("grpc", fault.code)
+        self._outbox.grpc_error(token, fault)

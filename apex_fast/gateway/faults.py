@@ -1,0 +1,58 @@
+"""Whatever was raised, as an error with a code: the one place where foreign exceptions are told apart."""
+
+import logging
+
+import msgspec
+from google.protobuf.message import DecodeError
+
+from apex_fast.domain import CompileError, CoreError, Diagnostic, Reply
+from apex_fast.errors import ApexError, DefinitionInvalid, FieldError, InvalidInput, NotFound, error_of
+
+log = logging.getLogger(__name__)
+
+
+class _ErrorDetails(msgspec.Struct):
+    errors: list[dict[str, str]] = []
+
+
+_DETAILS = msgspec.json.Decoder(_ErrorDetails)
+
+
+def sentence_of(diagnostic: Diagnostic) -> str:
+    """A diagnostic as one line: what is wrong, what to do, and its code."""
+    hint = f" {diagnostic.hint}" if diagnostic.hint else ""
+    return f"{diagnostic.message}{hint} [{diagnostic.code}]"
+
+
+def fault_of(error: Exception) -> ApexError:
+    """The ApexError that stands for an exception. What nobody expected is logged and says nothing of itself."""
+    match error:
+        case ApexError():
+            return error
+        case CompileError():
+            errors = [(found.pointer, sentence_of(found)) for found in error.diagnostics]
+            return DefinitionInvalid(error.message, errors=errors)
+        case CoreError():
+            return error_of(error.code, error.message, fallback=InvalidInput)
+        case DecodeError():
+            return InvalidInput("the message is not the protobuf message of this method", code="BAD_MESSAGE")
+        case _:
+            log.error("a request failed unexpectedly", exc_info=error)
+            return ApexError("something of ours went wrong; the log of the gateway says what")
+
+
+def refusal_of(reply: Reply, prefix: str = "") -> ApexError:
+    """The error in a reply. ``prefix``: JSON Pointer of the value that the pointers in it are relative to."""
+    errors: list[FieldError] = []
+    if reply.details:
+        try:
+            found = _DETAILS.decode(reply.details).errors
+        except msgspec.MsgspecError:
+            found = []
+        errors = [(prefix + item.get("pointer", ""), item.get("detail", "")) for item in found]
+    return error_of(reply.code, reply.message, errors=errors)
+
+
+def unknown_run(run_id: str) -> NotFound:
+    """The error for a run that does not exist, or not for this tenant."""
+    return NotFound(f"there is no run {run_id[:64]!r}", code="RUN_NOT_FOUND")

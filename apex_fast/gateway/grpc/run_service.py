@@ -1,0 +1,252 @@
+"""`apex.v1.RunService`: starts runs, reads them, ends them and follows them."""
+
+import zoneinfo
+from functools import partial
+
+from apex_fast.domain import CancelRun, Reply, RunView
+from apex_fast.errors import InvalidInput, NotRunning
+from apex_fast.gateway.admission import tenant_of
+from apex_fast.gateway.bodies import REASON_CHARS_MAX, check_key, check_labels, check_text, invalid
+from apex_fast.gateway.faults import fault_of, refusal_of, unknown_run
+from apex_fast.gateway.goals import GoalRequest, Goals, GoalStarted
+from apex_fast.gateway.grpc.method import Metadata, Method, bidi, not_running, server_stream, unary
+from apex_fast.gateway.grpc.start_run import Starts
+from apex_fast.gateway.house import House
+from apex_fast.gateway.listing import RunFilter, list_runs, page_size_of
+from apex_fast.gateway.streams.viewers import Encoding, Viewers
+from apex_fast.gateway.translate import (
+    PRIORITIES,
+    STATE_NAMES,
+    Ending,
+    Inputs,
+    bounded_page,
+    ending_of,
+    run_message,
+    state_number,
+    time_ns_of,
+)
+from apex_fast.wire.apex.v1 import common_pb2, run_pb2
+
+SERVICE = "apex.v1.RunService"
+_SOURCES = {
+    "cache": run_pb2.SubmitGoalResponse.SOURCE_CACHE,
+    "model": run_pb2.SubmitGoalResponse.SOURCE_MODEL,
+}
+# Field 1 (`events`) of GetTimelineResponse, length-delimited: events come serialized from the core.
+_EVENTS_TAG = b"\x0a"
+
+
+def varint(number: int) -> bytes:
+    """Base 128 varint (protobuf encoding)."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+class RunService:
+    """The handlers; `methods` is the table."""
+
+    def __init__(self, house: House, viewers: Viewers, goals: Goals, inputs: Inputs) -> None:
+        self._house = house
+        self._viewers = viewers
+        self._goals = goals
+        self._inputs = inputs
+        self._starts = Starts(house)
+
+    def methods(self) -> list[Method]:
+        """All methods of the service."""
+        return [
+            unary(SERVICE, "StartRun", self._starts.start_run),
+            bidi(SERVICE, "StartRuns", self._starts.start_runs),
+            unary(SERVICE, "SubmitGoal", self.submit_goal),
+            unary(SERVICE, "GetRun", self.get_run),
+            unary(SERVICE, "ListRuns", self.list_runs),
+            unary(SERVICE, "CancelRun", self.cancel_run),
+            not_running(SERVICE, "PauseRun", "runs cannot be paused"),
+            not_running(SERVICE, "ResumeRun", "runs cannot be paused and resumed"),
+            not_running(SERVICE, "ReplayRun", "runs cannot be replayed from a node"),
+            not_running(SERVICE, "SignalRun", "nodes that wait for a signal do not run"),
+            not_running(SERVICE, "QueryRun", "expressions over the state of a run are not evaluated on request"),
+            unary(SERVICE, "GetTimeline", self.get_timeline),
+            server_stream(SERVICE, "WatchRun", self.watch_run),
+        ]
+
+    def _run(self, metadata: Metadata, run_id: str) -> RunView:
+        view = self._house.engine.run(tenant_of(metadata), run_id)
+        if view is None:
+            raise unknown_run(run_id)
+        return view
+
+    # --- goals ----------------------------------------------------------------------------------------------------
+
+    def submit_goal(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`SubmitGoal`."""
+        request = run_pb2.SubmitGoalRequest.FromString(message)
+        key = request.idempotency_key or metadata.get("idempotency-key", "")
+        check_key(key)
+        priority = PRIORITIES.get(request.priority)
+        if priority is None:
+            raise invalid("/priority", f"{request.priority} is no priority")
+        check_labels(request.labels)
+        _check_zone(request.time_zone)
+        self._goals.start(
+            GoalRequest(tenant_of(metadata), request.goal, key, priority, labels=dict(request.labels)),
+            partial(self._goal_started, token),
+            partial(self._house.outbox.grpc_error, token),
+        )
+
+    def _goal_started(self, token: int, started: GoalStarted) -> None:
+        planned = started.planned
+        answer = run_pb2.SubmitGoalResponse(
+            run_id=started.reply.run_id,
+            offset=started.reply.offset,
+            existing=started.reply.existing,
+            template=planned.template_id,
+            source=_SOURCES[planned.source],
+        )
+        answer.workflow.name = started.workflow
+        answer.workflow.version = started.version
+        for found in started.entities:
+            answer.entities.add(type=found.type, text=found.text, start=found.start, end=found.end, slot=found.slot)
+        self._house.outbox.grpc(token, answer.SerializeToString())
+
+    # --- reads ----------------------------------------------------------------------------------------------------
+
+    def get_run(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`GetRun`; with `wait` the answer comes once the run has ended."""
+        request = run_pb2.GetRunRequest.FromString(message)
+        view = self._run(metadata, request.run_id)
+        if not request.wait or view.ended_ns is not None:
+            self._house.engine.when_durable(partial(self._show_run, token, view))
+            return
+        engine = self._house.engine
+
+        def ended() -> None:
+            self._house.cancels.pop(token, None)
+            try:
+                last = engine.run(view.tenant, view.run_id)
+            except Exception as error:
+                self._house.outbox.grpc_error(token, fault_of(error))
+                return
+            self._show_run(token, view if last is None else last)
+
+        engine.when_ended(view.run_id, ended)
+        self._house.cancels[token] = partial(engine.forget, view.run_id, ended)
+
+    def _show_run(self, token: int, view: RunView) -> None:
+        outbox = self._house.outbox
+        try:
+            engine = self._house.engine
+            message = run_message(view, ending_of(engine, view), self._inputs.of(engine, view))
+        except Exception as error:
+            outbox.grpc_error(token, fault_of(error))
+        else:
+            outbox.grpc(token, message.SerializeToString())
+
+    def list_runs(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`ListRuns`."""
+        request = run_pb2.ListRunsRequest.FromString(message)
+        check_labels(request.labels)
+        wanted = RunFilter(
+            states=frozenset(_state_name(index, state) for index, state in enumerate(request.states)),
+            workflow=request.workflow,
+            version=request.version,
+            labels=dict(request.labels),
+            started_after_ns=_time(request.started_after, "/started_after"),
+            started_before_ns=_time(request.started_before, "/started_before"),
+            parent_run_id=request.parent_run_id,
+        )
+        size = page_size_of(request.page_size)
+        engine = self._house.engine
+        views, page = list_runs(engine, tenant_of(metadata), wanted, size, request.page_token)
+
+        def show() -> None:
+            answer = run_pb2.ListRunsResponse(next_page_token=page)
+            answer.runs.extend([run_message(view, Ending(), b"") for view in views])
+            self._house.outbox.grpc(token, answer.SerializeToString())
+
+        engine.when_durable(show)
+
+    def get_timeline(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`GetTimeline`."""
+        request = run_pb2.GetTimelineRequest.FromString(message)
+        view = self._run(metadata, request.run_id)
+        size = page_size_of(request.page_size)
+        self._house.engine.when_durable(partial(self._show_timeline, token, view, request.from_offset, size))
+
+    def _show_timeline(self, token: int, view: RunView, from_offset: int, size: int) -> None:
+        try:
+            found = [] if from_offset > view.offset else self._house.engine.timeline(view, from_offset, size)
+            events = bounded_page(found, self._house.options.page_bytes_max)
+            following = events[-1].offset + 1 if events else from_offset
+            end = view.ended_ns is not None and following > view.offset
+            parts: list[bytes] = []
+            for event in events:
+                data = event.proto()
+                parts += (_EVENTS_TAG, varint(len(data)), data)
+            # Serialized messages may be joined: the tail holds the fields beside the events.
+            parts.append(run_pb2.GetTimelineResponse(next_offset=following, end=end).SerializeToString())
+        except Exception as error:
+            self._house.outbox.grpc_error(token, fault_of(error))
+        else:
+            self._house.outbox.grpc(token, b"".join(parts))
+
+    def watch_run(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`WatchRun`."""
+        request = run_pb2.WatchRunRequest.FromString(message)
+        view = self._run(metadata, request.run_id)
+        self._viewers.open(token, view, request.from_offset, Encoding.GRPC)
+
+    # --- the end of a run -----------------------------------------------------------------------------------------
+
+    def cancel_run(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`CancelRun`."""
+        request = run_pb2.CancelRunRequest.FromString(message)
+        check_text(request.reason, "/reason", REASON_CHARS_MAX)
+        tenant = tenant_of(metadata)
+        command = CancelRun(tenant, request.run_id, request.reason)
+        self._house.engine.submit(command, partial(self._cancelled, token, tenant, request.run_id))
+
+    def _cancelled(self, token: int, tenant: str, run_id: str, reply: Reply) -> None:
+        outbox = self._house.outbox
+        if not reply.code:
+            answer = run_pb2.CancelRunResponse(state=state_number(reply.state), offset=reply.offset)
+            outbox.grpc(token, answer.SerializeToString())
+            return
+        view = self._house.engine.run(tenant, run_id) if reply.code == "RUN_ENDED" else None
+        if view is None or view.state != "CANCELLED":
+            outbox.grpc_error(token, refusal_of(reply))
+            return
+        # Cancelled before: the same answer again.
+        answer = run_pb2.CancelRunResponse(state=state_number(view.state), offset=view.offset)
+        outbox.grpc(token, answer.SerializeToString())
+
+
+def _check_zone(zone: str) -> None:
+    if zone in {"", "UTC"}:
+        return
+    try:
+        zoneinfo.ZoneInfo(zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise invalid("/time_zone", "not an IANA time zone") from None
+    raise NotRunning("goals are read in UTC only: time zones are not running in this version")
+
+
+def _state_name(index: int, state: common_pb2.RunState.ValueType) -> str:
+    if state not in STATE_NAMES:
+        raise invalid(f"/states/{index}", f"{state} is no state")
+    return STATE_NAMES[state]
+
+
+def _time(text: str, pointer: str) -> int | None:
+    if not text:
+        return None
+    try:
+        return time_ns_of(text)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(
+            f"{pointer}: not an RFC 3339 time", errors=[(pointer, f"not an RFC 3339 time: {error}")]
+        ) from None

@@ -1,0 +1,74 @@
+"""Where HTTP requests arrive: checked, routed, handled; what is raised becomes a problem document."""
+
+from collections.abc import Mapping, Sequence
+
+from apex_fast.errors import ApexError, NotFound
+from apex_fast.gateway.faults import fault_of
+from apex_fast.gateway.house import House
+from apex_fast.gateway.http import later, openapi
+from apex_fast.gateway.http.approvals import ApprovalRoutes
+from apex_fast.gateway.http.definitions import DefinitionRoutes
+from apex_fast.gateway.http.envelopes import EnvelopeRoutes
+from apex_fast.gateway.http.exchange import Exchange
+from apex_fast.gateway.http.operations import OperationRoutes
+from apex_fast.gateway.http.route import Route, Router, allowed, params_of
+from apex_fast.gateway.http.runs import RunRoutes
+
+
+class HttpDesk:
+    """The HTTP half of the front desk."""
+
+    def __init__(
+        self,
+        house: House,
+        runs: RunRoutes,
+        definitions: DefinitionRoutes,
+        approvals: ApprovalRoutes,
+        envelopes: EnvelopeRoutes,
+        version: str,
+    ) -> None:
+        self._house = house
+        self._version = version
+        self._document: bytes | None = None
+        routes: Sequence[Route] = [
+            *envelopes.routes(),
+            *runs.routes(),
+            *definitions.routes(),
+            *approvals.routes(),
+            *OperationRoutes(house, self.document).routes(),
+            *later.routes(),
+        ]
+        self.router = Router(routes)
+
+    def document(self) -> bytes:
+        """The OpenAPI description; made when it is first asked for."""
+        if self._document is None:
+            self._document = openapi.document(self.router.routes, self._version)
+        return self._document
+
+    def handle(self, token: int, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> None:
+        """One request, answered now or later."""
+        house = self._house
+        try:
+            house.hosts.admit(method, headers)
+            rows = self.router.find(path)
+            if rows is None:
+                if method == "OPTIONS" and path == "*":
+                    house.outbox.http(token, 204, [("allow", "GET, HEAD, OPTIONS, POST, PUT")], b"")
+                    return
+                raise NotFound(f"there is no route {path[:128]!r}; see /openapi.json", code="ROUTE_NOT_FOUND")
+            if method == "OPTIONS":
+                house.outbox.http(token, 204, [("allow", allowed(rows))], b"")
+                return
+            head = method == "HEAD"
+            route = rows.get("GET" if head else method)
+            if route is None:
+                error = ApexError(f"{path[:128]} does not take {method[:32]}", code="METHOD_NOT_ALLOWED")
+                house.metrics.failed("http", error.code)
+                house.outbox.http_error(token, error, [("allow", allowed(rows))])
+                return
+            route.handler(Exchange(house, token, path, query, headers, body, params_of(route, path), head))
+        except Exception as error:
+            fault = fault_of(error)
+            house.metrics.failed("http", fault.code)
+            house.outbox.http_error(token, fault)

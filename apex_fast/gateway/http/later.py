@@ -1,0 +1,37 @@
+"""Routes of the contract that do not run in this version: each says which capability is missing."""
+
+from apex_fast.gateway.http.route import Route, deferred
+
+_PAUSE = "runs cannot be paused and resumed"
+_PATCH = "runs and workflows cannot be patched"
+_YAML = "workflows of agents and tasks (the YAML form) are not read"
+
+
+def routes() -> list[Route]:
+    """All routes of the group."""
+    return [
+        deferred("POST", "/runs/{id}/pause", "pauseRun", "Pause a run", _PAUSE),
+        deferred("POST", "/runs/{id}/resume", "resumeRun", "Resume a run", _PAUSE),
+        deferred("POST", "/runs/{id}/replay", "replayRun", "Replay a run", "runs cannot be replayed from a node"),
+        deferred("POST", "/runs/{id}/signal", "signalRun", "Send a signal", "nodes that wait for a signal do not run"),
+        deferred("POST", "/runs/{id}/patch", "patchRun", "Patch a run", _PATCH),
+        deferred("GET", "/runs/{id}/patches", "listRunPatches", "Patches of a run", _PATCH),
+        deferred("POST", "/runs/{id}/patches/{patch_id}/rollback", "rollbackPatch", "Roll a patch back", _PATCH),
+        deferred("GET", "/runs/{id}/query", "queryRun", "Evaluate an expression over a run",
+                 "expressions over the state of a run are not evaluated on request"),
+        deferred("POST", "/definitions/{name}/patches", "patchDefinition", "Patch a workflow", _PATCH),
+        deferred("GET", "/schedules", "listSchedules", "Schedules", "workflows cannot be scheduled"),
+        deferred("GET", "/dead-letters", "listDeadLetters", "Dead letters", "jobs are not set aside as dead letters"),
+        deferred("POST", "/api/v1/workflows", "createAgentWorkflow", "Create a workflow of agents", _YAML),
+        deferred("POST", "/api/v1/workflows/{id}/execute", "executeAgentWorkflow", "Execute it", _YAML),
+        deferred("GET", "/api/v1/workflows/{id}/status", "agentWorkflowStatus", "Its status", _YAML),
+        deferred("POST", "/api/v1/workflows/{id}/pause", "pauseAgentWorkflow", "Pause it", _YAML),
+        deferred("POST", "/api/v1/workflows/{id}/resume", "resumeAgentWorkflow", "Resume it", _YAML),
+        deferred("GET", "/api/v1/patterns/available", "listPatterns", "Orchestration patterns", _YAML),
+        deferred("POST", "/stream-tickets", "createStreamTicket", "A ticket for a browser's stream",
+                 "nobody authenticates yet, so streams need no ticket"),
+        deferred("PUT", "/blobs", "putBlob", "Store a large value", "large values are not stored by address"),
+        deferred("GET", "/blobs/{address}", "getBlob", "Read a large value", "large values are not stored by address"),
+        deferred("GET", "/workflow-capacity", "capacity", "Free capacity",
+                 "capacity is not reported; see /metrics for queues and limits"),
+    ]  # fmt: skip

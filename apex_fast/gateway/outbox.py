@@ -1,0 +1,96 @@
+"""Answers on their way out: collected during a turn of the loop, given to the front door in one call.
+
+Knows the shapes of `Front.reply`, and nothing of what is in them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from apex_fast.domain import Front
+from apex_fast.errors import ApexError
+from apex_fast.gateway.problems import grpc_failure, http_failure
+
+Frame = tuple[int | None, bytes]
+Headers = list[tuple[str, str]]
+
+_GRPC, _GRPC_ERROR, _HTTP, _STREAM_OPEN, _STREAM_SEND, _STREAM_END = range(6)
+
+
+class Outbox:
+    """All methods are called on the engine's loop."""
+
+    def __init__(self) -> None:
+        self._front: Front | None = None
+        self._loop = asyncio.get_running_loop()
+        self._replies: list[tuple[Any, ...]] = []
+        self._before_flush: list[Callable[[], None]] = []
+        self._scheduled = False
+
+    def connect(self, front: Front) -> None:
+        """Name the front door that the answers go to."""
+        self._front = front
+
+    def put(self, reply: tuple[Any, ...]) -> None:
+        """Queue a reply in the shape of `Front.reply`."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.flush)
+        self._replies.append(reply)
+
+    def before_flush(self, callback: Callable[[], None]) -> None:
+        """Call back once, before the next flush: the place to join what belongs into one frame."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.flush)
+        self._before_flush.append(callback)
+
+    def flush(self) -> None:
+        """Give everything to the front door now."""
+        self._scheduled = False
+        while self._before_flush:
+            callbacks, self._before_flush = self._before_flush, []
+            for callback in callbacks:
+                callback()
+        if self._replies and self._front is not None:
+            replies, self._replies = self._replies, []
+            self._front.reply(replies)
+
+    # --- gRPC -----------------------------------------------------------------------------------------------------
+
+    def grpc(self, token: int, message: bytes) -> None:
+        """The answer of a unary call."""
+        self.put((_GRPC, token, message))
+
+    def grpc_error(self, token: int, error: ApexError) -> None:
+        """The failure of a call that has not opened a stream."""
+        self.put((_GRPC_ERROR, token, *grpc_failure(error)))
+
+    # --- HTTP -----------------------------------------------------------------------------------------------------
+
+    def http(self, token: int, status: int, headers: Headers, body: bytes) -> None:
+        """A whole HTTP answer."""
+        self.put((_HTTP, token, status, headers, body))
+
+    def http_error(self, token: int, error: ApexError, extra: Headers | None = None) -> None:
+        """A problem document."""
+        status, headers, body = http_failure(error)
+        self.put((_HTTP, token, status, headers + (extra or []), body))
+
+    # --- streams --------------------------------------------------------------------------------------------------
+
+    def stream_open(
+        self, token: int, headers: Headers, frames: list[Frame], topic: str | None, next_offset: int, more: bool
+    ) -> None:
+        """Begin a stream; with ``topic`` it goes on with the run's feed, with ``more`` it asks for the next page."""
+        self.put((_STREAM_OPEN, token, topic, frames, next_offset, headers, more))
+
+    def stream_send(
+        self, token: int, frames: list[Frame], topic: str | None = None, next_offset: int = 0, more: bool = False
+    ) -> None:
+        """More of a stream."""
+        self.put((_STREAM_SEND, token, frames, topic, next_offset, more))
+
+    def stream_end(self, token: int, error: ApexError | None = None) -> None:
+        """End a stream, well or with an error."""
+        self.put((_STREAM_END, token, *(grpc_failure(error) if error else (0, "", b""))))

@@ -1,0 +1,171 @@
+"""One table: code → gRPC status, HTTP status, title. The only place where an error gets a status.
+
+Sources: google/rpc/code.proto and error_details.proto; RFC 9457 (problem details); RFC 9110 (statuses).
+"""
+
+import math
+from dataclasses import dataclass
+
+import msgspec
+from google.protobuf import duration_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from apex_fast.errors import ApexError, InvalidInput
+
+DOMAIN = "apex"
+TYPE = "urn:apex:problem:"
+"""Prefix of a problem's `type`; the rest is the code, which has its page in `docs/errors/`."""
+PROBLEM_JSON = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A row: canonical gRPC status (google.rpc.Code), HTTP status, a title that never varies."""
+
+    grpc: int
+    http: int
+    title: str
+    retry_after_s: float | None = None
+    """Seconds after which the same request may succeed; None where it does not help."""
+
+
+(
+    CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED,
+) = (1, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 16)  # fmt: skip
+
+PROBLEMS: dict[str, Problem] = {
+    "INTERNAL": Problem(INTERNAL, 500, "Something of ours went wrong"),
+    # the request is not what the contract says
+    "INVALID_INPUT": Problem(INVALID_ARGUMENT, 400, "The request is not what the contract says"),
+    "BAD_JSON": Problem(INVALID_ARGUMENT, 400, "The JSON cannot be accepted"),
+    "BAD_MESSAGE": Problem(INVALID_ARGUMENT, 400, "The protobuf message cannot be read"),
+    "SCHEMA_VERSION_UNSUPPORTED": Problem(INVALID_ARGUMENT, 400, "The envelope has a version that is not spoken"),
+    "EVENT_TYPE_UNSUPPORTED": Problem(INVALID_ARGUMENT, 422, "The envelope has a type that starts nothing"),
+    "DEFINITION_INVALID": Problem(INVALID_ARGUMENT, 422, "The workflow definition was refused"),
+    "WORKFLOW_INVALID": Problem(INVALID_ARGUMENT, 422, "The registered definition does not compile"),
+    "VALUE_INVALID": Problem(INVALID_ARGUMENT, 422, "A value is no JSON value"),
+    "INPUTS_INVALID": Problem(INVALID_ARGUMENT, 422, "The inputs do not fit the workflow"),
+    "GOAL_INVALID": Problem(INVALID_ARGUMENT, 422, "The goal cannot be read"),
+    "MEDIA_TYPE_UNSUPPORTED": Problem(INVALID_ARGUMENT, 415, "The body has another media type"),
+    "TOO_LARGE": Problem(RESOURCE_EXHAUSTED, 413, "More bytes than a request may have"),
+    # who asks
+    "UNAUTHENTICATED": Problem(UNAUTHENTICATED, 401, "No valid credential"),
+    "FORBIDDEN": Problem(PERMISSION_DENIED, 403, "The caller may not do this"),
+    "TENANT_MISMATCH": Problem(PERMISSION_DENIED, 403, "Another tenant than the caller's is named"),
+    "CHAOS_REFUSED": Problem(PERMISSION_DENIED, 403, "Faults may not be asked for here"),
+    "HOST_REFUSED": Problem(PERMISSION_DENIED, 403, "The Host header names a host that is not served"),
+    "ORIGIN_REFUSED": Problem(PERMISSION_DENIED, 403, "A page of another origin may not change anything"),
+    # what is named
+    "NOT_FOUND": Problem(NOT_FOUND, 404, "What is named does not exist"),
+    "ROUTE_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such route"),
+    "RUN_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such run"),
+    "WORKFLOW_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such workflow, version or tag"),
+    "PARTITION_UNKNOWN": Problem(NOT_FOUND, 404, "The id names a partition that is not here"),
+    "TICKET_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such approval"),
+    "METHOD_NOT_ALLOWED": Problem(UNIMPLEMENTED, 405, "The route does not take this method"),
+    # what is there already, and its state
+    "CONFLICT": Problem(ALREADY_EXISTS, 409, "It contradicts what is there"),
+    "IDEMPOTENCY_KEY_REUSED": Problem(ALREADY_EXISTS, 409, "The idempotency key was used for another request"),
+    "RUN_EXISTS": Problem(ALREADY_EXISTS, 409, "Another run has this id"),
+    "WORKFLOW_EXISTS": Problem(ALREADY_EXISTS, 409, "The version holds another definition"),
+    "VERSION_IMMUTABLE": Problem(ALREADY_EXISTS, 409, "A registered version does not change"),
+    "TAG_MOVED": Problem(ABORTED, 409, "The tag points elsewhere by now"),
+    "WRONG_STATE": Problem(FAILED_PRECONDITION, 409, "Its state does not allow this"),
+    "RUN_ENDED": Problem(FAILED_PRECONDITION, 409, "The run has ended"),
+    "TICKET_RESOLVED": Problem(FAILED_PRECONDITION, 409, "The approval is decided"),
+    "APPROVAL_RESOLVED": Problem(FAILED_PRECONDITION, 409, "The approval is decided"),
+    # limits and moments
+    "LIMIT_EXCEEDED": Problem(RESOURCE_EXHAUSTED, 422, "Over a configured limit"),
+    "OVERLOADED": Problem(RESOURCE_EXHAUSTED, 503, "Full at this moment", 1.0),
+    "SUBSCRIBER_TOO_SLOW": Problem(RESOURCE_EXHAUSTED, 503, "The viewer was too slow", 0.0),
+    "UNAVAILABLE": Problem(UNAVAILABLE, 503, "It cannot answer now", 1.0),
+    "DEADLINE_EXCEEDED": Problem(DEADLINE_EXCEEDED, 504, "No answer in time", 0.0),
+    # what does not run yet
+    "NOT_RUNNING_YET": Problem(UNIMPLEMENTED, 501, "Not running in this version"),
+    "NODE_TYPE_NOT_RUNNING": Problem(FAILED_PRECONDITION, 501, "A node type that does not run in this version"),
+    # planning
+    "PLAN_NOT_FOUND": Problem(FAILED_PRECONDITION, 422, "No plan serves the goal"),
+    "PLAN_INVALID": Problem(INVALID_ARGUMENT, 422, "A plan breaks a rule"),
+    "MODEL_FAILED": Problem(UNAVAILABLE, 503, "The model gave no usable plan", 5.0),
+    # the outcome of a run, where a call waits for it
+    "RUN_FAILED": Problem(ABORTED, 409, "The run ended as failed"),
+    "CANCELLED": Problem(CANCELLED, 409, "The run was cancelled"),
+}
+
+
+class Detail(msgspec.Struct):
+    """One place in the request and what is wrong there."""
+
+    pointer: str
+    """JSON Pointer (RFC 6901)."""
+    detail: str
+
+
+class ProblemBody(msgspec.Struct, omit_defaults=True):
+    """`application/problem+json` (RFC 9457) with our `code`."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str = ""
+    errors: list[Detail] = []
+    retry_after_s: float | None = None
+
+
+def problem_of(code: str) -> Problem:
+    """The row of a code; a code without one is an error of ours."""
+    return PROBLEMS.get(code, PROBLEMS["INTERNAL"])
+
+
+def retry_after_s(error: ApexError) -> float | None:
+    """Seconds after which a retry may help, or None."""
+    own: object = getattr(error, "retry_after_s", None)
+    if isinstance(own, float | int):
+        return float(own)
+    row = problem_of(error.code).retry_after_s
+    return 1.0 if row is None and error.retryable else row
+
+
+def grpc_failure(error: ApexError) -> tuple[int, str, bytes]:
+    """Status code, message, and a serialized `google.rpc.Status` with ErrorInfo, BadRequest and RetryInfo."""
+    row = problem_of(error.code)
+    status = status_pb2.Status(code=row.grpc, message=error.message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN))
+    if isinstance(error, InvalidInput) and error.errors:
+        status.details.add().Pack(
+            error_details_pb2.BadRequest(
+                field_violations=[
+                    error_details_pb2.BadRequest.FieldViolation(field=pointer, description=detail)
+                    for pointer, detail in error.errors
+                ]
+            )
+        )
+    wait_s = retry_after_s(error)
+    if wait_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(wait_s * 1e9))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    serialized: bytes = status.SerializeToString()
+    return row.grpc, error.message, serialized
+
+
+def http_failure(error: ApexError) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Status, headers and body of the problem."""
+    row = problem_of(error.code)
+    wait_s = retry_after_s(error)
+    headers = [("content-type", PROBLEM_JSON), ("cache-control", "no-store")]
+    if wait_s is not None:
+        headers.append(("retry-after", str(math.ceil(wait_s))))
+    errors = error.errors if isinstance(error, InvalidInput) else []
+    body = ProblemBody(
+        type=TYPE + error.code,
+        title=row.title,
+        status=row.http,
+        code=error.code,
+        detail=error.message,
+        errors=[Detail(pointer, detail) for pointer, detail in errors],
+        retry_after_s=wait_s,
+    )
+    return row.http, headers, msgspec.json.encode(body)
