@@ -42,6 +42,11 @@ impl Index {
         unpoisoned(self.0.write()).drain(..count);
     }
 
+    /// The first position that can be read.
+    pub(crate) fn start(&self) -> u64 {
+        self.base_at(0).unwrap_or(0)
+    }
+
     pub(crate) fn base_at(&self, index: usize) -> Option<u64> {
         unpoisoned(self.0.read()).get(index).map(|segment| segment.base)
     }

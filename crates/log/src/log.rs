@@ -185,7 +185,7 @@ impl Log {
             return Ok(None);
         }
         let Some(segment) = self.index.find(position) else {
-            return Err(LogError::Trimmed { start: self.start() });
+            return Err(LogError::Trimmed { start: self.index.start() });
         };
         let mut block = Block::default();
         segment.block(position, 1, 0, &mut block)?;
@@ -282,10 +282,6 @@ impl Log {
             Some(_) => Ok(keeping),
             None => Err(LogError::Closed),
         }
-    }
-
-    fn start(&self) -> u64 {
-        unpoisoned(self.keeping.lock()).meta.start
     }
 
     /// Removes segments that a trim had given up before a crash.

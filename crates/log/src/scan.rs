@@ -70,7 +70,7 @@ impl Scan {
             return Ok(false);
         }
         let Some(segment) = self.index.find(self.position) else {
-            return Err(LogError::Trimmed { start: self.index.base_at(0).unwrap_or(0) });
+            return Err(LogError::Trimmed { start: self.index.start() });
         };
         self.cursor = 0;
         let outcome = segment.block(self.position, left, READ_BYTES, &mut self.block);

@@ -72,7 +72,6 @@ impl Segment {
         into: &mut Block,
     ) -> Result<(), LogError> {
         into.starts.clear();
-        into.bytes.clear();
         let (offset, end) = {
             let frames = unpoisoned(self.frames.read());
             let first = usize::try_from(position - self.base).unwrap_or(usize::MAX);

@@ -1,5 +1,6 @@
 //! Appending, reading, waking, closing; on the real disk unless a fault is needed.
 
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -151,8 +152,7 @@ fn the_bell_rings_once_until_it_is_armed_again_and_misses_nothing() {
     let folder = Folder::new("bell");
     let (log, _) = real(&folder, small());
     let rings = |wait: Duration| {
-        // SAFETY is not needed: the descriptor is borrowed from the log, which outlives the poll.
-        let fd = borrowed(&log);
+        let fd = duplicate(&log);
         let timeout = Timespec::try_from(wait).unwrap();
         poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)).unwrap() == 1
     };
@@ -178,18 +178,11 @@ fn the_bell_rings_once_until_it_is_armed_again_and_misses_nothing() {
     });
 }
 
-/// The log's descriptor for `poll`, through a duplicate that this test owns.
-fn borrowed(log: &Log) -> std::os::fd::OwnedFd {
-    let path = format!("/proc/self/fd/{}", log.wake_fd());
-    assert!(std::fs::read_link(&path).unwrap().to_string_lossy().contains("eventfd"));
-    duplicate(log.wake_fd())
-}
-
-#[allow(unsafe_code, reason = "a raw descriptor is what the interface gives; the log keeps it open meanwhile")]
-fn duplicate(fd: std::os::fd::RawFd) -> std::os::fd::OwnedFd {
-    use std::os::fd::BorrowedFd;
-    // SAFETY: the log that owns the descriptor is alive in the caller.
-    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().unwrap()
+/// The bell, for `poll`, through a descriptor that this test owns.
+#[allow(unsafe_code, reason = "the interface gives a raw descriptor, as event loops take it")]
+fn duplicate(log: &Log) -> OwnedFd {
+    // SAFETY: the log is alive, so its descriptor is open.
+    unsafe { BorrowedFd::borrow_raw(log.wake_fd()) }.try_clone_to_owned().unwrap()
 }
 
 #[test]

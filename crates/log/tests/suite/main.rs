@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod faults;
 mod fixtures;
+mod kill;
 mod model;
 mod order;
 mod snapshots;
