@@ -66,7 +66,10 @@ def definition(dag: Dag, task: Task, name: str) -> bytes:
             "effect": "write",
         }
         if task.seconds_per_second:
-            body["input"] = {"task": source.id, "seconds": round(source.runtime_s * task.seconds_per_second, 6)}
+            body["input"] = {
+                "task": source.id,
+                "seconds": round(source.runtime_s * task.seconds_per_second, 6),
+            }
         return body
 
     return json.dumps(

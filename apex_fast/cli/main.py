@@ -4,7 +4,9 @@ import argparse
 import sys
 
 from apex_fast.cli import bench, demo, doctor, serve
+from apex_fast.core import CoreError
 from apex_fast.errors import ApexError
+from apex_fast.settings import SettingsError
 
 VERBS = (serve, demo, bench, doctor)
 EXIT_USAGE = 2
@@ -30,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
-    except ApexError as error:
+    except (ApexError, CoreError, SettingsError) as error:
         print(f"apex {arguments.verb}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

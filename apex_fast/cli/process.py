@@ -34,7 +34,16 @@ class GatewayProcess:
     ) -> None:
         self.data = data
         self.address = ""
-        self._command = [sys.executable, "-m", "apex_fast.cli.main", "serve", "--data", str(data), "--port", "0"]
+        self._command = [
+            sys.executable,
+            "-m",
+            "apex_fast.cli.main",
+            "serve",
+            "--data",
+            str(data),
+            "--port",
+            "0",
+        ]
         self._command += ["--app", app] if app else []
         self._command += arguments
         self._environment = dict(environment or {})
@@ -51,7 +60,10 @@ class GatewayProcess:
     async def start(self) -> None:
         """Start the child and wait until it serves. Raises Unavailable with the end of its log if it does not."""
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ready,
+        ):
             path = os.path.join(folder, "notify")
             ready.bind(path)
             ready.setblocking(False)

@@ -23,7 +23,9 @@ def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     verb.add_argument("--data", metavar="FOLDER", type=Path, help="where the log lives (default: ./apex-data)")
     verb.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     verb.add_argument("--port", type=int, help="port for gRPC, HTTP/1.1 and HTTP/2 (default: 7400; 0: any)")
-    verb.add_argument("--insecure", action="store_true", help="allow an address other than loopback without credentials")
+    verb.add_argument(
+        "--insecure", action="store_true", help="allow an address other than loopback without credentials"
+    )
     verb.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
     verb.set_defaults(run=run)
 
@@ -56,6 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
         "data.dir": str(arguments.data) if arguments.data else None,
     }
     settings = Settings.load(arguments.config, os.environ, {k: v for k, v in overrides.items() if v is not None})
-    logs.start(settings.telemetry.log_level)
+    logs.configure(settings.telemetry.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(house.serve(settings, load_app(arguments.app)))

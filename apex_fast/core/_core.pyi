@@ -74,12 +74,20 @@ class StartRun:
 
 @final
 class CancelRun:
-    def __new__(cls, tenant: str, run_id: str, reason: str = "", compensate: bool = True, by: str = "") -> CancelRun: ...
+    def __new__(
+        cls, tenant: str, run_id: str, reason: str = "", compensate: bool = True, by: str = ""
+    ) -> CancelRun: ...
 
 @final
 class ResolveApproval:
     def __new__(
-        cls, tenant: str, ticket: str, approve: bool, reason: str = "", edits: bytes | None = None, by: str = ""
+        cls,
+        tenant: str,
+        ticket: str,
+        approve: bool,
+        reason: str = "",
+        edits: bytes | None = None,
+        by: str = "",
     ) -> ResolveApproval: ...
 
 @final
@@ -221,9 +229,7 @@ class Machine:
     def next_due(self) -> int | None: ...
     def snapshot(self) -> bytes: ...
     @staticmethod
-    def restore(
-        snapshot: bytes, term: int, partitions: int = 64, limits: dict[str, int] | None = None
-    ) -> Machine: ...
+    def restore(snapshot: bytes, term: int, partitions: int = 64, limits: dict[str, int] | None = None) -> Machine: ...
     def run(self, tenant: str, run_id: str) -> RunView | None: ...
     def runs(
         self,
@@ -238,7 +244,9 @@ class Machine:
         started_before_ns: int | None = None,
     ) -> tuple[list[RunView], str]:
         """Newest first; the page token of the next page, empty at the end."""
-    def approvals(self, tenant: str, limit: int, page: str = "", run_id: str = "") -> tuple[list[ApprovalView], str]: ...
+    def approvals(
+        self, tenant: str, limit: int, page: str = "", run_id: str = ""
+    ) -> tuple[list[ApprovalView], str]: ...
     def workflows(self, tenant: str) -> list[WorkflowView]: ...
     def workflow(
         self, tenant: str, name: str, version: str | None = None, tag: str | None = None
@@ -373,6 +381,47 @@ class Front:
     def stats(self) -> dict[str, int]: ...
 
 # --- recall -------------------------------------------------------------------------------------------------------
+
+@final
+class Entity:
+    """An entity of a text: ``text == goal[start:end]``, offsets in characters."""
+
+    kind: str
+    """LOCATION, DATE, TIME, EMAIL, PERSON, MONEY, NUMBER, URL, PHONE or QUOTED."""
+    text: str
+    start: int
+    end: int
+
+@final
+class Recognizer:
+    """The vocabulary and lists of names; built once (about 15 ms), shared."""
+
+    def __new__(cls) -> Recognizer: ...
+    def extract(self, text: str) -> list[Entity]: ...
+    def template(self, text: str) -> str:
+        """The text with its entities as typed slots, normalized."""
+
+@final
+class PlanMatch:
+    """The phrasing that a goal fits."""
+
+    template: int
+    tier: str
+    """`template`: the recognized template is the phrasing; `words`: its literal words frame the slots."""
+    slots: list[tuple[str, str]]
+    entities: list[Entity]
+
+@final
+class Catalogue:
+    """The phrasings of all plan templates. `add` and `find` may be called from any thread."""
+
+    def __new__(cls, recognizer: Recognizer) -> Catalogue: ...
+    def add(self, template: int, phrasings: list[str]) -> int:
+        """All or none; the number of those that are new to the template. Raises CoreError (PHRASING_INVALID)."""
+    def find(self, goal: str) -> PlanMatch | None: ...
+    def __len__(self) -> int: ...
+
+# --- ids ----------------------------------------------------------------------------------------------------------
 
 def new_run_id(partition: int) -> str: ...
 def partition_of(run_id: str) -> int: ...

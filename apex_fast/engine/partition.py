@@ -25,6 +25,7 @@ from apex_fast.domain import (
     RunView,
     StartRun,
     Tick,
+    Turn,
     WorkflowView,
 )
 from apex_fast.engine.feed import Feed
@@ -37,6 +38,9 @@ from apex_fast.ports.executor import Executor
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 OnReply = Callable[[Reply], None]
+
+WAITS_FOR_ROOM = frozenset({"FULL", "QUEUE_FULL"})
+ROOM_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Engine:
         self._replies: dict[int, OnReply] = {}
         self._token = 0
         self._turn_scheduled = False
+        self._held: Turn | None = None
         self._appended = event_log.durable()
         self._durable = self._appended
         self._snapshot_at = self._durable
@@ -118,12 +123,19 @@ class Engine:
         Raises Overloaded (starts only, when the house is full) and Unavailable (stopping, or the log failed).
         """
         if self._closing or self._failure is not None:
-            raise Unavailable("the gateway is stopping" if self._failure is None else f"the log failed: {self._failure}")
+            raise Unavailable(
+                "the gateway is stopping" if self._failure is None else f"the log failed: {self._failure}"
+            )
         self._token = token = self._token + 1
         if type(command) is StartRun:
+            if not self._log.has_room():
+                raise Overloaded(
+                    "the disk of the log is nearly full; free some space", code="DISK_FULL", retry_after_s=5.0
+                )
             if self._jobs_pending >= self._limits.jobs_pending_max or not self._inbox.start(token, command):
                 raise Overloaded(
-                    f"{self._jobs_pending} jobs and {len(self._inbox)} commands are waiting", retry_after_s=1.0
+                    f"{self._jobs_pending} jobs and {len(self._inbox)} commands are waiting",
+                    retry_after_s=1.0,
                 )
         else:
             self._inbox.control(token, command)
@@ -247,18 +259,13 @@ class Engine:
 
     def _turn(self) -> None:
         self._turn_scheduled = False
-        if self._failure is not None:
+        if self._failure is not None or (self._held is not None and not self._append(self._held)):
             return
         batch = self._inbox.take(self._limits.starts_per_turn_max)
         turn = self._machine.step(self._clock.now_ns(), batch)
         if turn.count:
-            try:
-                self._log.append(turn)
-            except LogError as error:
-                self._on_failure(error)
+            if not self._append(turn):
                 return
-            self._appended = turn.position
-            self.feed.appended(turn)
         elif self._durable >= self._appended:
             # Nothing changed and nothing is on its way: answers that say so (errors, repeats) leave now.
             self._release(self._durable)
@@ -266,6 +273,25 @@ class Engine:
             self._schedule()
         self._set_timer()
         self._wake_drain()
+
+    def _append(self, turn: Turn) -> bool:
+        """Hand a turn to the log. Without room it is held, and nothing more is decided before it fits."""
+        try:
+            self._log.append(turn)
+        except LogError as error:
+            if error.code not in WAITS_FOR_ROOM:
+                self._on_failure(error)
+                return False
+            if self._held is None:
+                log.warning("no room for a turn; waiting", extra={"error": str(error)})
+            self._held = turn
+            self._turn_scheduled = True
+            self._loop.call_later(ROOM_POLL_S, self._turn)
+            return False
+        self._held = None
+        self._appended = turn.position
+        self.feed.appended(turn)
+        return True
 
     def _on_durable(self, position: int) -> None:
         if position > self._durable:

@@ -21,6 +21,8 @@ class EventLog(Protocol):
     7. Two owners never hold the same log: the second opening raises ``LogError`` with code LOCKED.
     8. After a failure nothing is acknowledged again: the failure callback runs once, ``append`` raises.
     9. A turn that does not start at the end of the log raises ``LogError`` with code CONFLICT and keeps nothing.
+    10. ``append`` without room raises ``LogError`` with code FULL or QUEUE_FULL and keeps nothing; the same turn may be
+        appended again later. ``has_room`` turns false before that, while what is on its way still fits.
     """
 
     @property
@@ -43,6 +45,9 @@ class EventLog(Protocol):
 
     def durable(self) -> int:
         """Number of records known to be durable."""
+
+    def has_room(self) -> bool:
+        """False: take no new work."""
 
     def scan(self, start: int) -> Iterator[tuple[int, bytes]]:
         """Records from ``start`` in chunks: the position of the first, and u32-LE length-prefixed bodies."""

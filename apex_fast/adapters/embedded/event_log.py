@@ -56,6 +56,9 @@ class EmbeddedEventLog:
     def durable(self) -> int:
         return self._log.durable()
 
+    def has_room(self) -> bool:
+        return self._log.space() == "ample"
+
     def scan(self, start: int) -> Iterator[tuple[int, bytes]]:
         position = start
         while True:

@@ -63,6 +63,9 @@ class MemoryEventLog:
     def durable(self) -> int:
         return len(self._store.bodies)
 
+    def has_room(self) -> bool:
+        return True
+
     def scan(self, start: int) -> Iterator[tuple[int, bytes]]:
         for position in range(start, len(self._store.bodies), SCAN_RECORDS_MAX):
             bodies = self._store.bodies[position : position + SCAN_RECORDS_MAX]

@@ -59,7 +59,9 @@ async def book_flight(flight: dict[str, Any]) -> dict[str, Any]:
 
 
 @app.function(effect="write", retry=Retry(max_attempts=3, initial_s=0.05))
-async def cancel_flight(id: str | None = None, input: Any = None, output: dict[str, Any] | None = None) -> dict[str, str]:
+async def cancel_flight(
+    id: str | None = None, input: Any = None, output: dict[str, Any] | None = None
+) -> dict[str, str]:
     """Undo a booking; a booking that is gone already is fine."""
     reference = id or (output or {}).get("id", "")
     (folder() / "bookings" / reference).unlink(missing_ok=True)
@@ -77,7 +79,9 @@ def send_email(to: str, subject: str = "Confirmation", body: str = "", **details
     message["To"] = to
     message["Subject"] = subject
     message["Date"] = format_datetime(datetime.now(UTC))
-    message["Message-ID"] = make_msgid(idstring=f"{crc32(current_job().idempotency_key.encode()):08x}", domain="example.com")
+    message["Message-ID"] = make_msgid(
+        idstring=f"{crc32(current_job().idempotency_key.encode()):08x}", domain="example.com"
+    )
     lines = [body] if body else ["Your request is confirmed."]
     lines += [f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in details.items()]
     message.set_content("\n".join(lines) + "\n")

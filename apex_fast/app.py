@@ -1,0 +1,210 @@
+"""The composition root: the only file that knows every adapter by name.
+
+`serve` builds the house in the order of its arrows, opens the door, and takes it down in reverse: no new requests, answers
+for what was accepted, results of what is in flight, a snapshot, the log.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from apex_fast.adapters.clock import SystemClock
+from apex_fast.adapters.embedded.event_log import EmbeddedEventLog
+from apex_fast.adapters.embedded.plan_store import EmbeddedPlanStore
+from apex_fast.authoring import App
+from apex_fast.core import Recognizer, compile
+from apex_fast.domain import Front, FrontError, LogError, RegisterWorkflow
+from apex_fast.engine import Engine, EngineLimits
+from apex_fast.engine.recovery import recover
+from apex_fast.errors import Conflict, InvalidInput, Unavailable
+from apex_fast.executors.function import FunctionExecutor
+from apex_fast.executors.http import HttpExecutor
+from apex_fast.gateway import Door, GatewayOptions
+from apex_fast.planner import Planner
+from apex_fast.ports.executor import Executor
+from apex_fast.ports.model import Model
+from apex_fast.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TENANT = "default"
+EXIT_LOG_FAILED = 70  # EX_SOFTWARE of sysexits.h: start again, recovery decides what is true
+SWITCH_INTERVAL_S = 0.0005
+"""How long a thread may keep the GIL while another waits: the engine's loop waits for the functions' one. Python's default of
+5 ms would be the latency of a step."""
+
+
+def version() -> str:
+    """Version of the installed distribution."""
+    return metadata.version("apex_fast")
+
+
+def check_bind(settings: Settings) -> None:
+    """Raises InvalidInput for an address other than loopback while nobody has to show a credential."""
+    host = settings.server.host
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback and not settings.server.insecure:
+        raise InvalidInput(
+            f"{host} is reachable from outside and nobody has to authenticate; "
+            "use 127.0.0.1, or say --insecure (APEX_SERVER_INSECURE=true) if something in front of it does"
+        )
+
+
+def open_log(settings: Settings) -> EmbeddedEventLog:
+    """Take the folder. Raises Unavailable naming what is in the way."""
+    folder = Path(settings.data.dir) / "log"
+    try:
+        event_log = EmbeddedEventLog(folder, settings.log.segment_bytes)
+    except LogError as error:
+        raise Unavailable(f"cannot open the log in {folder}: {error}", code=f"LOG_{error.code}") from error
+    except OSError as error:
+        raise Unavailable(f"cannot make {folder}: {error.strerror}", code="LOG_READ_ONLY") from error
+    if event_log.cut is not None:
+        log.warning("cut from the end of the log, never acknowledged", extra={"cut": event_log.cut})
+    return event_log
+
+
+def open_front(settings: Settings, grpc_methods: list[tuple[str, str]]) -> Front:
+    """Listen. Raises Unavailable naming the address."""
+    options: dict[str, float] = {
+        "body_bytes_max": settings.server.body_bytes_max,
+        "queue_requests_max": settings.server.requests_max,
+    }
+    try:
+        return Front.start(settings.server.host, settings.server.port, grpc_methods, options)
+    except FrontError as error:
+        raise Unavailable(f"{error}; stop what holds it, or choose another with --port", code=error.code) from error
+
+
+def model_of(settings: Settings) -> Model | None:
+    """The model port, if a model is switched on. Raises InvalidInput where litellm is not installed."""
+    if not settings.planner.model:
+        return None
+    try:
+        # 2 s and 300 MB of modules: only who switches a model on pays for them.
+        from apex_fast.adapters.litellm.model import LitellmModel
+    except ModuleNotFoundError as error:
+        raise InvalidInput("planner.model needs litellm: pip install 'apex_fast[model]'") from error
+    return LitellmModel(
+        settings.planner.model,
+        api_key=settings.planner_key().reveal(),
+        api_base=settings.planner.api_base,
+        timeout_s=settings.planner.timeout_s,
+        tokens_max=settings.planner.tokens_max,
+    )
+
+
+async def register(engine: Engine, app: App) -> None:
+    """Register the workflows that the app brings. Raises Conflict where a version was registered with other content."""
+    table = app.table()
+    for definition in app.definitions():
+        compiled = compile(definition, table)
+        reply = await engine.call(RegisterWorkflow(TENANT, compiled.canonical, "main"))
+        if reply.code:
+            raise Conflict(f"{compiled.name} {compiled.version}: {reply.message}", code=reply.code)
+
+
+def notify(state: str) -> None:
+    """Tell whoever started us (sd_notify(3)), if they listen."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
+            sender.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
+
+
+class House:
+    """A gateway in this process, on the running loop."""
+
+    def __init__(self, settings: Settings, app: App) -> None:
+        """Take the log and recover; nothing listens yet. Raises Unavailable, InvalidInput, CoreError."""
+        check_bind(settings)
+        self._settings = settings
+        self._app = app
+        self._log = open_log(settings)
+        limits = settings.engine
+        machine = recover(self._log, limits.partitions, {})
+        self.engine = Engine(
+            machine,
+            self._log,
+            SystemClock(),
+            EngineLimits(
+                starts_queued_max=limits.starts_queued_max,
+                starts_per_turn_max=limits.starts_per_turn_max,
+                jobs_pending_max=limits.jobs_pending_max,
+                snapshot_every_records=limits.snapshot_every_records,
+            ),
+        )
+        self._executors: dict[str, Executor] = {
+            "function": FunctionExecutor(app.functions, self.engine.deliver, settings.functions),
+            "http": HttpExecutor(self.engine.deliver, settings.http),
+        }
+        self._door: Door | None = None
+        self.address = ""
+
+    async def open(self) -> None:
+        """Register the app's workflows, hand out what was in flight, listen."""
+        again = self.engine.start(self._executors)
+        await register(self.engine, self._app)
+        planner = Planner(
+            Recognizer(),
+            EmbeddedPlanStore(Path(self._settings.data.dir) / "plans"),
+            model_of(self._settings),
+            self._app.functions,
+            attempts_max=self._settings.planner.attempts_max,
+            calls_in_flight_max=self._settings.planner.calls_in_flight_max,
+        )
+        options = GatewayOptions(allow_hosts=self._settings.server.allow_hosts)
+        self._door = Door(self.engine, planner, self._app.table(), options, version=version())
+        for kind, executor in self._executors.items():
+            self._door.metrics.watch(f"{kind}_", executor.stats)
+        front = open_front(self._settings, self._door.grpc_methods())
+        self._door.open(front)
+        self.address = f"{self._settings.server.host}:{front.port}"
+        log.info(
+            "serving", extra={"address": self.address, "data": self._settings.data.dir, "jobs_handed_out_again": again}
+        )
+
+    async def close(self) -> None:
+        """Answer what was accepted, take the results that come within the grace, then give the log up."""
+        grace_s = self._settings.server.grace_s
+        if self._door is not None:
+            await self._door.stop(grace_s)
+        for executor in self._executors.values():
+            await executor.close(grace_s)
+        await self.engine.drain()
+        with contextlib.suppress(LogError):  # a failed log was reported when it failed
+            await self._log.close()
+
+
+async def serve(settings: Settings, app: App) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code: 0, or 70 where the log failed."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    house = House(settings, app)
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        await house.open()
+        notify(f"READY=1\nSTATUS={house.address}")
+        failed = asyncio.create_task(house.engine.failed())
+        stopped = asyncio.create_task(stopping.wait())
+        await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            notify("STATUS=the log failed")
+            return EXIT_LOG_FAILED
+        notify("STOPPING=1")
+        log.info("stopping")
+        return 0
+    finally:
+        await house.close()

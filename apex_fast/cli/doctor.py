@@ -1,0 +1,103 @@
+"""`apex doctor`: what is in force, and whether everything that it needs is there."""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from apex_fast.cli.screen import Screen
+from apex_fast.domain import Log, LogError
+from apex_fast.settings import Settings
+
+FREE_BYTES_MIN = 1 << 30
+OPEN_FILES_MIN = 4096
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+
+def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb's grammar."""
+    words = "show the settings in force and check what they need"
+    verb = verbs.add_parser("doctor", help=words, description=words.capitalize() + ".")
+    verb.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
+    verb.add_argument("--json", action="store_true", help="print one JSON object")
+    verb.set_defaults(run=run)
+
+
+def checks(settings: Settings) -> Iterator[Check]:
+    """Look at everything that serving with these settings needs."""
+    yield Check("python", sys.version_info >= (3, 11), platform.python_version(), "use Python 3.11 or newer")
+    folder = Path(settings.data.dir)
+    existing = next((parent for parent in (folder, *folder.absolute().parents) if parent.exists()), Path("/"))
+    writable = os.access(existing, os.W_OK | os.X_OK)
+    yield Check("data folder", writable, f"{folder.absolute()}", f"{existing} is not writable for this user")
+    free = shutil.disk_usage(existing).free
+    yield Check("free space", free >= FREE_BYTES_MIN, f"{free / 1e9:.1f} GB", "free at least 1 GB")
+    yield from _log_check(folder)
+    yield _port_check(settings)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield Check("open files", soft >= OPEN_FILES_MIN, str(soft), f"raise the limit: ulimit -n {OPEN_FILES_MIN}")
+    model = settings.planner.model
+    yield Check("model", True, model or "off (goals need a template); APEX_PLANNER_MODEL=… switches one on")
+
+
+def _log_check(folder: Path) -> Iterator[Check]:
+    if not (folder / "log").exists():
+        yield Check("log", True, "none yet; the first start makes it")
+        return
+    try:
+        log = Log.open(str(folder / "log"))
+    except LogError as error:
+        held = error.code == "LOCKED"
+        yield Check("log", held, str(error), "" if held else "see docs/errors for the code")
+        return
+    found = f"{log.position} records, term {log.term}" + (f"; cut {log.cut}" if log.cut else "")
+    log.close()
+    yield Check("log", True, found)
+
+
+def _port_check(settings: Settings) -> Check:
+    place = f"{settings.server.host}:{settings.server.port}"
+    try:
+        with socket.create_server((settings.server.host, settings.server.port)):
+            return Check("port", True, f"{place} is free")
+    except OSError as error:
+        return Check("port", False, f"{place}: {error.strerror}", "another gateway may run; or set APEX_SERVER_PORT")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0 if everything is there, else 1."""
+    settings = Settings.load(arguments.config, os.environ)
+    found = list(checks(settings))
+    sick = [check for check in found if not check.ok]
+    if arguments.json:
+        described = [{"key": s.key, "value": s.value, "origin": s.origin} for s in settings.describe()]
+        print(json.dumps({"settings": described, "checks": [asdict(check) for check in found]}, indent=2))
+        return 1 if sick else 0
+    screen = Screen()
+    for setting in settings.describe():
+        origin = "" if setting.origin == "default" else screen.paint(f"  ({setting.origin})", "cyan")
+        screen.line(f"   {setting.key:<36} {setting.value}{origin}")
+    screen.line()
+    for check in found:
+        text = f"{check.name:<12} {check.found}"
+        if check.ok:
+            screen.good(text)
+        else:
+            screen.bad(f"{text}: {check.advice}")
+    return 1 if sick else 0
