@@ -252,3 +252,43 @@ fn a_record_that_rots_while_the_log_is_open_is_not_returned() {
     assert_eq!(log.read(2).unwrap(), Some(vec![7; 20]));
     assert!(log.scan(0).any(|record| record.is_err()) || log.scan(1).next().unwrap().is_err());
 }
+
+/// A closed log of several segments, all of whose bodies are this byte.
+fn uniform(byte: u8) -> FaultyDisk {
+    let disk = FaultyDisk::new(1);
+    let (log, _) = open(&disk, &Options { segment_bytes: 4096, ..small() }).unwrap();
+    for _ in 0..40 {
+        commit(&log, &[vec![byte; 200]]).unwrap();
+    }
+    log.close().unwrap();
+    disk
+}
+
+#[test]
+fn a_record_that_was_changed_together_with_its_checksum_breaks_the_chain() {
+    let disk = uniform(1);
+    let path = segments(&disk).remove(0);
+    // The first frame: size at byte 72, checksum at 76, body from 80 on.
+    disk.edit(&path, |bytes| {
+        bytes[80] = 2;
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes[72..76]), &bytes[80..280]);
+        bytes[76..80].copy_from_slice(&checksum.to_le_bytes());
+    });
+    let damage = expect_damage(&disk, "forged");
+    assert_eq!((damage.position, folder().join(&damage.segment)), (0, path));
+    assert!(damage.reason.contains("hash"), "{damage}");
+}
+
+#[test]
+fn a_whole_segment_of_another_log_breaks_the_chain() {
+    let (disk, other) = (uniform(1), uniform(2));
+    let paths = segments(&disk);
+    assert_eq!(paths, segments(&other));
+    for path in &paths[1..] {
+        let disk = disk.copy(1);
+        let bytes = other.bytes(path).unwrap();
+        disk.edit(path, |old| *old = bytes);
+        let damage = expect_damage(&disk, "of another log");
+        assert_eq!((folder().join(&damage.segment), damage.offset), (path.clone(), 32));
+    }
+}
