@@ -79,6 +79,7 @@ PROBLEMS: dict[str, Problem] = {
     "LIMIT_EXCEEDED": Problem(RESOURCE_EXHAUSTED, 422, "Over a configured limit"),
     "OVERLOADED": Problem(RESOURCE_EXHAUSTED, 503, "Full at this moment", 1.0),
     "SUBSCRIBER_TOO_SLOW": Problem(RESOURCE_EXHAUSTED, 503, "The viewer was too slow", 0.0),
+    "DISK_FULL": Problem(RESOURCE_EXHAUSTED, 507, "The disk of the log is nearly full", 5.0),
     "UNAVAILABLE": Problem(UNAVAILABLE, 503, "It cannot answer now", 1.0),
     "DEADLINE_EXCEEDED": Problem(DEADLINE_EXCEEDED, 504, "No answer in time", 0.0),
     # what does not run yet
