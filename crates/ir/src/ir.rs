@@ -6,8 +6,12 @@
 //! process: events and state name nodes by id.
 
 use crate::Diagnostic;
-use crate::expressions::{Budget, ExprError, Expression, Scope, Template};
+use crate::expressions::{Expression, Template};
+use crate::schema::Schema;
+use crate::value::ValueLimits;
+use crate::value::scan::read;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// Index of a node in [`Ir::nodes`].
 pub type NodeIx = u32;
@@ -46,6 +50,8 @@ pub struct Ir {
     pub unsupported: Box<[(NodeType, Box<str>)]>,
     /// Names of the functions used (nodes and compensations), sorted, without duplicates.
     pub functions: Box<[Box<str>]>,
+    /// The schema of the inputs, compiled at the first check.
+    pub(crate) inputs_check: OnceLock<Schema>,
     pub(crate) by_id: std::collections::HashMap<Box<str>, NodeIx>,
 }
 
@@ -115,24 +121,68 @@ pub enum Keeps {
 /// What a node does.
 #[derive(Debug)]
 pub enum Kind {
-    /// A registered function. `input` yields an object: its keyword arguments.
-    Function { name: Box<str>, input: Template, config: Option<Template> },
+    /// A registered function.
+    Function {
+        /// Its name.
+        name: Box<str>,
+        /// Yields an object: its keyword arguments.
+        input: Template,
+        /// Its config, with secrets by name.
+        config: Option<Template>,
+    },
     /// An HTTP request.
     Http(Http),
     /// A call of a model.
-    Agent { config: Template },
+    Agent {
+        /// The whole config; expressions are in its prompt only.
+        config: Template,
+    },
     /// A body for each item of a list.
-    Map { over: Template, body: GraphIx, max_concurrency: u32, items_max: u32, skip_item_errors: bool },
+    Map {
+        /// Yields the list.
+        over: Template,
+        /// The body.
+        body: GraphIx,
+        /// Items in flight. Default 64.
+        max_concurrency: u32,
+        /// Items at all, from [`crate::Limits`].
+        items_max: u32,
+        /// An item that fails gives null instead of failing the map.
+        skip_item_errors: bool,
+    },
     /// Only joins.
     Join,
     /// Another workflow.
-    Composite { workflow: Box<str>, version: Option<Box<str>>, tag: Option<Box<str>>, inputs: Template },
+    Composite {
+        /// Its name.
+        workflow: Box<str>,
+        /// A version of it, or
+        version: Option<Box<str>>,
+        /// a tag: exactly one is stated.
+        tag: Option<Box<str>>,
+        /// Yields its inputs.
+        inputs: Template,
+    },
     /// A body again and again.
-    Loop { body: GraphIx, condition: Expression, max_iterations: u32 },
+    Loop {
+        /// The body.
+        body: GraphIx,
+        /// Goes on while this is true.
+        condition: Expression,
+        /// Iterations at most.
+        max_iterations: u32,
+    },
     /// A wait.
     Timer(Timer),
     /// A wait for a signal.
-    Signal { name: Template, timeout_ns: Option<i64>, on_timeout: Box<str> },
+    Signal {
+        /// Its name.
+        name: Template,
+        /// How long.
+        timeout_ns: Option<i64>,
+        /// What then: `fail` or `continue`.
+        on_timeout: Box<str>,
+    },
     /// A wait for a person.
     Approval(Approval),
 }
@@ -226,7 +276,12 @@ pub enum Join {
     /// At the first live one; skipped when all are dead.
     Any,
     /// At the nth live one; skipped (or, if required, the run fails) once it cannot be reached.
-    Quorum { n: u32, required: bool },
+    Quorum {
+        /// How many.
+        n: u32,
+        /// Whether missing it fails the run.
+        required: bool,
+    },
 }
 
 /// What a node does to the world.
@@ -300,24 +355,16 @@ impl Keeps {
     }
 }
 
-impl Http {
-    /// Renders the request, the input of the job: `{"body", "expect_status", "headers", "method", "url"}`; `body`
-    /// and `headers` only where stated. The query is percent-encoded into the URL; CR, LF and NUL in a header fail.
-    ///
-    /// # Errors
-    /// As [`Template::render`] and [`Template::render_url`].
-    pub fn render(&self, _scope: &dyn Scope, _budget: &mut Budget) -> Result<Vec<u8>, ExprError> {
-        unimplemented!()
-    }
-}
-
 impl Ir {
     /// Checks the inputs of a run: that they are a value, and valid under the schema where the workflow has one.
     ///
     /// # Errors
     /// All faults, with pointers into the inputs.
-    pub fn check_inputs(&self, _inputs: &[u8]) -> Result<(), Vec<Diagnostic>> {
-        unimplemented!()
+    pub fn check_inputs(&self, inputs: &[u8]) -> Result<(), Vec<Diagnostic>> {
+        let limits = ValueLimits::default();
+        let document = read(inputs, &limits).map_err(|error| vec![error.into()])?;
+        let Some(schema) = &self.inputs_schema else { return Ok(()) };
+        self.inputs_check.get_or_init(|| Schema::of_canonical(schema)).check(&document)
     }
 
     /// The node with this id.

@@ -14,6 +14,9 @@ pub mod limits;
 pub mod value;
 
 mod compile;
+mod document;
+mod nodes;
+mod schema;
 
 pub use compile::compile;
 pub use diagnostics::Diagnostic;

@@ -1,15 +1,43 @@
-//! The compiler: document in, IR or diagnostics out.
+//! The compiler: document in, IR or diagnostics out. Linear in the document (references that reach far back cost a
+//! scan of their graph for each 256 of them).
+//!
+//! `read` makes drafts of nodes and edges, `order` sorts each graph and names cycles, `references` checks what
+//! expressions read, `lower` lays the drafts out flat. Faults of all stages are given at once; a stage runs only
+//! where the ones before left it something to stand on.
 
+mod lower;
+mod order;
+mod reach;
+mod read;
+mod references;
+
+use crate::document::Reader;
+use crate::value::ValueLimits;
+use crate::value::scan::read as read_json;
 use crate::{Diagnostic, FunctionTable, Ir, Limits};
 
 /// Compiles a definition.
 ///
+/// With a function table, an unknown function is a fault and what a node does not state is filled in from the
+/// table; without one, function names are taken as they are.
+///
 /// # Errors
 /// All faults at once, in document order.
-pub fn compile(
-    _definition: &[u8],
-    _functions: Option<&FunctionTable>,
-    _limits: &Limits,
-) -> Result<Ir, Vec<Diagnostic>> {
-    unimplemented!()
+pub fn compile(definition: &[u8], functions: Option<&FunctionTable>, limits: &Limits) -> Result<Ir, Vec<Diagnostic>> {
+    let json_limits = ValueLimits { bytes_max: limits.bytes_max, depth_max: limits.depth_max };
+    let document = read_json(definition, &json_limits).map_err(|error| vec![error.into()])?;
+    let mut reader = Reader::new(document, limits);
+    let mut draft = read::read(&mut reader, functions);
+    let ids = order::index(&mut reader, &draft);
+    order::connect(&mut reader, &mut draft, &ids);
+    let order = order::sort(&mut reader, &draft);
+    references::check(&mut reader, &draft, &ids, &order);
+    drop(ids);
+    if !reader.is_faultless() {
+        return Err(reader.finish());
+    }
+    match lower::lower(&mut reader, draft, order) {
+        Some(ir) => Ok(ir),
+        None => Err(reader.finish()),
+    }
 }

@@ -1,7 +1,30 @@
 //! Expressions (CEL) and templates (JSON with `${…}`): compiled once, evaluated against a [`Scope`].
+//!
+//! Knows values and limits, nothing of nodes or graphs. In goes text, out comes an [`Expression`] or a [`Refusal`];
+//! in goes a scope, out comes a value, the same at the same cost everywhere. Length, brackets, terms and nested
+//! comprehensions are refused in the lexer, before parsing costs anything.
+
+pub(crate) mod ast;
+mod cost;
+mod evaluate;
+mod functions;
+mod lexer;
+mod parser;
+mod template;
+pub mod time;
+
+pub use template::Template;
+
+pub(crate) use ast::{Reference, Root};
+pub(crate) use evaluate::number_order;
+pub(crate) use functions::pattern;
+pub(crate) use template::{Compiler as TemplateCompiler, percent_encode};
 
 use crate::ir::NodeIx;
+use crate::limits::ExpressionLimits;
 use crate::value::Value;
+use ast::Ast;
+use evaluate::{Evaluator, Fault};
 use std::borrow::Cow;
 
 /// A node named in an expression: by id for events and state, by index for dense tables.
@@ -66,6 +89,12 @@ impl Budget {
     }
 }
 
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(ExpressionLimits::default().cost_max)
+    }
+}
+
 /// Why an evaluation failed. A run that meets it fails with `EXPRESSION_FAILED`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExprError {
@@ -75,67 +104,125 @@ pub struct ExprError {
     pub cost_exceeded_at: Option<u64>,
 }
 
+impl ExprError {
+    fn new(fault: Fault, text: &str, budget: &Budget) -> Self {
+        let shown: Cow<'_, str> = if text.len() > 200 {
+            let end = (0..=200).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+            format!("{}…", &text[..end]).into()
+        } else {
+            text.into()
+        };
+        match fault {
+            Fault::Cost => Self {
+                message: format!("`{shown}` costs more than {} units", budget.max),
+                cost_exceeded_at: Some(budget.used),
+            },
+            Fault::Failed(message) => Self { message: format!("`{shown}`: {message}"), cost_exceeded_at: None },
+        }
+    }
+}
+
+/// Why a text is no expression, or none that is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// `BAD_EXPRESSION`, `UNKNOWN_REFERENCE`, `EXPRESSION_TOO_LONG`, `EXPRESSION_TOO_DEEP` or
+    /// `EXPRESSION_TOO_COSTLY`.
+    pub code: &'static str,
+    /// Byte of the text at which it was seen.
+    pub offset: usize,
+    /// One sentence.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Refusal {
+    pub(crate) fn syntax(offset: usize, message: String) -> Self {
+        Self { code: "BAD_EXPRESSION", offset, message, hint: None }
+    }
+}
+
 /// A compiled expression.
 #[derive(Debug)]
 pub struct Expression {
-    #[allow(dead_code)]
     text: Box<str>,
+    ast: Ast,
+    references: Box<[Reference]>,
 }
 
 impl Expression {
+    /// Compiles a text. Nodes are not looked up: their [`NodeRef::ix`] is 0 until the definition is compiled.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn compile(text: &str, limits: &ExpressionLimits) -> Result<Self, Refusal> {
+        let tokens = lexer::tokens(text, limits)?;
+        let (ast, references) = parser::parse(&tokens, limits)?;
+        let cost = cost::estimate(&ast);
+        if cost > limits.cost_max {
+            return Err(Refusal {
+                code: "EXPRESSION_TOO_COSTLY",
+                offset: 0,
+                message: format!("the expression is estimated at {cost} units, the limit is {}", limits.cost_max),
+                hint: Some("compute it in a function".to_owned()),
+            });
+        }
+        Ok(Self { text: text.into(), ast, references })
+    }
+
+    /// The text it was compiled from.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Evaluates.
     ///
     /// # Errors
     /// A missing member, a type without the operation, an overflow, or the budget.
-    pub fn evaluate(&self, _scope: &dyn Scope, _budget: &mut Budget) -> Result<Value, ExprError> {
-        unimplemented!()
+    pub fn evaluate(&self, scope: &dyn Scope, budget: &mut Budget) -> Result<Value, ExprError> {
+        let result = Evaluator::new(scope, budget, &self.references).evaluate(&self.ast);
+        result.map_err(|fault| ExprError::new(fault, &self.text, budget))
     }
 
     /// Evaluates a guard: null is false, anything but a truth value is an error.
     ///
     /// # Errors
     /// As [`Expression::evaluate`].
-    pub fn is_true(&self, _scope: &dyn Scope, _budget: &mut Budget) -> Result<bool, ExprError> {
-        unimplemented!()
-    }
-}
-
-/// A JSON value with `${…}` inside strings.
-#[derive(Debug)]
-pub struct Template {
-    #[allow(dead_code)]
-    text: Box<str>,
-}
-
-impl Template {
-    /// The bytes, where no expression is inside.
-    #[must_use]
-    pub fn constant(&self) -> Option<&[u8]> {
-        unimplemented!()
+    pub fn is_true(&self, scope: &dyn Scope, budget: &mut Budget) -> Result<bool, ExprError> {
+        match self.evaluate(scope, budget)? {
+            Value::Bool(value) => Ok(value),
+            Value::Null => Ok(false),
+            other => {
+                let message = format!("a condition must be true or false, this is {}", other.type_name());
+                Err(ExprError::new(evaluate::fault(message), &self.text, budget))
+            }
+        }
     }
 
-    /// Renders to JSON bytes. A template without expressions gives its bytes; one that is a single reference copies
-    /// the slice that it names.
-    ///
-    /// # Errors
-    /// As [`Expression::evaluate`].
-    pub fn render(&self, _scope: &dyn Scope, _budget: &mut Budget) -> Result<Vec<u8>, ExprError> {
-        unimplemented!()
+    /// The value, where it is written down as it is.
+    pub(crate) fn literal(&self) -> Option<&Value> {
+        match &self.ast {
+            Ast::Literal(value) => Some(value),
+            _ => None,
+        }
     }
 
-    /// Renders and builds the tree (for `over`, `duration_s`, `until`, keys).
-    ///
-    /// # Errors
-    /// As [`Expression::evaluate`].
-    pub fn evaluate(&self, _scope: &dyn Scope, _budget: &mut Budget) -> Result<Value, ExprError> {
-        unimplemented!()
+    /// The reference, where it is nothing else.
+    fn single(&self) -> Option<&Reference> {
+        match self.ast {
+            Ast::Reference(at) => Some(&self.references[at as usize]),
+            _ => None,
+        }
     }
 
-    /// Renders a URL: inserted values are percent-encoded (RFC 3986, all but unreserved).
-    ///
-    /// # Errors
-    /// As [`Expression::evaluate`]; also where an inserted value is null or makes a dot segment.
-    pub fn render_url(&self, _scope: &dyn Scope, _budget: &mut Budget) -> Result<String, ExprError> {
-        unimplemented!()
+    /// What it reads.
+    pub(crate) fn references(&self) -> &[Reference] {
+        &self.references
+    }
+
+    /// What it reads, to set the indexes of nodes.
+    pub(crate) fn references_mut(&mut self) -> &mut [Reference] {
+        &mut self.references
     }
 }

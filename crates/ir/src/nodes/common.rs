@@ -1,0 +1,453 @@
+//! What every node has: id, rule, effect, retry, timeout, compensation, priority; and the defaults that the function
+//! table fills in.
+
+use super::TYPES;
+use crate::document::{Reader, clip, nothing};
+use crate::expressions::Template;
+use crate::functions::{FunctionSpec, FunctionTable};
+use crate::ir::{Compensation, Effect, GraphIx, Join, Kind, NodeType, OnError, Priority, Retry};
+use crate::value::ValueLimits;
+use crate::value::canonical::{Extra, write, write_double, write_string};
+use crate::value::scan::{At, Kind as Json, read};
+
+/// A node as read, before the graph is looked at.
+pub(crate) struct NodeDraft {
+    /// Slot of the node's object.
+    pub(crate) at: At,
+    /// Slot of its id.
+    pub(crate) id_at: At,
+    pub(crate) id: Box<str>,
+    pub(crate) graph: GraphIx,
+    pub(crate) place: u32,
+    pub(crate) kind: Kind,
+    pub(crate) join: Join,
+    pub(crate) join_at: Option<At>,
+    pub(crate) cancel_rest: bool,
+    pub(crate) effect: Effect,
+    pub(crate) retry: Retry,
+    pub(crate) timeout_ns: Option<i64>,
+    pub(crate) on_error: OnError,
+    pub(crate) compensation: Option<Compensation>,
+    pub(crate) compensation_at: At,
+    pub(crate) priority: Priority,
+    pub(crate) concurrency_key: Option<Template>,
+    pub(crate) concurrency_key_at: At,
+}
+
+/// The fields that a node type may look at.
+pub(crate) struct Common {
+    pub(crate) at: At,
+    pub(crate) config: Option<At>,
+    pub(crate) input: Option<At>,
+}
+
+/// A body that is still to be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyAt {
+    pub(crate) at: At,
+    pub(crate) owner: u32,
+    pub(crate) graph: GraphIx,
+}
+
+/// What the nodes of a document share while they are read.
+pub(crate) struct Shared<'t> {
+    pub(crate) functions: Option<&'t FunctionTable>,
+    /// Members filled in, by the slot of their object.
+    pub(crate) extras: Vec<(At, Extra)>,
+    /// Bodies met and not yet read.
+    pub(crate) bodies: Vec<BodyAt>,
+    /// Graphs known so far; the number of the next body.
+    pub(crate) graphs: GraphIx,
+}
+
+/// Default of a node.
+pub(crate) fn no_retry() -> Retry {
+    Retry {
+        max_attempts: 1,
+        initial_ns: 200_000_000,
+        factor: 2.0,
+        max_ns: 30_000_000_000,
+        jitter: 0.2,
+        non_retryable: Box::default(),
+    }
+}
+
+fn compensation_retry() -> Retry {
+    Retry { max_attempts: 3, ..no_retry() }
+}
+
+/// Whether a text is a node id: `[A-Za-z_][A-Za-z0-9_.-]{0,127}`.
+fn is_id(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() <= 128
+        && bytes.first().is_some_and(|first| first.is_ascii_alphabetic() || *first == b'_')
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
+/// Reads a node of a graph.
+pub(crate) fn read_node(
+    reader: &mut Reader<'_, '_>,
+    shared: &mut Shared<'_>,
+    at: At,
+    graph: GraphIx,
+    ix: u32,
+    place: u32,
+) -> NodeDraft {
+    let [
+        id_at,
+        type_at,
+        config,
+        input,
+        effect_at,
+        retry_at,
+        timeout_at,
+        compensation_at,
+        join_at,
+        cancel_at,
+        on_error_at,
+        priority_at,
+        key_at,
+    ] = reader.fields(
+        at,
+        "a node",
+        [
+            "id",
+            "type",
+            "config",
+            "input",
+            "effect",
+            "retry",
+            "timeout_s",
+            "compensation",
+            "join",
+            "cancel_rest",
+            "on_error",
+            "priority",
+            "concurrency_key",
+        ],
+    );
+    let id = reader.required(id_at, at, "a node", "id").and_then(|at| read_id(reader, at)).unwrap_or_default();
+    let node_type = reader.required(type_at, at, "a node", "type").and_then(|at| read_type(reader, at));
+    let common = Common { at, config, input };
+    if input.is_some() && !matches!(node_type, Some(NodeType::Function) | None) {
+        let name = node_type.map_or("", NodeType::name);
+        let hint = match node_type {
+            Some(NodeType::Composite) => Some("a composite takes `inputs` in its config".to_owned()),
+            _ => None,
+        };
+        let key = input.unwrap_or(at) - 1;
+        reader.note_hint(key, "UNKNOWN_FIELD", format!("a node of type {name} has no input"), hint);
+    }
+    let mut kind = match node_type {
+        Some(NodeType::Function) => super::function::read(reader, shared.functions, &common),
+        Some(NodeType::Http) => super::http::read(reader, &common),
+        Some(NodeType::Agent) => super::agent::read(reader, shared.functions, &common),
+        Some(NodeType::Map) => super::map::read(reader, shared, &common, ix),
+        Some(NodeType::Composite) => super::composite::read(reader, &common),
+        Some(NodeType::Loop) => super::r#loop::read(reader, shared, &common, ix),
+        Some(NodeType::Timer) => super::timer::read(reader, &common),
+        Some(NodeType::Signal) => super::signal::read(reader, &common),
+        Some(NodeType::Approval) => super::approval::read(reader, &common),
+        Some(NodeType::Join) => super::join::read(reader, &common),
+        None => Kind::Join,
+    };
+    let spec = match (&kind, shared.functions) {
+        (Kind::Function { name, .. }, Some(table)) => table.get(&**name),
+        _ => None,
+    };
+    let mut extra: Extra = Vec::new();
+    let effect = effect_at
+        .and_then(|at| reader.word(at, "effect", &["pure", "read", "write"]))
+        .map(|place| [Effect::Pure, Effect::Read, Effect::Write][place]);
+    let effect = effect.or_else(|| {
+        let filled = spec.and_then(|spec| spec.effect).filter(|_| effect_at.is_none())?;
+        extra.push(("effect", format!("\"{}\"", effect_name(filled)).into_bytes()));
+        Some(filled)
+    });
+    let retry = retry_at.and_then(|at| read_retry(reader, at, no_retry()));
+    let retry = retry.or_else(|| {
+        let filled = spec.and_then(|spec| spec.retry.clone()).filter(|_| retry_at.is_none())?;
+        extra.push(("retry", retry_json(&filled)));
+        Some(filled)
+    });
+    let timeout_ns = timeout_at.and_then(|at| reader.seconds(at, "timeout_s", false));
+    let timeout_ns = timeout_ns.or_else(|| {
+        let filled = spec.and_then(|spec| spec.timeout_s).filter(|_| timeout_at.is_none())?;
+        let filled = crate::document::nanoseconds(filled);
+        extra.push(("timeout_s", seconds_json(filled)));
+        Some(filled)
+    });
+    let compensation = match compensation_at {
+        Some(at) => read_compensation(reader, shared, at, &id, &common),
+        None => spec
+            .and_then(|spec| spec.compensation.as_deref())
+            .and_then(|name| fill_compensation(reader, shared.functions, at, name, &id, &common, &mut extra)),
+    };
+    let join = join_at.and_then(|at| read_join(reader, at)).unwrap_or(Join::All);
+    let concurrency_key = key_at.map(|at| reader.text_template(at, "concurrency_key"));
+    if let (Some(key), Kind::Map { .. } | Kind::Loop { .. } | Kind::Composite { .. }) = (key_at, &kind) {
+        let message = "a critical section cannot hold other nodes; put the key on the nodes inside";
+        reader.note(key, "BAD_VALUE", message);
+    }
+    if !extra.is_empty() {
+        shared.extras.push((at, extra));
+    }
+    if let Kind::Http(http) = &mut kind {
+        http.expect_status.sort_unstable();
+    }
+    NodeDraft {
+        at,
+        id_at: id_at.unwrap_or(at),
+        effect: effect.unwrap_or_else(|| default_effect(&kind)),
+        id,
+        graph,
+        place,
+        kind,
+        join,
+        join_at,
+        cancel_rest: cancel_at.and_then(|at| reader.boolean(at, "cancel_rest")).unwrap_or(false),
+        retry: retry.unwrap_or_else(no_retry),
+        timeout_ns,
+        on_error: match on_error_at.and_then(|at| reader.word(at, "on_error", &["fail", "continue"])) {
+            Some(1) => OnError::Continue,
+            _ => OnError::Fail,
+        },
+        compensation,
+        compensation_at: compensation_at.unwrap_or(at),
+        priority: match priority_at.and_then(|at| reader.word(at, "priority", &["high", "medium", "low"])) {
+            Some(0) => Priority::High,
+            Some(2) => Priority::Low,
+            _ => Priority::Medium,
+        },
+        concurrency_key,
+        concurrency_key_at: key_at.unwrap_or(at),
+    }
+}
+
+fn read_id(reader: &mut Reader<'_, '_>, at: At) -> Option<Box<str>> {
+    let id = reader.string(at, "an id")?;
+    if is_id(&id) {
+        return Some(id.into());
+    }
+    let message = format!("{:?} is no node id", clip(&id));
+    let hint = "ids begin with a letter or `_`, go on with letters, digits, `_`, `.`, `-`, and have at most 128";
+    reader.note_hint(at, "BAD_ID", message, Some(hint.to_owned()));
+    None
+}
+
+fn read_type(reader: &mut Reader<'_, '_>, at: At) -> Option<NodeType> {
+    let name = reader.string(at, "a node's type")?;
+    if let Some((_, node_type)) = TYPES.iter().find(|(known, _)| *known == name) {
+        return Some(*node_type);
+    }
+    let near = reader.near(&name, TYPES.iter().map(|(name, _)| *name));
+    let known = || format!("known types: {}", TYPES.map(|(name, _)| name).join(", "));
+    let message = format!("there is no node type {:?}", clip(&name));
+    reader.note_hint(at, "UNKNOWN_TYPE", message, Some(near.unwrap_or_else(known)));
+    None
+}
+
+fn default_effect(kind: &Kind) -> Effect {
+    match kind {
+        Kind::Http(http) if matches!(&*http.method, "GET" | "HEAD") => Effect::Read,
+        Kind::Function { .. } | Kind::Http(_) | Kind::Agent { .. } | Kind::Composite { .. } => Effect::Write,
+        _ => Effect::Pure,
+    }
+}
+
+fn effect_name(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Pure => "pure",
+        Effect::Read => "read",
+        Effect::Write => "write",
+    }
+}
+
+/// `all`, `any` or `{"quorum": n, "required": true}`.
+fn read_join(reader: &mut Reader<'_, '_>, at: At) -> Option<Join> {
+    if reader.document.kind(at) == Json::String {
+        return match reader.word(at, "join", &["all", "any"])? {
+            0 => Some(Join::All),
+            _ => Some(Join::Any),
+        };
+    }
+    if reader.document.kind(at) != Json::Object {
+        reader.wrong_type(at, "join", "\"all\", \"any\" or {\"quorum\": n}");
+        return None;
+    }
+    let [quorum, required] = reader.fields(at, "a quorum", ["quorum", "required"]);
+    let n = reader.required(quorum, at, "a quorum", "quorum").and_then(|at| reader.integer(at, "quorum", 1, u32::MAX));
+    let required = required.and_then(|at| reader.boolean(at, "required")).unwrap_or(false);
+    Some(Join::Quorum { n: n?, required })
+}
+
+fn read_retry(reader: &mut Reader<'_, '_>, at: At, default: Retry) -> Option<Retry> {
+    let [attempts, initial, factor, max, jitter, non_retryable] = reader.fields(
+        at,
+        "a retry policy",
+        ["max_attempts", "initial_s", "factor", "max_s", "jitter", "non_retryable"],
+    );
+    if reader.document.kind(at) != Json::Object {
+        return None;
+    }
+    Some(Retry {
+        max_attempts: attempts
+            .and_then(|at| reader.integer(at, "max_attempts", 1, 1_000_000))
+            .unwrap_or(default.max_attempts),
+        initial_ns: initial.and_then(|at| reader.seconds(at, "initial_s", true)).unwrap_or(default.initial_ns),
+        factor: factor.and_then(|at| reader.number(at, "factor", 1.0, 1_000.0)).unwrap_or(default.factor),
+        max_ns: max.and_then(|at| reader.seconds(at, "max_s", true)).unwrap_or(default.max_ns),
+        jitter: jitter.and_then(|at| reader.number(at, "jitter", 0.0, 1.0)).unwrap_or(default.jitter),
+        non_retryable: non_retryable.map(|at| reader.names(at, "non_retryable")).unwrap_or_default(),
+    })
+}
+
+fn seconds_json(ns: i64) -> Vec<u8> {
+    if ns % 1_000_000_000 == 0 {
+        return (ns / 1_000_000_000).to_string().into_bytes();
+    }
+    number_json(ns as f64 / 1e9)
+}
+
+fn number_json(number: f64) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_double(number, &mut out);
+    out
+}
+
+fn retry_json(retry: &Retry) -> Vec<u8> {
+    let mut out = b"{\"factor\":".to_vec();
+    write_double(retry.factor, &mut out);
+    out.extend_from_slice(b",\"initial_s\":");
+    out.extend(seconds_json(retry.initial_ns));
+    out.extend_from_slice(b",\"jitter\":");
+    write_double(retry.jitter, &mut out);
+    out.extend_from_slice(format!(",\"max_attempts\":{},\"max_s\":", retry.max_attempts).as_bytes());
+    out.extend(seconds_json(retry.max_ns));
+    out.extend_from_slice(b",\"non_retryable\":[");
+    for (i, name) in retry.non_retryable.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write_string(name, &mut out);
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+/// What a compensation gets where it does not say: `{"input": <the node's>, "output": "${nodes.<id>.output}"}`.
+fn default_input(reader: &Reader<'_, '_>, id: &str, common: &Common) -> Vec<u8> {
+    let mut out = b"{\"input\":".to_vec();
+    match common.input {
+        Some(input) => write(&reader.document, input, &mut out),
+        None => out.extend_from_slice(b"{}"),
+    }
+    out.extend_from_slice(b",\"output\":\"${nodes[\\\"");
+    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(b"\\\"].output}\"}");
+    out
+}
+
+fn default_input_template(reader: &Reader<'_, '_>, json: &[u8]) -> Template {
+    let limits = ValueLimits { bytes_max: usize::MAX, depth_max: 256 };
+    let Ok(document) = read(json, &limits) else { return nothing() };
+    // What is wrong with the node's own input was noted where it stands.
+    let expression = &reader.limits.expression;
+    crate::expressions::TemplateCompiler { limits: expression, faults: Vec::new() }.compile(&document, 0)
+}
+
+fn known_function<'t>(
+    reader: &mut Reader<'_, '_>,
+    table: Option<&'t FunctionTable>,
+    at: At,
+    name: &str,
+) -> Option<&'t FunctionSpec> {
+    let table = table?;
+    let spec = table.get(name);
+    if spec.is_none() {
+        let near = reader.near(name, table.keys().map(String::as_str));
+        reader.note_hint(at, "UNKNOWN_FUNCTION", format!("no function {:?} is registered", clip(name)), near);
+    }
+    spec
+}
+
+/// Notes a function that is not in the table.
+pub(crate) fn check_function(reader: &mut Reader<'_, '_>, table: Option<&FunctionTable>, at: At, name: &str) {
+    known_function(reader, table, at, name);
+}
+
+/// Fills in what the function that compensates says of itself.
+fn compensation_defaults(
+    spec: Option<&FunctionSpec>,
+    retry: Option<Retry>,
+    timeout_ns: Option<i64>,
+    extra: &mut Extra,
+) -> (Retry, Option<i64>) {
+    let retry = retry.or_else(|| {
+        let filled = spec.and_then(|spec| spec.retry.clone())?;
+        extra.push(("retry", retry_json(&filled)));
+        Some(filled)
+    });
+    let timeout_ns = timeout_ns.or_else(|| {
+        let filled = crate::document::nanoseconds(spec.and_then(|spec| spec.timeout_s)?);
+        extra.push(("timeout_s", seconds_json(filled)));
+        Some(filled)
+    });
+    (retry.unwrap_or_else(compensation_retry), timeout_ns)
+}
+
+fn read_compensation(
+    reader: &mut Reader<'_, '_>,
+    shared: &mut Shared<'_>,
+    at: At,
+    id: &str,
+    common: &Common,
+) -> Option<Compensation> {
+    let [name, input, retry, timeout] = reader.fields(at, "a compensation", ["name", "input", "retry", "timeout_s"]);
+    let name_at = reader.required(name, at, "a compensation", "name")?;
+    let name = reader.name(name_at, "the name of a compensation")?;
+    let spec = known_function(reader, shared.functions, name_at, &name);
+    let input = match input {
+        Some(input) => super::function::arguments(reader, input, "the input of a compensation"),
+        None => default_input_template(reader, &default_input(reader, id, common)),
+    };
+    let retry = retry.and_then(|at| read_retry(reader, at, compensation_retry()));
+    let timeout_ns = timeout.and_then(|at| reader.seconds(at, "timeout_s", false));
+    let mut extra = Vec::new();
+    let (retry, timeout_ns) = compensation_defaults(spec, retry, timeout_ns, &mut extra);
+    if !extra.is_empty() {
+        shared.extras.push((at, extra));
+    }
+    Some(Compensation { name, input, retry, timeout_ns })
+}
+
+/// The compensation that a function names for itself, written out into the node.
+fn fill_compensation(
+    reader: &mut Reader<'_, '_>,
+    table: Option<&FunctionTable>,
+    at: At,
+    name: &str,
+    id: &str,
+    common: &Common,
+    extra: &mut Extra,
+) -> Option<Compensation> {
+    let spec = known_function(reader, table, at, name)?;
+    let input = default_input(reader, id, common);
+    let template = default_input_template(reader, &input);
+    let mut inside: Extra = vec![("input", input)];
+    let mut quoted = Vec::new();
+    write_string(name, &mut quoted);
+    inside.push(("name", quoted));
+    let (retry, timeout_ns) = compensation_defaults(Some(spec), None, None, &mut inside);
+    // `input`, `name`, `retry`, `timeout_s` are in canonical order already.
+    let mut json = Vec::new();
+    for (name, value) in &inside {
+        json.extend_from_slice(if json.is_empty() { b"{\"" } else { b",\"" });
+        json.extend_from_slice(name.as_bytes());
+        json.extend_from_slice(b"\":");
+        json.extend_from_slice(value);
+    }
+    json.push(b'}');
+    extra.push(("compensation", json));
+    Some(Compensation { name: name.into(), input: template, retry, timeout_ns })
+}
