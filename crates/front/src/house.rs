@@ -256,7 +256,11 @@ impl House {
         follow: Option<Follow>,
         tell_when_drained: bool,
     ) {
-        let Some(outgoing) = self.stream(token, headers) else { return };
+        let Some(outgoing) = self.stream(token, headers) else {
+            // Gone already, or a unary call, which has no stream.
+            self.answer(token, Answer::Status(GrpcStatus::misfit()));
+            return;
+        };
         if outgoing.send(frames, tell_when_drained) {
             self.inbox.push_control(Request::StreamDrained { token });
         }

@@ -98,6 +98,21 @@ fn an_error_carries_code_message_and_details() {
 }
 
 #[test]
+fn an_answer_of_the_wrong_kind_is_internal_and_hangs_nobody() {
+    let mut desk = Desk::open(options());
+    let addr = desk.addr();
+    for wrong in [
+        |token| Reply::Http { token, status: 200, headers: Vec::new(), body: Bytes::new() },
+        |token| Reply::StreamSend { token, frames: vec![frame(0, "x")], follow: None, tell_when_drained: false },
+    ] {
+        let calling = beside(async move { unary(&mut client(addr).await, "x").await.unwrap_err() });
+        let token = desk.token();
+        desk.reply(wrong(token));
+        assert_eq!(calling.join().unwrap().code(), Code::Internal);
+    }
+}
+
+#[test]
 fn an_unknown_method_is_unimplemented() {
     let echo = Echo::open(options());
     block_on(async {

@@ -78,8 +78,9 @@ proptest! {
         joins in prop::collection::vec((0_u64..200, 0_u64..260, any::<bool>()), 1..8),
         batch in 1_usize..9,
         total in 200_u64..300,
+        threads in 1_usize..3,
     ) {
-        let mut desk = Desk::open(options());
+        let mut desk = Desk::open(Options { threads, ..options() });
         let addr = desk.addr();
         let mut joins = joins;
         joins.sort_unstable();
