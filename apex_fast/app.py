@@ -1,7 +1,7 @@
 """The composition root: the only file that knows every adapter by name.
 
-`serve` builds the house in the order of its arrows, opens the door, and takes it down in reverse: no new requests, answers
-for what was accepted, results of what is in flight, a snapshot, the log.
+`serve` builds the house in the order of its arrows, opens the door, and takes it down in reverse: no new requests,
+answers for what was accepted, results of what is in flight, a snapshot, the log.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 TENANT = "default"
 EXIT_LOG_FAILED = 70  # EX_SOFTWARE of sysexits.h: start again, recovery decides what is true
 SWITCH_INTERVAL_S = 0.0005
-"""How long a thread may keep the GIL while another waits: the engine's loop waits for the functions' one. Python's default of
-5 ms would be the latency of a step."""
+"""How long a thread may keep the GIL while another waits: the engine's loop waits for the functions' one. Python's
+default of 5 ms would be the latency of a step."""
 
 
 def version() -> str:

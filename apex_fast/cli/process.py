@@ -1,7 +1,7 @@
 """A gateway in a process of its own, for the verbs that need one: started, waited for, killed, stopped.
 
-Readiness comes over the protocol of sd_notify(3): the child sends `READY=1` with `STATUS=HOST:PORT` as a datagram, so nobody
-polls and no port is guessed.
+Readiness comes over the protocol of sd_notify(3): the child sends `READY=1` with `STATUS=HOST:PORT` as a datagram, so
+nobody polls and no port is guessed.
 """
 
 import asyncio

@@ -48,7 +48,7 @@ async def search_flights(to: str, date: str) -> dict[str, Any]:
     return {"flights": flights, "best": flights[0]}
 
 
-@app.function(effect="write", compensation="cancel_flight", retry=Retry(max_attempts=3, initial_s=0.05))
+@app.function(effect="write", retry=Retry(max_attempts=3, initial_s=0.05))
 async def book_flight(flight: dict[str, Any]) -> dict[str, Any]:
     """Book a flight. The same idempotency key books once."""
     reference = f"BK{crc32(current_job().idempotency_key.encode()):08X}"
@@ -59,14 +59,11 @@ async def book_flight(flight: dict[str, Any]) -> dict[str, Any]:
 
 
 @app.function(effect="write", retry=Retry(max_attempts=3, initial_s=0.05))
-async def cancel_flight(
-    id: str | None = None, input: Any = None, output: dict[str, Any] | None = None
-) -> dict[str, str]:
+async def cancel_flight(id: str) -> dict[str, str]:
     """Undo a booking; a booking that is gone already is fine."""
-    reference = id or (output or {}).get("id", "")
-    (folder() / "bookings" / reference).unlink(missing_ok=True)
-    note({"cancelled": reference})
-    return {"cancelled": reference}
+    (folder() / "bookings" / id).unlink(missing_ok=True)
+    note({"cancelled": id})
+    return {"cancelled": id}
 
 
 @app.function(effect="write", retry=Retry(max_attempts=3, initial_s=0.1))

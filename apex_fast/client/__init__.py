@@ -1,0 +1,12 @@
+"""The typed async client: the wire as a user of Python wants it.
+
+Holds the connection (`connection.py`), what comes back (`views.py`), a handle for one run (`run.py`), the client itself.
+May know: `apex_fast.wire`, grpc, the errors, how workflows are written. Never: a room of the server.
+In: Python values. Out: Python values, and the exceptions of `apex_fast.errors`, made from `google.rpc` details.
+"""
+
+from apex_fast.client.client import Client, GoalRun
+from apex_fast.client.run import Run
+from apex_fast.client.views import Approval, Diagnostic, Event, RunInfo, RunPage, WorkflowInfo
+
+__all__ = ["Approval", "Client", "Diagnostic", "Event", "GoalRun", "Run", "RunInfo", "RunPage", "WorkflowInfo"]

@@ -1,0 +1,224 @@
+"""The client: workflows, runs, goals, approvals."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from apex_fast.authoring import Workflow
+from apex_fast.client.connection import Connection
+from apex_fast.client.run import SERVICE as RUNS
+from apex_fast.client.run import Run
+from apex_fast.client.views import Approval, Diagnostic, RunInfo, RunPage, WorkflowInfo
+from apex_fast.errors import error_of
+from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, workflow_pb2
+
+WORKFLOWS = "/apex.v1.WorkflowService"
+APPROVALS = "/apex.v1.ApprovalService"
+START_BATCH = 256
+
+Source = Workflow | Mapping[str, Any] | bytes | str
+
+
+def definition_bytes(definition: Source) -> bytes:
+    """The JSON bytes of a definition in any of its forms."""
+    if isinstance(definition, Workflow):
+        return definition.to_json()
+    if isinstance(definition, str):
+        return definition.encode()
+    return definition if isinstance(definition, bytes) else msgspec.json.encode(definition)
+
+
+def reference(name: str, version: str, tag: str) -> common_pb2.WorkflowRef:
+    """A workflow and which version of it."""
+    if version:
+        return common_pb2.WorkflowRef(name=name, version=version)
+    return common_pb2.WorkflowRef(name=name, tag=tag) if tag else common_pb2.WorkflowRef(name=name)
+
+
+@dataclass(frozen=True)
+class Entity:
+    """Something found in a goal: ``text == goal[start:end]``."""
+
+    type: str
+    text: str
+    start: int
+    end: int
+    slot: str
+
+
+@dataclass(frozen=True)
+class GoalRun:
+    """The run that a goal became, and how."""
+
+    run: Run
+    entities: list[Entity]
+    template: str
+    source: str
+    """`cache` or `model`."""
+    workflow: str
+
+
+class Client:
+    """A connection to a gateway. Every method raises the exceptions of `apex_fast.errors`.
+
+    >>> async with Client("127.0.0.1:7400") as client:
+    ...     run = await client.start("hello", {"name": "Ada"})
+    ...     print(await run.result())
+    """
+
+    def __init__(self, address: str = "127.0.0.1:7400", timeout_s: float = 30.0) -> None:
+        """``timeout_s``: of a call that names no other; 0 for none."""
+        self._connection = Connection(address, timeout_s)
+
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- workflows ------------------------------------------------------------------------------------------------
+
+    async def register(self, definition: Source, tags: Sequence[str] = ()) -> WorkflowInfo:
+        """Register a version. Raises DefinitionInvalid with every reason, Conflict where the version is taken."""
+        request = workflow_pb2.RegisterWorkflowRequest(
+            definition=common_pb2.Definition(definition_json=definition_bytes(definition)), tags=tags
+        )
+        answer = await self._connection.unary(
+            f"{WORKFLOWS}/RegisterWorkflow", request, workflow_pb2.RegisterWorkflowResponse
+        )
+        return WorkflowInfo(answer.name, answer.version, answer.ir_hash, list(tags), None)
+
+    async def validate(self, definition: Source) -> list[Diagnostic]:
+        """Everything that is wrong with a definition; empty where it is fine."""
+        request = workflow_pb2.ValidateWorkflowRequest(
+            definition=common_pb2.Definition(definition_json=definition_bytes(definition))
+        )
+        answer = await self._connection.unary(
+            f"{WORKFLOWS}/ValidateWorkflow", request, workflow_pb2.ValidateWorkflowResponse, retry=True
+        )
+        return [Diagnostic.of(diagnostic) for diagnostic in answer.diagnostics]
+
+    async def workflow(self, name: str, version: str = "", tag: str = "") -> WorkflowInfo:
+        """A registered version with its definition. Raises NotFound."""
+        request = workflow_pb2.GetWorkflowRequest(workflow=reference(name, version, tag))
+        return WorkflowInfo.of(
+            await self._connection.unary(f"{WORKFLOWS}/GetWorkflow", request, workflow_pb2.Workflow, retry=True)
+        )
+
+    async def tag(self, name: str, version: str, tag: str) -> None:
+        """Point a tag at a version."""
+        request = workflow_pb2.TagWorkflowRequest(name=name, version=version, tag=tag)
+        await self._connection.unary(f"{WORKFLOWS}/TagWorkflow", request, workflow_pb2.TagWorkflowResponse)
+
+    # --- runs -----------------------------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: str,
+        inputs: Any = None,
+        *,
+        version: str = "",
+        tag: str = "",
+        idempotency_key: str = "",
+        labels: Mapping[str, str] | None = None,
+        priority: str = "medium",
+    ) -> Run:
+        """Start a run; it is durable when this returns. ``inputs``: anything msgspec encodes as a JSON object."""
+        request = self._start(workflow, inputs, version, tag, idempotency_key, labels, priority)
+        answer = await self._connection.unary(
+            f"{RUNS}/StartRun", request, run_pb2.StartRunResponse, retry=bool(idempotency_key)
+        )
+        return Run(self._connection, answer.run_id, answer.existing)
+
+    async def start_many(self, workflow: str, inputs: Iterable[Any], *, version: str = "", tag: str = "") -> list[Run]:
+        """Start a run for each of ``inputs``, in order, over one stream. Raises the first refusal."""
+        items = [self._start(workflow, one, version, tag, "", None, "medium") for one in inputs]
+        runs: list[Run | None] = [None] * len(items)
+
+        async def batches() -> AsyncIterator[run_pb2.StartRunsRequest]:
+            for first in range(0, len(items), START_BATCH):
+                yield run_pb2.StartRunsRequest(batch_id=first, items=items[first : first + START_BATCH])
+
+        answers = self._connection.bidi(f"{RUNS}/StartRuns", batches(), run_pb2.StartRunsResponse)
+        async for answer in answers:
+            for result in answer.results:
+                if result.HasField("error"):
+                    raise error_of(result.error.code, result.error.message)
+                runs[answer.batch_id + result.index] = Run(self._connection, result.run_id, result.existing)
+        return [run for run in runs if run is not None]
+
+    def run(self, run_id: str) -> Run:
+        """A handle for a run that was started elsewhere."""
+        return Run(self._connection, run_id)
+
+    async def runs(
+        self, *, workflow: str = "", states: Sequence[str] = (), limit: int = 100, page: str = ""
+    ) -> RunPage:
+        """Runs, newest first."""
+        request = run_pb2.ListRunsRequest(
+            page_size=limit,
+            page_token=page,
+            workflow=workflow,
+            states=[common_pb2.RunState.Value(f"RUN_STATE_{state}") for state in states],
+        )
+        answer = await self._connection.unary(f"{RUNS}/ListRuns", request, run_pb2.ListRunsResponse, retry=True)
+        return RunPage([RunInfo.of(run) for run in answer.runs], answer.next_page_token)
+
+    async def submit_goal(self, goal: str, *, idempotency_key: str = "") -> GoalRun:
+        """Plan a goal and start it. Raises PlanNotFound."""
+        request = run_pb2.SubmitGoalRequest(goal=goal, idempotency_key=idempotency_key)
+        answer = await self._connection.unary(
+            f"{RUNS}/SubmitGoal", request, run_pb2.SubmitGoalResponse, retry=bool(idempotency_key)
+        )
+        entities = [Entity(one.type, one.text, one.start, one.end, one.slot) for one in answer.entities]
+        source = run_pb2.SubmitGoalResponse.Source.Name(answer.source).removeprefix("SOURCE_").lower()
+        run = Run(self._connection, answer.run_id, answer.existing)
+        return GoalRun(run, entities, answer.template, source, answer.workflow.name)
+
+    @staticmethod
+    def _start(
+        workflow: str,
+        inputs: Any,
+        version: str,
+        tag: str,
+        idempotency_key: str,
+        labels: Mapping[str, str] | None,
+        priority: str,
+    ) -> run_pb2.StartRunRequest:
+        return run_pb2.StartRunRequest(
+            workflow=reference(workflow, version, tag),
+            inputs_json=b"" if inputs is None else msgspec.json.encode(inputs),
+            idempotency_key=idempotency_key,
+            labels=labels,
+            priority=common_pb2.Priority.Value(f"PRIORITY_{priority.upper()}"),
+        )
+
+    # --- approvals ------------------------------------------------------------------------------------------------
+
+    async def approvals(self, run_id: str = "", limit: int = 100) -> list[Approval]:
+        """Decisions that runs wait for, oldest first."""
+        request = approval_pb2.ListApprovalsRequest(page_size=limit, run_id=run_id)
+        answer = await self._connection.unary(
+            f"{APPROVALS}/ListApprovals", request, approval_pb2.ListApprovalsResponse, retry=True
+        )
+        return [Approval.of(approval) for approval in answer.approvals]
+
+    async def resolve(self, ticket: str, *, approve: bool, reason: str = "", edits: Any = None) -> None:
+        """Decide. Raises NotFound, WrongState where it is decided."""
+        decision = approval_pb2.APPROVAL_DECISION_APPROVE if approve else approval_pb2.APPROVAL_DECISION_REJECT
+        request = approval_pb2.ResolveApprovalRequest(
+            ticket=ticket,
+            decision=decision,
+            reason=reason,
+            edits_json=b"" if edits is None else msgspec.json.encode(edits),
+        )
+        await self._connection.unary(f"{APPROVALS}/ResolveApproval", request, approval_pb2.ResolveApprovalResponse)

@@ -1,0 +1,128 @@
+"""One channel, its calls, and their errors.
+
+Source: google/rpc/error_details.proto; grpc status codes; the retry rules of `proto/README.md`.
+"""
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from apex_fast.errors import ApexError, DeadlineExceeded, InvalidInput, NotRunning, Unavailable, error_of
+
+MESSAGE_BYTES_MAX = 64 << 20
+OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+]
+STATUS_DETAILS = "grpc-status-details-bin"
+CLASS_OF_STATUS: dict[grpc.StatusCode, type[ApexError]] = {
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.UNIMPLEMENTED: NotRunning,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
+}
+
+A = TypeVar("A", bound=Message)
+
+
+class Answer(Protocol[A]):
+    """The class of a message."""
+
+    def FromString(self, data: bytes) -> A:
+        """Read it."""
+
+
+def error_from(status: grpc.aio.AioRpcError) -> ApexError:
+    """The exception that a failed call stands for."""
+    message = status.details() or status.code().name
+    code = ""
+    errors: list[tuple[str, str]] = []
+    retry_after_s: float | None = None
+    details = next((value for name, value in status.trailing_metadata() or () if name == STATUS_DETAILS), None)
+    if isinstance(details, bytes):
+        for detail in status_pb2.Status.FromString(details).details:
+            info = error_details_pb2.ErrorInfo()
+            bad = error_details_pb2.BadRequest()
+            retry = error_details_pb2.RetryInfo()
+            if detail.Unpack(info):
+                code = info.reason
+            elif detail.Unpack(bad):
+                errors = [(violation.field, violation.description) for violation in bad.field_violations]
+            elif detail.Unpack(retry):
+                retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
+    if code:
+        return error_of(code, message, errors=errors, retry_after_s=retry_after_s)
+    kind = CLASS_OF_STATUS.get(status.code(), ApexError)
+    return kind(message)
+
+
+class Connection:
+    """A channel to HOST:PORT."""
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        self._timeout_s = timeout_s
+        self._calls: dict[str, Any] = {}
+
+    async def unary(
+        self, method: str, request: Message, answer: "Answer[A]", timeout_s: float | None = None, retry: bool = False
+    ) -> A:
+        """One call; ``retry``: it may be sent again after UNAVAILABLE, because it changes nothing or has a key."""
+        call = self._calls.get(method)
+        if call is None:
+            call = self._calls[method] = self._channel.unary_unary(
+                method, request_serializer=Message.SerializeToString, response_deserializer=answer.FromString
+            )
+        timeout = self._timeout_s if timeout_s is None else timeout_s
+        try:
+            result: A = await call(request, timeout=timeout or None, wait_for_ready=retry)
+        except grpc.aio.AioRpcError as status:
+            raise error_from(status) from None
+        return result
+
+    async def stream(self, method: str, request: Message, answer: "Answer[A]") -> AsyncIterator[A]:
+        """A server stream."""
+        call = self._channel.unary_stream(
+            method, request_serializer=Message.SerializeToString, response_deserializer=answer.FromString
+        )(request)
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as status:
+            raise error_from(status) from None
+        finally:
+            call.cancel()
+
+    def bidi(self, method: str, requests: "AsyncIterator[Message]", answer: "Answer[A]") -> "AsyncIterator[A]":
+        """A stream both ways; errors are those of `stream`."""
+        call = self._channel.stream_stream(
+            method, request_serializer=Message.SerializeToString, response_deserializer=answer.FromString
+        )(requests)
+
+        async def answers() -> AsyncIterator[A]:
+            try:
+                async for message in call:
+                    yield message
+            except grpc.aio.AioRpcError as status:
+                raise error_from(status) from None
+            finally:
+                call.cancel()
+
+        return answers()
+
+    async def close(self) -> None:
+        """Give the channel back."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> "Connection":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

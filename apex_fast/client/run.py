@@ -1,0 +1,80 @@
+"""A handle for one run."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from apex_fast.client.connection import Connection
+from apex_fast.client.views import Event, RunInfo
+from apex_fast.errors import Overloaded, RunCancelled, RunFailed, Unavailable
+from apex_fast.wire.apex.v1 import common_pb2, run_pb2
+
+SERVICE = "/apex.v1.RunService"
+RECONNECT_S = 0.2
+PAGE_EVENTS = 1000
+
+
+class Run:
+    """A run on the server."""
+
+    def __init__(self, connection: Connection, run_id: str, existing: bool = False) -> None:
+        self._connection = connection
+        self.id = run_id
+        self.existing = existing
+        """The idempotency key named a run that was there before."""
+
+    def __repr__(self) -> str:
+        return f"Run({self.id!r})"
+
+    async def info(self) -> RunInfo:
+        """Where it stands. Raises NotFound."""
+        request = run_pb2.GetRunRequest(run_id=self.id)
+        return RunInfo.of(await self._connection.unary(f"{SERVICE}/GetRun", request, run_pb2.Run, retry=True))
+
+    async def ended(self, timeout_s: float | None = None) -> RunInfo:
+        """Wait until it has ended, and say how. Raises DeadlineExceeded after ``timeout_s``."""
+        request = run_pb2.GetRunRequest(run_id=self.id, wait=True)
+        answer = await self._connection.unary(f"{SERVICE}/GetRun", request, run_pb2.Run, timeout_s or 0, retry=True)
+        return RunInfo.of(answer)
+
+    async def result(self, timeout_s: float | None = None) -> Any:
+        """Wait for its output. Raises RunFailed, RunCancelled, DeadlineExceeded."""
+        info = await self.ended(timeout_s)
+        if info.state == "COMPLETED":
+            return info.output
+        kind = RunCancelled if info.state == "CANCELLED" else RunFailed
+        raise kind(f"run {self.id} ended as {info.state}: {info.error_message}", run_id=self.id)
+
+    async def watch(self, from_offset: int = 0) -> AsyncIterator[Event]:
+        """Its events as they become durable, from an offset to the end.
+
+        Goes on from the last event it gave where the connection breaks or the server says that this viewer is slow.
+        """
+        following = from_offset
+        while True:
+            request = run_pb2.WatchRunRequest(run_id=self.id, from_offset=following)
+            try:
+                async for event in self._connection.stream(f"{SERVICE}/WatchRun", request, common_pb2.Event):
+                    following = event.offset + 1
+                    yield Event.of(event)
+                return
+            except (Unavailable, Overloaded):
+                await asyncio.sleep(RECONNECT_S)
+
+    async def timeline(self, from_offset: int = 0) -> list[Event]:
+        """Its events up to now."""
+        events: list[Event] = []
+        while True:
+            request = run_pb2.GetTimelineRequest(run_id=self.id, from_offset=from_offset, page_size=PAGE_EVENTS)
+            page = await self._connection.unary(
+                f"{SERVICE}/GetTimeline", request, run_pb2.GetTimelineResponse, retry=True
+            )
+            events += [Event.of(event) for event in page.events]
+            if not page.events or page.end:
+                return events
+            from_offset = page.next_offset
+
+    async def cancel(self, reason: str = "") -> None:
+        """Start nothing new, undo what was done. Raises WrongState (RUN_ENDED)."""
+        request = run_pb2.CancelRunRequest(run_id=self.id, reason=reason)
+        await self._connection.unary(f"{SERVICE}/CancelRun", request, run_pb2.CancelRunResponse)

@@ -1,0 +1,138 @@
+"""What the server says, as Python values."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, workflow_pb2
+
+ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+
+
+def value_of(json: bytes) -> Any:
+    """The Python value of JSON bytes; None where there are none."""
+    return msgspec.json.decode(json) if json else None
+
+
+@dataclass(frozen=True)
+class Event:
+    """A durable event of a run."""
+
+    run_id: str
+    offset: int
+    type: str
+    time: str
+    """RFC 3339, UTC."""
+    epoch: int
+    payload: dict[str, Any]
+
+    @staticmethod
+    def of(event: common_pb2.Event) -> "Event":
+        """From the wire."""
+        payload: dict[str, Any] = value_of(event.payload_json) or {}
+        return Event(event.run_id, event.offset, event.type, event.time, event.epoch, payload)
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run as it stands."""
+
+    run_id: str
+    workflow: str
+    version: str
+    state: str
+    """PENDING, RUNNING, WAITING, PAUSED, COMPENSATING, COMPLETED, FAILED or CANCELLED."""
+    offset: int
+    """Offset of its last event."""
+    percentage: float
+    phase: str
+    elapsed_s: float
+    output: Any
+    error_code: str
+    error_message: str
+    started: str
+    ended: str
+    ir_hash: str
+    labels: dict[str, str]
+
+    @property
+    def has_ended(self) -> bool:
+        """COMPLETED, FAILED or CANCELLED."""
+        return self.state in ENDED
+
+    @staticmethod
+    def of(run: run_pb2.Run) -> "RunInfo":
+        """From the wire."""
+        return RunInfo(
+            run_id=run.run_id,
+            workflow=run.workflow,
+            version=run.version,
+            state=common_pb2.RunState.Name(run.state).removeprefix("RUN_STATE_"),
+            offset=run.offset,
+            percentage=run.progress.percentage,
+            phase=run.progress.phase,
+            elapsed_s=run.progress.elapsed_s,
+            output=value_of(run.output_json),
+            error_code=run.error.code,
+            error_message=run.error.message,
+            started=run.started_time,
+            ended=run.ended_time,
+            ir_hash=run.ir_hash,
+            labels=dict(run.labels),
+        )
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """Runs, newest first, and the token of the next page (empty: the last one)."""
+
+    runs: list[RunInfo]
+    next_page: str
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A fault of a definition."""
+
+    code: str
+    pointer: str
+    message: str
+    hint: str
+
+    @staticmethod
+    def of(diagnostic: common_pb2.Diagnostic) -> "Diagnostic":
+        """From the wire."""
+        return Diagnostic(diagnostic.code, diagnostic.pointer, diagnostic.message, diagnostic.hint)
+
+
+@dataclass(frozen=True)
+class WorkflowInfo:
+    """A registered version of a workflow."""
+
+    name: str
+    version: str
+    ir_hash: str
+    tags: list[str]
+    definition: dict[str, Any] | None
+
+    @staticmethod
+    def of(workflow: workflow_pb2.Workflow) -> "WorkflowInfo":
+        """From the wire."""
+        definition: dict[str, Any] | None = value_of(workflow.definition_json)
+        return WorkflowInfo(workflow.name, workflow.version, workflow.ir_hash, list(workflow.tags), definition)
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A decision that a run waits for."""
+
+    ticket: str
+    run_id: str
+    node: str
+    prompt: str
+
+    @staticmethod
+    def of(approval: approval_pb2.Approval) -> "Approval":
+        """From the wire."""
+        return Approval(approval.ticket, approval.run_id, approval.node, approval.prompt)
