@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from datetime import UTC, datetime
 
 from apex_fast.cli import dags
 from apex_fast.cli.demo.stage import Stage
@@ -79,7 +80,7 @@ async def killed(stage: Stage, gateway: GatewayProcess) -> None:
         run = await client.start("montage-timed")
         share = await until(stage, run, KILL_AT)
     gateway.kill()
-    killed_at = time.monotonic()
+    killed_at, killed_time = time.monotonic(), datetime.now(UTC)
     screen.progress_end()
     screen.fact("SIGKILL", f"at {share:.0%}, {killed_at - began:.1f} s after the start")
     dead_pid_lines = len(stage.ledger())
@@ -87,7 +88,6 @@ async def killed(stage: Stage, gateway: GatewayProcess) -> None:
     screen.fact("serving", f"again after {time.monotonic() - killed_at:.2f} s")
     async with Client(gateway.address) as client:
         again = client.run(run.id)
-        durable = {event.payload["node"] for event in await again.timeline() if event.type == "ToolResultReceived"}
         await until(stage, again, 1.0)
         info = await again.ended(timeout_s=120)
         events = await again.timeline()
@@ -95,7 +95,11 @@ async def killed(stage: Stage, gateway: GatewayProcess) -> None:
     total_s = time.monotonic() - began
     stage.check(info.state == "COMPLETED", f"the run finished {total_s:.1f} s after its start ({path_s:.1f} s at best)")
     late = {line["task"] for line in stage.ledger()[dead_pid_lines:] if line.get("is") == "started"}
-    # The timeline was read after the restart: what it held then was durable before the kill.
+    durable = {
+        event.payload["node"]
+        for event in events
+        if event.type == "ToolResultReceived" and datetime.fromisoformat(event.time) < killed_time
+    }
     stage.check(not durable & late, f"none of the {len(durable):,} tasks with a durable result ran again")
     starts = Counter(line["task"] for line in stage.ledger() if line.get("is") == "started")
     keys = {(line["task"], line["key"]) for line in stage.ledger() if line.get("is") == "started"}
