@@ -82,7 +82,13 @@ class Door:
         )
         engine.on_ended(self._on_ended)
         self.metrics.watch("", engine.counts)
+        self.metrics.watch("", lambda: {"streams_open": self.watching})
         self._watching_log = self._loop.create_task(self._watch_log())
+
+    @property
+    def watching(self) -> int:
+        """Live streams that are open."""
+        return len(self._viewers)
 
     # --- life -----------------------------------------------------------------------------------------------------
 
