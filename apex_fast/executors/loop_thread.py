@@ -5,6 +5,7 @@ import ctypes
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -63,14 +64,19 @@ class LoopThread:
                 # A task that the user started raised SystemExit or KeyboardInterrupt: it ends itself, not the house.
                 if not isinstance(error, Abandoned):
                     log.warning("a background task of a function raised %s; the loop goes on", type(error).__name__)
+        # What is said about tasks that are cut off here was said when the thread was left behind.
+        self.loop.set_exception_handler(lambda _, context: log.debug("a loop is left: %s", context.get("message")))
         with suppress(BaseException):
             self._cancel_all()
         with suppress(BaseException):
             self.loop.close()
 
     def _cancel_all(self) -> None:
+        """Give cancelled tasks a second to clean up."""
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()
-        if tasks:
-            self.loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+        until_s = time.monotonic() + 1.0
+        while (left := [task for task in tasks if not task.done()]) and time.monotonic() < until_s:
+            with suppress(RuntimeError):  # a `stop` of before was still on its way
+                self.loop.run_until_complete(asyncio.wait(left, timeout=0.5))

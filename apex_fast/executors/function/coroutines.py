@@ -21,7 +21,7 @@ from apex_fast.authoring import Function
 from apex_fast.authoring.job_context import running_job
 from apex_fast.domain import JobResult
 from apex_fast.executors.assignment import Assignment
-from apex_fast.executors.function import outcome
+from apex_fast.executors.function.outcome import Outcomes, stopped
 from apex_fast.executors.loop_thread import Abandoned, LoopThread
 from apex_fast.executors.outbox import Answer, Outbox
 from apex_fast.executors.queue import FairQueue
@@ -37,11 +37,11 @@ class Coroutines:
         self,
         queue: FairQueue[Assignment],
         outbox: Outbox,
+        outcomes: Outcomes,
         *,
         in_flight_max: int,
         timeout_s: float,
         cancel_grace_s: float,
-        result_bytes_max: int,
         name: str,
     ) -> None:
         self._queue = queue
@@ -49,7 +49,7 @@ class Coroutines:
         self.in_flight_max = in_flight_max
         self._timeout_s = timeout_s
         self._cancel_grace_s = cancel_grace_s
-        self._result_bytes_max = result_bytes_max
+        self._outcomes = outcomes
         self._ready: deque[Assignment] = deque()
         self._waiting: dict[Assignment, float] = {}
         """Jobs that gave up control, with the time at which they did; oldest first."""
@@ -106,7 +106,9 @@ class Coroutines:
         self._thread.abandon()
 
     def stop(self) -> None:
-        """End the loop."""
+        """End the loop after what it is at."""
+        with self._taking:
+            self._abandoned = True
         self._thread.stop()
 
     def is_alive(self) -> bool:
@@ -120,7 +122,7 @@ class Coroutines:
         self._next_worker()
 
     def _next_worker(self) -> None:
-        if self._running is not None:
+        if self._running is not None or self._abandoned:
             return
         if not self._ready:
             self._take()
@@ -205,11 +207,11 @@ class Coroutines:
         try:
             assert function is not None
             result = await function.call(*function.arguments(assignment.job.input))  # type: ignore[misc]
-            answer = outcome.ok(assignment, function, result, self._result_bytes_max)
-        except (Abandoned, GeneratorExit):
-            raise  # the loop is being left, not the function
+            answer = self._outcomes.ok(assignment, function, result)
         except BaseException as error:
-            answer = outcome.failed(assignment, error)
+            if isinstance(error, Abandoned) or not self._thread.loop.is_running():
+                raise  # the loop is being left, not the function
+            answer = self._outcomes.failed(assignment, error)
         running_job.reset(token)
         self._answer(assignment, answer)
 
@@ -248,7 +250,7 @@ class Coroutines:
         assignment.stopped_by = why
         if assignment.task is None:
             # Not begun: it is skipped when its turn comes.
-            self._answer(assignment, outcome.stopped(assignment))
+            self._answer(assignment, stopped(assignment))
         else:
             self._stopping[assignment] = time.monotonic() + self._cancel_grace_s
             assignment.task.cancel()
@@ -268,4 +270,4 @@ class Coroutines:
             self._stopping.pop(assignment)
             self.zombies += 1
             assignment.ended = True
-            self._outbox.put([(assignment, outcome.stopped(assignment))])
+            self._outbox.put([(assignment, stopped(assignment))])

@@ -13,8 +13,8 @@ from typing import Final
 from apex_fast.authoring import Function
 from apex_fast.domain import Job, JobResult
 from apex_fast.executors.assignment import Assignment
-from apex_fast.executors.function import outcome
 from apex_fast.executors.function.coroutines import Coroutines
+from apex_fast.executors.function.outcome import Outcomes, stopped
 from apex_fast.executors.function.threads import Threads
 from apex_fast.executors.outbox import Answer, Outbox
 from apex_fast.executors.queue import FairQueue
@@ -43,13 +43,14 @@ class FunctionExecutor:
         self._settings = settings
         self._here: dict[int, Assignment] = {}
         self._outbox = Outbox(self._collected)
+        self._outcomes = Outcomes(settings.result_bytes_max)
         self._async_queue: FairQueue[Assignment] = FairQueue()
         self._sync_queue: FairQueue[Assignment] = FairQueue()
         self._threads = Threads(
             self._sync_queue,
             self._outbox,
+            self._outcomes,
             count_max=settings.threads,
-            result_bytes_max=settings.result_bytes_max,
         )
         self._loops = 0
         self._coroutines: Coroutines | None = None
@@ -164,7 +165,7 @@ class FunctionExecutor:
                 assignment.ended = True
                 if assignment.owner is not None:
                     self._stuck[assignment] = time.monotonic() + self._settings.cancel_grace_s
-                answers.append((assignment, outcome.stopped(assignment)))
+                answers.append((assignment, stopped(assignment)))
         if on_loop and self._coroutines is not None:
             self._coroutines.cancel(on_loop)
         if answers:
@@ -182,10 +183,10 @@ class FunctionExecutor:
             self._coroutines = Coroutines(
                 self._async_queue,
                 self._outbox,
+                self._outcomes,
                 in_flight_max=1 if self._suspects else self._settings.async_in_flight_max,
                 timeout_s=self._settings.timeout_s,
                 cancel_grace_s=self._settings.cancel_grace_s,
-                result_bytes_max=self._settings.result_bytes_max,
                 name=f"apex-async-functions-{self._loops}",
             )
         self._coroutines.wake()

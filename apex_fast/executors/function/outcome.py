@@ -17,19 +17,49 @@ TRACEBACKS_PER_S_MAX: Final = 20
 KNOWN: Final = frozenset({b"null", b"true", b"false", b"{}", b"[]"})
 
 
-class TracebackLog:
-    """Tracebacks of failed calls in the log, not in events; over the rate only the sentence is kept."""
+class Outcomes:
+    """Makes results of calls, and logs what failed. Used from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, result_bytes_max: int) -> None:
+        self._bytes_max = result_bytes_max
         self._second = 0
-        self._count = 0
+        self._tracebacks = 0
 
-    def write(self, assignment: Assignment, error: BaseException) -> None:
-        """Log one failure."""
+    def ok(self, assignment: Assignment, function: Function, result: object) -> JobResult:
+        """The result of a call that returned. Raises InvalidResult where it is no value, or too large."""
+        value = function.encode(result)
+        if value not in KNOWN:
+            if len(value) > self._bytes_max:
+                raise InvalidResult(
+                    f"{function.name} returned {len(value)} bytes of JSON; "
+                    f"functions.result_bytes_max is {self._bytes_max}"
+                )
+            try:
+                check_value(value)
+            except CoreError as error:
+                raise InvalidResult(f"{function.name} returned what is no value: {error.message}") from None
+        return JobResult.ok(assignment.id, assignment.attempt, value)
+
+    def failed(self, assignment: Assignment, error: BaseException) -> JobResult:
+        """The result of a call that raised: type is the name of the class, message its text.
+
+        An exception may say with a bool attribute ``retryable`` whether another attempt helps; else that is left to
+        the node's policy. The traceback goes to the log, not into the event.
+        """
+        if isinstance(error, asyncio.CancelledError) and assignment.stopped_by:
+            return stopped(assignment)
+        retryable = getattr(error, "retryable", None)
+        if not isinstance(retryable, bool):
+            retryable = None
+        self._log(assignment, error)
+        return JobResult.failed(assignment.id, assignment.attempt, type(error).__name__, message_of(error), retryable)
+
+    def _log(self, assignment: Assignment, error: BaseException) -> None:
+        """Over the rate, only that it failed: a traceback costs 0.1 ms to format."""
         second = int(time.monotonic())
         if second != self._second:
-            self._second, self._count = second, 0
-        self._count += 1
+            self._second, self._tracebacks = second, 0
+        self._tracebacks += 1
         log.warning(
             "function %s failed: %s (run %s, node %s, attempt %d)",
             assignment.job.name,
@@ -37,41 +67,8 @@ class TracebackLog:
             assignment.job.run_id,
             assignment.job.node,
             assignment.attempt,
-            exc_info=error if self._count <= TRACEBACKS_PER_S_MAX else None,
+            exc_info=error if self._tracebacks <= TRACEBACKS_PER_S_MAX else None,
         )
-
-
-tracebacks: Final = TracebackLog()
-
-
-def ok(assignment: Assignment, function: Function, result: object, bytes_max: int) -> JobResult:
-    """The result of a call that returned. Raises InvalidResult where it is no value, or too large."""
-    value = function.encode(result)
-    if value not in KNOWN:
-        if len(value) > bytes_max:
-            raise InvalidResult(
-                f"{function.name} returned {len(value)} bytes of JSON; functions.result_bytes_max is {bytes_max}"
-            )
-        try:
-            check_value(value)
-        except CoreError as error:
-            raise InvalidResult(f"{function.name} returned what is no value: {error.message}") from None
-    return JobResult.ok(assignment.id, assignment.attempt, value)
-
-
-def failed(assignment: Assignment, error: BaseException) -> JobResult:
-    """The result of a call that raised: type is the name of the class, message its text.
-
-    An exception may say with a bool attribute ``retryable`` whether another attempt helps; else that is left to the
-    node's policy.
-    """
-    if isinstance(error, asyncio.CancelledError) and assignment.stopped_by:
-        return stopped(assignment)
-    retryable = getattr(error, "retryable", None)
-    if not isinstance(retryable, bool):
-        retryable = None
-    tracebacks.write(assignment, error)
-    return JobResult.failed(assignment.id, assignment.attempt, type(error).__name__, message_of(error), retryable)
 
 
 def stopped(assignment: Assignment) -> JobResult:

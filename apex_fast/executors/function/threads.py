@@ -15,7 +15,7 @@ from typing import Final
 from apex_fast.authoring import Function
 from apex_fast.authoring.job_context import RunningJob, running_job
 from apex_fast.executors.assignment import Assignment
-from apex_fast.executors.function import outcome
+from apex_fast.executors.function.outcome import Outcomes
 from apex_fast.executors.loop_thread import Abandoned, interrupt
 from apex_fast.executors.outbox import Answer, Outbox
 from apex_fast.executors.queue import FairQueue
@@ -49,11 +49,11 @@ class _Worker:
 class Threads:
     """Takes assignments from a queue and runs them."""
 
-    def __init__(self, queue: FairQueue[Assignment], outbox: Outbox, *, count_max: int, result_bytes_max: int) -> None:
+    def __init__(self, queue: FairQueue[Assignment], outbox: Outbox, outcomes: Outcomes, *, count_max: int) -> None:
         self._queue = queue
         self._outbox = outbox
         self._count_max = count_max
-        self._result_bytes_max = result_bytes_max
+        self._outcomes = outcomes
         self._workers: list[_Worker] = []
         self._idle: list[_Worker] = []
         self._abandoned: list[_Worker] = []
@@ -181,11 +181,11 @@ class Threads:
         worker.current = assignment
         try:
             result = Context().run(_call, assignment.job, function, assignment.job.input)
-            answer = outcome.ok(assignment, function, result, self._result_bytes_max)
+            answer = self._outcomes.ok(assignment, function, result)
         except Abandoned:
             raise
         except BaseException as error:
-            answer = outcome.failed(assignment, error)
+            answer = self._outcomes.failed(assignment, error)
         worker.current = None
         ended_s = time.monotonic()
         took_s = self._took_s.get(function.name)

@@ -1,0 +1,57 @@
+"""Fair by tenant, then by priority, and nothing waits for ever."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apex_fast.executors.queue import AGEING, FairQueue
+
+ITEMS = st.lists(
+    st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from(["high", "medium", "low", "?"])), max_size=60
+)
+
+
+@given(ITEMS, st.lists(st.integers(1, 7), min_size=1))
+def test_everything_comes_out_once(items: list[tuple[str, str]], limits: list[int]) -> None:
+    queue: FairQueue[int] = FairQueue()
+    queue.push([(tenant, priority, number) for number, (tenant, priority) in enumerate(items)])
+    out: list[int] = []
+    turn = 0
+    while len(queue):
+        batch = queue.take(limits[turn % len(limits)])
+        assert 0 < len(batch) <= limits[turn % len(limits)]
+        out += batch
+        turn += 1
+    assert sorted(out) == list(range(len(items)))
+    assert queue.take(5) == []
+
+
+@given(ITEMS)
+def test_a_tenant_gets_its_share_while_it_has_something(items: list[tuple[str, str]]) -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.push([(tenant, priority, tenant) for tenant, priority in items])
+    left = Counter(tenant for tenant, _ in items)
+    taken: Counter[str] = Counter()
+    while len(queue):
+        [tenant] = queue.take(1)
+        taken[tenant] += 1
+        left[tenant] -= 1
+        waiting = [taken[name] for name in left if left[name]]
+        assert not waiting or max(taken.values()) - min(waiting) <= 1 + max(0, taken[tenant] - min(waiting))
+
+
+def test_a_big_tenant_does_not_hold_up_a_small_one() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.push([("big", "high", "big")] * 10_000)
+    queue.push([("small", "low", "small")] * 3)
+    assert queue.take(6).count("small") == 3
+
+
+def test_priority_within_a_tenant_and_ageing() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.push([("t", "low", "low")])
+    queue.push([("t", "high", "high")] * 100)
+    first = queue.take(AGEING)
+    assert first[: AGEING - 1] == ["high"] * (AGEING - 1)
+    assert first[AGEING - 1] == "low"
