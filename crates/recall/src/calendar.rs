@@ -138,9 +138,18 @@ fn count_at(doc: &Doc<'_>, at: usize) -> Option<usize> {
 /// `in 2 weeks`, `four months from now`, `3 days ago`, for units of one class.
 fn wait_at(doc: &Doc<'_>, at: usize, unit: Class) -> Option<usize> {
     let has_in = matches!(doc.low(at), "in" | "within");
-    let count = count_at(doc, at + usize::from(has_in))?;
+    let mut count = count_at(doc, at + usize::from(has_in))?;
     if !doc.is(count, unit) {
         return None;
+    }
+    // `two hours, ten minutes and five seconds`: at most one of each unit.
+    for _ in 0..3 {
+        let mut next = count + 1 + usize::from(doc.is_mark(count + 1, ','));
+        next += usize::from(doc.low(next) == "and");
+        match count_at(doc, next) {
+            Some(unit_at) if doc.is(unit_at, unit) => count = unit_at,
+            _ => break,
+        }
     }
     let end = count + 1;
     match (doc.low(end), doc.low(end + 1)) {
@@ -150,7 +159,15 @@ fn wait_at(doc: &Doc<'_>, at: usize, unit: Class) -> Option<usize> {
     }
 }
 
+/// `Tues.`, not the end of a sentence.
+fn has_short_dot(doc: &Doc<'_>, at: usize) -> bool {
+    doc.width(at) <= 5 && doc.is_mark(at + 1, '.') && doc.is_glued(at + 1)
+}
+
 fn weekday_at(doc: &Doc<'_>, at: usize) -> Option<usize> {
+    if doc.is(at, Class::WEEKDAY) && has_short_dot(doc, at) {
+        return Some(at + 2);
+    }
     if !doc.is(at, Class::WEEKDAY) || (doc.low(at) == "wed" && !doc.is_capital(at)) {
         return None;
     }
@@ -185,15 +202,16 @@ pub(crate) fn date_at(doc: &Doc<'_>, at: usize) -> Option<usize> {
         lone_month_at(doc, at),
         (doc.is(at, Class::DECADE) && doc.low(at) != "second").then_some(at + 1),
         holiday_at(doc, at),
+        doc.is(at, Class::HOLIDAY).then_some(at + 1),
     ];
     alternatives.into_iter().flatten().max()
 }
 
 /// A cheap look at the first token: most words of a sentence start no day and no time.
 fn can_start(doc: &Doc<'_>, at: usize, class: Class) -> bool {
-    class.has(Class::CALENDAR.or(Class::CALENDAR_JOIN).or(Class::CARDINAL))
+    class.has(Class::CALENDAR.or(Class::CALENDAR_JOIN).or(Class::CARDINAL).or(Class::HOLIDAY_HEAD))
         || doc.is_digits(at)
-        || matches!(doc.low(at), "within" | "day" | "new")
+        || matches!(doc.low(at), "within" | "day")
 }
 
 fn relative_at(doc: &Doc<'_>, at: usize) -> Option<usize> {
@@ -217,7 +235,10 @@ fn relative_at(doc: &Doc<'_>, at: usize) -> Option<usize> {
         }
         return (doc.low(rest) == "this" && doc.is(rest + 1, Class::DAY_UNIT)).then_some(rest + 2);
     }
-    if doc.is(start + 1, Class::WEEKDAY.or(Class::DAY_UNIT).or(Class::SEASON).or(Class::HOLIDAY)) {
+    if doc.is(start + 1, Class::WEEKDAY) {
+        return Some(start + 2 + usize::from(has_short_dot(doc, start + 1)));
+    }
+    if doc.is(start + 1, Class::DAY_UNIT.or(Class::SEASON).or(Class::HOLIDAY)) {
         return Some(start + 2);
     }
     if doc.is(start + 1, Class::MONTH) {
@@ -236,13 +257,21 @@ fn lone_month_at(doc: &Doc<'_>, at: usize) -> Option<usize> {
     (!is_word_too || after_cue).then_some(end)
 }
 
+/// Tokens of the longest listed holiday: `martin luther king jr . day`.
+const HOLIDAY_TOKENS_MAX: usize = 7;
+
+/// Listed holidays that are everyday words in lower case, or names of something else.
+const NEEDS_CAPITAL: [&str; 7] = ["holi", "advent", "carnival", "epiphany", "new year", "eid", "state holiday"];
+
 fn holiday_at(doc: &Doc<'_>, at: usize) -> Option<usize> {
-    if doc.is(at, Class::HOLIDAY) {
-        let has_more = matches!(doc.low(at + 1), "day" | "eve" | "monday");
-        return Some(at + 1 + usize::from(has_more));
+    if !doc.is(at, Class::HOLIDAY_HEAD) {
+        return None;
     }
-    let is_new_year = doc.low(at) == "new" && doc.low(at + 1) == "year" && doc.low(at + 2) == "'s";
-    (is_new_year && matches!(doc.low(at + 3), "day" | "eve")).then_some(at + 4)
+    let longest = HOLIDAY_TOKENS_MAX.min(doc.len() - at);
+    (1..=longest).rev().map(|tokens| at + tokens).find(|&end| {
+        let name = doc.phrase(at, end);
+        doc.lexicon.is_holiday(name) && (doc.is_capital(at) || !NEEDS_CAPITAL.contains(&name))
+    })
 }
 
 /// A year that stands alone.
@@ -354,6 +383,15 @@ fn past_at(doc: &Doc<'_>, at: usize) -> Option<usize> {
 
 /// True when every token of `from..to` can stand in a day or a time and one of them says when.
 pub(crate) fn is_calendar(doc: &Doc<'_>, from: usize, to: usize) -> bool {
+    if to - from == 1 && doc.is(from, Class::DAY_UNIT.or(Class::CLOCK_UNIT).or(Class::NEXT)) {
+        return false;
+    }
+    // `2 1993` is two numbers, `2/1993` may be a month.
+    let has_more = (from..to)
+        .any(|at| doc.mark(at).is_some() || doc.is(at, Class::CALENDAR.or(Class::CARDINAL).or(Class::ORDINAL_END)));
+    if to - from > 1 && !has_more {
+        return false;
+    }
     let mut says_when = false;
     for at in from..to {
         let says = doc.is_digits(at) || doc.is(at, Class::CALENDAR.or(Class::CARDINAL));

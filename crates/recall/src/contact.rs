@@ -1,6 +1,7 @@
 //! Mail addresses, web addresses, telephone numbers, quotations. Each function looks at the tokens from one
 //! place and gives the tokens that the entity covers.
 
+use crate::calendar::numeric_date_at;
 use crate::token::{Doc, Shape};
 
 /// The tokens of the address around the `@` at `at`: local part, `@`, a domain with at least one dot.
@@ -90,10 +91,10 @@ pub(crate) fn phone_at(doc: &Doc<'_>, at: usize) -> Option<usize> {
     }
     let (mut to, mut end, mut digits, mut groups, mut dots) = (at, at, 0, 0, 0);
     let (mut is_international, mut has_bracket, mut short_groups) = (false, false, 0);
-    while to < doc.len() && to - at < PHONE_TOKENS_MAX {
+    while to < doc.len() && to - at < PHONE_TOKENS_MAX && (to == at || !doc.starts_line(to)) {
         match doc.tokens[to].shape {
             Shape::Digits => {
-                if digits + doc.width(to) > 15 {
+                if digits + doc.width(to) > 15 || (to > at && !doc.is_glued(to) && numeric_date_at(doc, to).is_some()) {
                     break;
                 }
                 digits += doc.width(to);
@@ -124,13 +125,20 @@ pub(crate) fn phone_at(doc: &Doc<'_>, at: usize) -> Option<usize> {
     } else {
         (7..=15).contains(&digits) && short_groups <= 1
     };
+    // `3378 217 Lovers Lane`: the house and the street of an address.
+    let is_address = groups == 2
+        && !is_international
+        && !has_bracket
+        && doc.is_capital(end)
+        && !doc.starts_line(end)
+        && !doc.is_glued(at + 1);
     let is_ip = dots == 3 && groups == 4 && (at..end).all(|i| doc.mark(i).is_some() || doc.width(i) <= 3);
     let is_decimal = dots == 1 && groups == 2;
     let is_social_security = groups == 3
         && !is_international
         && doc.is_mark(at + 1, '-')
         && (doc.width(at), doc.width(at + 2), doc.width(at + 4)) == (3, 2, 4);
-    (fits && !next_is_glued && !is_ip && !is_decimal && !is_social_security).then_some(end)
+    (fits && !next_is_glued && !is_address && !is_ip && !is_decimal && !is_social_security).then_some(end)
 }
 
 /// All quotations: (tokens of the content, with the marks one further on each side). An opening mark stands at the

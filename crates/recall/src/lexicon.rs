@@ -1,6 +1,8 @@
 //! The closed vocabulary: words that mean a number, a day, a clock, a currency, or that no name contains.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+
+use crate::token::Doc;
 
 /// A set of word classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,14 @@ impl Class {
     /// Words that start a sentence with a capital letter and are no name.
     pub(crate) const COMMON: Class = Class(1 << 24);
     pub(crate) const ARTICLE: Class = Class(1 << 25);
+    /// Words of the names of firms and institutions: what ends in one is no person.
+    pub(crate) const FIRM: Class = Class(1 << 26);
+    /// Words that start the name of a place.
+    pub(crate) const PLACE_HEAD: Class = Class(1 << 27);
+    /// The first word of a listed holiday.
+    pub(crate) const HOLIDAY_HEAD: Class = Class(1 << 28);
+    /// Meals and the like, which stand for a time of day only where a slot asks for one.
+    pub(crate) const SLOT_TIME: Class = Class(1 << 29);
 
     /// Words of a date or a time.
     pub(crate) const CALENDAR: Class = Class(
@@ -155,6 +165,7 @@ const CLASSES: &[(Class, &str)] = &[
     (Class::SEASON, "spring summer autumn winter fall"),
     (Class::DECADE, "twenties thirties forties fourties fifties sixties seventies eighties nineties"),
     (Class::HOLIDAY, "christmas easter thanksgiving halloween"),
+    (Class::SLOT_TIME, "now immediately breakfast brunch elevenses lunch tea teatime dinner supper meal snack"),
     (
         Class::CURRENCY,
         "dollar dollars euro euros pound pounds yen rupee rupees cent cents buck bucks franc francs peso pesos yuan won \
@@ -168,6 +179,18 @@ const CLASSES: &[(Class, &str)] = &[
          per is 's",
     ),
     (Class::ARTICLE, "a an the"),
+    (
+        Class::FIRM,
+        "inc ltd llc plc corp corporation company co group club center centre park street st road rd avenue ave lane drive \
+         square hotel restaurant cafe theatre theatres theater theaters cinema cinemas museum university college school \
+         hospital bank airport station church stadium arena festival playlist orchestra band investments technologies \
+         services software systems solutions partners network media weekly news times tv radio records national forest \
+         refuge memorial monument beach island islands county state city",
+    ),
+    (
+        Class::PLACE_HEAD,
+        "north south east west northern southern eastern western upper lower new old port fort mount saint st little great",
+    ),
     (
         Class::NO_NAME,
         "i you he she it we they me him us them who whom whose what which where when why how whether that these those \
@@ -203,17 +226,30 @@ const CLASSES: &[(Class, &str)] = &[
     ),
 ];
 
+/// The lines of an embedded list in the lower-case single-spaced form of [`Doc::phrase`]; `#` starts a comment.
+pub(crate) fn phrases(file: &str, lexicon: &Lexicon) -> HashSet<String> {
+    file.lines()
+        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+        .map(|line| {
+            let doc = Doc::new(line, lexicon);
+            doc.phrase(0, doc.len()).to_owned()
+        })
+        .collect()
+}
+
 /// The vocabulary, built once.
 #[derive(Debug)]
 pub(crate) struct Lexicon {
-    words: HashMap<&'static str, (Class, u32)>,
+    words: HashMap<String, (Class, u32)>,
+    /// In the lower-case single-spaced form of a text, see [`Doc::phrase`].
+    holidays: HashSet<String>,
 }
 
 impl Lexicon {
     pub(crate) fn new() -> Lexicon {
-        let mut words: HashMap<&'static str, (Class, u32)> = HashMap::new();
-        let mut put = |word: &'static str, class: Class, value: Option<u32>| {
-            let entry = words.entry(word).or_insert((Class::NONE, u32::MAX));
+        let mut words: HashMap<String, (Class, u32)> = HashMap::new();
+        let mut put = |word: &str, class: Class, value: Option<u32>| {
+            let entry = words.entry(word.to_owned()).or_insert((Class::NONE, u32::MAX));
             entry.0 = entry.0.or(class);
             if let Some(value) = value {
                 entry.1 = value;
@@ -235,7 +271,19 @@ impl Lexicon {
                 put(word, Class::MONTH, Some(value));
             }
         }
-        Lexicon { words }
+        let mut lexicon = Lexicon { words, holidays: HashSet::new() };
+        lexicon.holidays = phrases(include_str!("../data/holidays.txt"), &lexicon);
+        for name in &lexicon.holidays {
+            let head = name.split(' ').next().unwrap_or(name);
+            let entry = lexicon.words.entry(head.to_owned()).or_insert((Class::NONE, u32::MAX));
+            entry.0 = entry.0.or(Class::HOLIDAY_HEAD);
+        }
+        lexicon
+    }
+
+    /// True for the lower-case single-spaced form of a listed holiday.
+    pub(crate) fn is_holiday(&self, name: &str) -> bool {
+        self.holidays.contains(name)
     }
 
     /// The classes of a lower-case word and the number it stands for (`u32::MAX` for none).

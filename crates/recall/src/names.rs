@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::lexicon::{Class, Lexicon};
+use crate::lexicon::{Class, Lexicon, phrases};
 use crate::token::Doc;
 
 /// Tokens of the longest listed name that is looked for.
@@ -32,20 +32,10 @@ pub(crate) enum Evidence {
     Guess,
 }
 
-fn load(file: &str, lexicon: &Lexicon) -> HashSet<String> {
-    file.lines()
-        .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
-        .map(|line| {
-            let doc = Doc::new(line, lexicon);
-            doc.phrase(0, doc.len()).to_owned()
-        })
-        .collect()
-}
-
 impl Names {
     pub(crate) fn new(lexicon: &Lexicon) -> Names {
-        let places_major = load(include_str!("../data/places_major.txt"), lexicon);
-        let places = load(include_str!("../data/places.txt"), lexicon);
+        let places_major = phrases(include_str!("../data/places_major.txt"), lexicon);
+        let places = phrases(include_str!("../data/places.txt"), lexicon);
         let place_heads = places_major
             .iter()
             .chain(&places)
@@ -55,9 +45,9 @@ impl Names {
             places_major,
             places,
             place_heads,
-            given: load(include_str!("../data/given_names.txt"), lexicon),
-            given_common: load(include_str!("../data/given_names_common.txt"), lexicon),
-            surnames: load(include_str!("../data/surnames.txt"), lexicon),
+            given: phrases(include_str!("../data/given_names.txt"), lexicon),
+            given_common: phrases(include_str!("../data/given_names_common.txt"), lexicon),
+            surnames: phrases(include_str!("../data/surnames.txt"), lexicon),
         }
     }
 
@@ -101,14 +91,23 @@ impl Names {
         if !doc.is_word(at) || doc.is_inside_chunk(at) {
             return None;
         }
-        if let Some(end) = self.listed_place_at(doc, at) {
-            if !doc.is_mark(end, ',') {
-                return Some((end, Evidence::Listed));
-            }
-            let region = if is_state_code(doc, end + 1) { Some(end + 2) } else { self.listed_place_at(doc, end + 1) };
-            return Some((region.unwrap_or(end), Evidence::Listed));
-        }
         let behind_cue = at > 0 && doc.is(at - 1, Class::PLACE_CUE);
+        // `East Pasadena` is another place than Pasadena.
+        let has_head = doc.is(at, Class::PLACE_HEAD) && doc.is_capital(at) && is_name_word(doc, at + 1);
+        let listed = self.listed_place_at(doc, at);
+        if let Some(end) = listed.or_else(|| has_head.then(|| self.listed_place_at(doc, at + 1)).flatten()) {
+            if doc.is_mark(end, ',') && !doc.starts_line(end) && !doc.starts_line(end + 1) {
+                let region =
+                    if is_state_code(doc, end + 1) { Some(end + 2) } else { self.listed_place_at(doc, end + 1) };
+                if let Some(region) = region {
+                    return Some((region, Evidence::Listed));
+                }
+            }
+            // Many given names are also small towns (Logan, Mary): there the name of a person is likelier.
+            let is_small = end == at + 1 && !self.places_major.contains(doc.low(at));
+            let evidence = if is_small && self.is_given(doc, at) { Evidence::Guess } else { Evidence::Listed };
+            return Some((end, evidence));
+        }
         if behind_cue
             && is_state_code(doc, at)
             && doc.text[doc.tokens[at].start..doc.tokens[at].end].chars().all(char::is_uppercase)
@@ -118,7 +117,9 @@ impl Names {
         if !behind_cue || !is_name_word(doc, at) || self.is_given(doc, at) {
             return None;
         }
+        // `Pembine Montana` is a town and its state.
         let end = name_end(doc, at);
+        let end = (at + 1..end).find(|&i| self.listed_place_at(doc, i) == Some(end)).unwrap_or(end);
         let end = if doc.is_mark(end, ',') && is_state_code(doc, end + 1) { end + 2 } else { end };
         Some((end, Evidence::Guess))
     }
@@ -138,17 +139,45 @@ impl Names {
         }
         let behind_name_is = at >= 2 && doc.low(at - 1) == "is" && doc.low(at - 2) == "name";
         let behind_cue = at > 0 && (doc.is(at - 1, Class::PERSON_CUE) || behind_name_is);
-        (behind_cue && is_name_word(doc, at)).then(|| (at, name_end(doc, at), Evidence::Guess))
+        if behind_cue && is_name_word(doc, at) {
+            let end = name_end(doc, at);
+            return (!(at..end).any(|i| doc.is(i, Class::FIRM))).then_some((at, end, Evidence::Guess));
+        }
+        self.two_names_at(doc, at).map(|end| (at, end, Evidence::Guess))
+    }
+
+    /// The end of two unknown words with capital letters, with an initial between them perhaps: `Satu K. Elomo`.
+    fn two_names_at(&self, doc: &Doc<'_>, at: usize) -> Option<usize> {
+        let is_plain = |i: usize| {
+            is_name_word(doc, i)
+                && doc.width(i) > 1
+                && !doc.is(i, Class::FIRM.or(Class::PLACE_HEAD))
+                && self.listed_place_at(doc, i).is_none()
+        };
+        let behind = at > 0
+            && !doc.starts_line(at)
+            && (is_name_word(doc, at - 1)
+                || doc.is(at - 1, Class::PLACE_CUE.or(Class::ARTICLE).or(Class::TITLE))
+                || doc.low(at - 1) == "at");
+        if behind || !is_plain(at) {
+            return None;
+        }
+        let mut last = at + 1;
+        if doc.is_word(last) && doc.width(last) == 1 && doc.is_capital(last) && !doc.starts_line(last) {
+            last += 1 + usize::from(doc.is_mark(last + 1, '.'));
+        }
+        let goes_on = is_name_word(doc, last + 1) && !doc.starts_line(last + 1);
+        (is_plain(last) && !doc.starts_line(last) && !goes_on).then_some(last + 1)
     }
 
     /// Initials and surnames behind a given name.
     fn rest_of_person(&self, doc: &Doc<'_>, mut end: usize) -> usize {
         let limit = end + GUESS_TOKENS_MAX;
-        while end < limit && !doc.is_inside_chunk(end) {
+        while end < limit && !doc.is_inside_chunk(end) && !doc.starts_line(end) {
             let is_initial =
                 doc.is_word(end) && doc.width(end) == 1 && doc.is_mark(end + 1, '.') && doc.is_glued(end + 1);
             let follows = doc.is_word(end)
-                && !doc.is(end, Class::COMMON.or(Class::CALENDAR))
+                && !doc.is(end, Class::COMMON.or(Class::CALENDAR).or(Class::FIRM))
                 && (is_name_word(doc, end) || self.surnames.contains(doc.low(end)));
             if is_initial && is_name_word(doc, end + 2) {
                 end += 2;
@@ -177,7 +206,7 @@ fn name_end(doc: &Doc<'_>, at: usize) -> usize {
             (matches!(doc.low(end), "de" | "del" | "di" | "la" | "von" | "van" | "of" | "upon" | "en"))
                 || (doc.is_mark(end, '-') && doc.is_glued(end) && doc.is_glued(end + 1)),
         );
-        if !is_name_word(doc, end + joint) {
+        if !is_name_word(doc, end + joint) || doc.starts_line(end) {
             break;
         }
         end += joint + 1;

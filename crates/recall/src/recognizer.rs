@@ -79,7 +79,7 @@ impl Recognizer {
     /// Reads a text: its tokens and its entities, which do not overlap and stand in order. Linear in the text
     /// but for a sort of the candidates.
     #[must_use]
-    pub fn read<'a>(&self, text: &'a str) -> Reading<'a> {
+    pub fn read<'a>(&'a self, text: &'a str) -> Reading<'a> {
         let doc = Doc::new(text, &self.lexicon);
         let found = resolve(self.candidates(&doc), doc.len());
         Reading { doc, found }

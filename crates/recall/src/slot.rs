@@ -64,13 +64,19 @@ pub(crate) fn score(doc: &Doc<'_>, names: &Names, kind: Kind, from: usize, to: u
             if date_at(doc, from) == Some(to) || bare_year_at(doc, from) == Some(to) {
                 return Some(EXACT);
             }
-            when(doc, from, to)
+            if date_and_time(doc, from, to) {
+                return Some(EXACT - 1);
+            }
+            when(doc, from, to, time_at(doc, from))
         }
         Kind::Time => {
             if time_at(doc, from) == Some(to) {
                 return Some(EXACT);
             }
-            when(doc, from, to)
+            if to == from + 1 && doc.is(from, Class::SLOT_TIME) {
+                return Some(LOOSE);
+            }
+            when(doc, from, to, date_at(doc, from))
         }
         Kind::Money => {
             if money_at(doc, from) == Some(to) {
@@ -88,11 +94,23 @@ pub(crate) fn score(doc: &Doc<'_>, names: &Names, kind: Kind, from: usize, to: u
     }
 }
 
-/// Words of the calendar that the grammar does not take as one expression, `2000-04-16 11:34:35` among them.
-fn when(doc: &Doc<'_>, from: usize, to: usize) -> Option<u32> {
+/// A day with a time of day behind it: `2000-04-16 11:34:35`, `Sunday at noon`.
+fn date_and_time(doc: &Doc<'_>, from: usize, to: usize) -> bool {
+    let Some(end) = date_at(doc, from) else { return false };
+    let time = if doc.low(end) == "at" || doc.is_mark(end, ',') { end + 1 } else { end };
+    time < to && time_at(doc, time) == Some(to)
+}
+
+/// Words of the calendar that the grammar does not take as one expression; less likely when they end with `other`,
+/// an expression of the other type.
+fn when(doc: &Doc<'_>, from: usize, to: usize, other: Option<usize>) -> Option<u32> {
     let ends_open = doc.mark(to - 1).is_some_and(|mark| mark != '.') || doc.is(to - 1, Class::JOIN);
-    let starts_open = doc.mark(from).is_some() || matches!(doc.low(from), "and" | "of" | "to" | "from");
-    (!ends_open && !starts_open && is_calendar(doc, from, to)).then_some(LOOSE)
+    let starts_open = doc.mark(from).is_some()
+        || matches!(doc.low(from), "and" | "of" | "to" | "from" | "on" | "at")
+        || (doc.is(from, Class::DAY_UNIT) && !doc.is_digits(from + 1))
+        || (doc.is_digits(from) && doc.is(from + 1, Class::NEXT.or(Class::WEEKDAY).or(Class::RELATIVE_DAY)));
+    (!ends_open && !starts_open && is_calendar(doc, from, to))
+        .then(|| if other == Some(to) { LOOSE - 1 } else { LOOSE })
 }
 
 fn phone(doc: &Doc<'_>, from: usize, to: usize) -> Option<u32> {
@@ -137,12 +155,15 @@ fn name(doc: &Doc<'_>, names: &Names, kind: Kind, from: usize, to: usize) -> Opt
             Some(mark) if mark.is_ascii() || is_quote(mark) => return None,
             Some(_) => {}
             None => {
-                if doc.is(at, Class::NO_NAME) {
+                if doc.is(at, Class::NO_NAME) && !is_initial(doc, at, from, to) {
                     return None;
                 }
                 has_word |= doc.is_word(at);
                 has_capital |= doc.is_capital(at);
-                if doc.is_digits(at) || doc.is(at, Class::CALENDAR) {
+                if says_when(doc, at, to) || joins_two(doc, names, kind, (from, at, to)) {
+                    return None;
+                }
+                if doc.is_digits(at) || doc.is(at, Class::CALENDAR.or(Class::CARDINAL)) {
                     penalty = penalty.max(3);
                 } else if doc.is(at, Class::JOIN) && !matches!(doc.low(at), "of" | "the" | "'s") {
                     penalty = penalty.max(2);
@@ -153,6 +174,46 @@ fn name(doc: &Doc<'_>, names: &Names, kind: Kind, from: usize, to: usize) -> Opt
     let comma_penalty = u32::from((from..to).any(|at| doc.is_mark(at, ',')));
     let best = if has_capital { CAPITAL } else { CAPITAL - 1 };
     has_word.then(|| best - penalty - comma_penalty)
+}
+
+/// A word that stands between two values rather than inside one name: `Paris or Rome`, `Paris with a stop in Rome`,
+/// and `and` between two listed names. `and` in any other place may belong to the name (Trinidad and Tobago).
+fn joins_two(doc: &Doc<'_>, names: &Names, kind: Kind, (from, at, to): (usize, usize, usize)) -> bool {
+    if doc.is(at, Class::RELATIVE_DAY) {
+        return true;
+    }
+    if doc.is_capital(at) || at == from {
+        return false;
+    }
+    match doc.low(at) {
+        "or" | "but" | "with" | "via" | "per" | "as" | "from" | "to" | "than" | "between" | "into" => true,
+        "and" if at + 1 < to => {
+            let is_listed = |from: usize, to: usize| match kind {
+                Kind::Person => names.is_listed_person(doc, from, to),
+                _ => names.is_listed_place(doc, from, to),
+            };
+            is_listed(at + 1, to) && (from..at).any(|start| is_listed(start, at))
+        }
+        _ => false,
+    }
+}
+
+/// A day of several words, or `on` with a day: no part of a name, `austin on the 16th and returning`.
+fn says_when(doc: &Doc<'_>, at: usize, to: usize) -> bool {
+    let is_day = |from: usize| date_at(doc, from).is_some_and(|end| end <= to && end > from + 1);
+    is_day(at) || (matches!(doc.low(at), "on" | "at" | "by") && doc.is(at + 1, Class::CALENDAR) && at + 1 < to)
+}
+
+/// `I` as an initial inside a name, `NO` as the code of a region.
+fn is_initial(doc: &Doc<'_>, at: usize, from: usize, to: usize) -> bool {
+    let is_inside = at > from && at + 1 < to && doc.is_capital(at - 1);
+    let token = &doc.tokens[at];
+    let is_code = to == from + 1 && doc.text[token.start..token.end].chars().all(char::is_uppercase);
+    match doc.width(at) {
+        1 => doc.is_capital(at) && is_inside,
+        2 => is_code,
+        _ => false,
+    }
 }
 
 fn is_quote(mark: char) -> bool {

@@ -1,6 +1,7 @@
 //! The exact template of a text: what is left when its entities are slots and its spelling is normal.
 
 use crate::entity::{Entity, Kind};
+use crate::lexicon::Class;
 use crate::recognizer::{Found, Recognizer};
 use crate::token::Doc;
 
@@ -27,7 +28,10 @@ impl Recognizer {
 /// The tokens that say what is wanted: no end marks and no politeness.
 pub(crate) fn body(doc: &Doc<'_>) -> (usize, usize) {
     let mut to = doc.len();
-    while to > 0 && (doc.mark(to - 1).is_some_and(is_end_mark) || matches!(doc.low(to - 1), "please" | "thanks")) {
+    while to > 0
+        && !is_abbreviation(doc, to - 1)
+        && (doc.mark(to - 1).is_some_and(is_end_mark) || matches!(doc.low(to - 1), "please" | "thanks"))
+    {
         to -= 1;
     }
     if to >= 2 && doc.low(to - 1) == "you" && doc.low(to - 2) == "thank" {
@@ -47,6 +51,19 @@ pub(crate) fn body(doc: &Doc<'_>) -> (usize, usize) {
         from += 1;
     }
     if from < to { (from, to) } else { (0, doc.len()) }
+}
+
+/// The dot of `p.m.`, `Tues.`, `Jr.`, which belongs to a value and not to the sentence.
+fn is_abbreviation(doc: &Doc<'_>, dot: usize) -> bool {
+    if dot == 0 || !doc.is_mark(dot, '.') || !doc.is_glued(dot) {
+        return false;
+    }
+    let before = dot - 1;
+    (doc.width(before) == 1 && doc.is_word(before) && before > 0 && doc.is_mark(before - 1, '.'))
+        || (doc.width(before) <= 4
+            && doc.is(before, Class::MONTH.or(Class::WEEKDAY))
+            && !matches!(doc.low(before), "may" | "june" | "july"))
+        || matches!(doc.low(before), "jr" | "sr")
 }
 
 fn is_end_mark(mark: char) -> bool {

@@ -1,5 +1,7 @@
 //! A text as tokens: runs of letters, runs of digits, single marks, each with its lower-case form and its class.
 
+use std::ops::Range;
+
 use crate::lexicon::{Class, Lexicon};
 
 /// What a token is made of.
@@ -24,6 +26,8 @@ pub(crate) struct Token {
     pub(crate) is_capital: bool,
     /// No white space before it.
     pub(crate) is_glued: bool,
+    /// The first one of a line.
+    pub(crate) starts_line: bool,
 }
 
 /// A text and its tokens. The lower-case forms stand in one buffer, single-spaced, so a phrase of
@@ -31,6 +35,7 @@ pub(crate) struct Token {
 #[derive(Debug)]
 pub(crate) struct Doc<'a> {
     pub(crate) text: &'a str,
+    pub(crate) lexicon: &'a Lexicon,
     low: String,
     pub(crate) tokens: Vec<Token>,
 }
@@ -49,15 +54,17 @@ fn plain(c: char) -> char {
 }
 
 impl<'a> Doc<'a> {
-    pub(crate) fn new(text: &'a str, lexicon: &Lexicon) -> Doc<'a> {
-        let mut doc = Doc { text, low: String::with_capacity(text.len() + 32), tokens: Vec::with_capacity(24) };
+    pub(crate) fn new(text: &'a str, lexicon: &'a Lexicon) -> Doc<'a> {
+        let mut doc =
+            Doc { text, lexicon, low: String::with_capacity(text.len() + 32), tokens: Vec::with_capacity(24) };
         let mut rest = 0;
-        let mut is_glued = false;
+        let (mut is_glued, mut starts_line) = (false, true);
         while let Some(c) = text[rest..].chars().next() {
             let start = rest;
             if c.is_whitespace() {
                 rest += c.len_utf8();
                 is_glued = false;
+                starts_line |= c == '\n';
                 continue;
             }
             let shape = if is_letter(c) {
@@ -73,13 +80,14 @@ impl<'a> Doc<'a> {
                 rest += c.len_utf8();
                 Shape::Mark(plain(c))
             };
-            doc.push(lexicon, start, rest, shape, is_glued);
-            is_glued = true;
+            doc.push(start..rest, shape, is_glued, starts_line);
+            (is_glued, starts_line) = (true, false);
         }
         doc
     }
 
-    fn push(&mut self, lexicon: &Lexicon, start: usize, end: usize, shape: Shape, is_glued: bool) {
+    fn push(&mut self, span: Range<usize>, shape: Shape, is_glued: bool, starts_line: bool) {
+        let Range { start, end } = span;
         if !self.low.is_empty() {
             self.low.push(' ');
         }
@@ -93,13 +101,24 @@ impl<'a> Doc<'a> {
         }
         let low = &self.low[low_start..];
         let (class, value) = match shape {
-            Shape::Word => lexicon.word(low),
+            Shape::Word => self.lexicon.word(low),
             Shape::Digits => (Class::NONE, low.parse().unwrap_or(u32::MAX)),
             Shape::Mark(_) => (Class::NONE, u32::MAX),
         };
         let is_capital = source.chars().next().is_some_and(|c| c.is_alphabetic() && !c.is_lowercase());
         let low_end = self.low.len();
-        self.tokens.push(Token { start, end, low_start, low_end, shape, class, value, is_capital, is_glued });
+        self.tokens.push(Token {
+            start,
+            end,
+            low_start,
+            low_end,
+            shape,
+            class,
+            value,
+            is_capital,
+            is_glued,
+            starts_line,
+        });
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -141,6 +160,10 @@ impl<'a> Doc<'a> {
 
     pub(crate) fn is_glued(&self, at: usize) -> bool {
         self.tokens.get(at).is_some_and(|token| token.is_glued)
+    }
+
+    pub(crate) fn starts_line(&self, at: usize) -> bool {
+        self.tokens.get(at).is_some_and(|token| token.starts_line)
     }
 
     pub(crate) fn is_capital(&self, at: usize) -> bool {
