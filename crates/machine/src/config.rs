@@ -54,6 +54,8 @@ pub struct Limits {
     pub labels_max: usize,
     /// Compiled definitions kept in memory.
     pub programs_max: usize,
+    /// Idempotency keys kept; a start with a new one over it is `LIMIT_EXCEEDED`.
+    pub idempotency_keys_max: usize,
     /// How long an idempotency key is kept after the end of its run.
     pub idempotency_ttl_ns: i64,
     /// Cost units of one evaluation.
@@ -82,6 +84,7 @@ impl Default for Limits {
             name_bytes_max: 255,
             labels_max: 32,
             programs_max: 4_096,
+            idempotency_keys_max: 10_000_000,
             idempotency_ttl_ns: 7 * 86_400 * 1_000_000_000,
             expression_cost_max: 100_000,
             list_scan_max: 100_000,
@@ -116,6 +119,7 @@ impl Limits {
             "name_bytes_max" => put(&mut self.name_bytes_max, value),
             "labels_max" => put(&mut self.labels_max, value),
             "programs_max" => put(&mut self.programs_max, value),
+            "idempotency_keys_max" => put(&mut self.idempotency_keys_max, value),
             "idempotency_ttl_ns" => put(&mut self.idempotency_ttl_ns, value),
             "expression_cost_max" => put(&mut self.expression_cost_max, value),
             "list_scan_max" => put(&mut self.list_scan_max, value),

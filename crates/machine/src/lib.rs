@@ -17,7 +17,12 @@ pub mod record;
 pub mod render;
 pub mod view;
 
+mod event;
 mod machine;
+mod partition;
+mod run;
+mod state;
+mod time;
 
 pub use action::{Answer, Ended, Job, JobKind, Refusal, Released, Reply, Turn};
 pub use command::Command;

@@ -1,119 +1,274 @@
-//! The machine: three calls and some look-ups.
+//! The machine: `step` decides, `advance` releases. What stands between them is durable or is not said.
 
-use crate::action::{Released, Turn};
-use crate::command::{Command, Selector};
+use crate::action::{Ended, Job, JobKind, Released, Reply, Turn};
+use crate::command::Command;
 use crate::config::Config;
-use crate::error::{ReplayError, RestoreError};
+use crate::error::code;
 use crate::id::RunId;
-use crate::view::{ApprovalView, Counts, Page, RunFilter, RunView, WorkflowView};
+use crate::partition::jobs::{InFlight, Jobs};
+use crate::partition::program::Programs;
+use crate::partition::turn::refusal;
+use crate::state::State;
+use crate::state::run::{Flight, ROOT, Wait};
+use crate::state::symbols::{IdMap, Sym};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Runs looked at in one turn. Most have nothing to do (after recovery, say) and fill no turn, but they take time.
+const VISITS_PER_TURN_MAX: u32 = 20_000;
+
+/// What a durable position releases.
+#[derive(Debug)]
+pub(crate) enum Action {
+    Job(u64),
+    Cancel(u64),
+    Reply(Box<Reply>),
+    Ended(Box<Ended>),
+}
 
 /// Many runs, decided one command at a time. Drive it with `step`, append the turn, then `advance`.
+///
+/// A panic in `step` leaves it usable: call `quarantine_in_hand`, then go on with `step`.
 #[derive(Debug)]
 pub struct Machine {
-    config: Config,
-    position: u64,
+    pub(crate) config: Config,
+    /// Time of this step; never runs backwards.
+    pub(crate) now: i64,
+    pub(crate) state: State,
+    /// The turn being built.
+    pub(crate) out: Vec<u8>,
+    pub(crate) count: u32,
+    /// Bytes of `out` that are folded; what a panic left behind them is cut off.
+    pub(crate) sealed: usize,
+    /// Commands that did not fit into the turn yet.
+    pub(crate) inbox: VecDeque<(u64, Command)>,
+    /// A tick did not get through all that was due.
+    ticking: bool,
+    /// Runs with work left, a queue per tenant, the tenants in turn.
+    backlog: IdMap<Sym, VecDeque<u32>>,
+    tenants: VecDeque<Sym>,
+    pub(crate) actions: VecDeque<(u64, Action)>,
+    pub(crate) jobs: Jobs,
+    pub(crate) programs: Programs,
+    pub(crate) quarantined: BTreeSet<RunId>,
+    /// What is being decided, for the caller that caught a panic.
+    in_hand: Option<(u64, Option<RunId>)>,
 }
 
 impl Machine {
     /// An empty machine.
     #[must_use]
     pub fn new(config: Config) -> Machine {
-        Machine { config, position: 0 }
+        Machine {
+            now: 0,
+            state: State::new(config.partitions),
+            config,
+            out: Vec::new(),
+            count: 0,
+            sealed: 0,
+            inbox: VecDeque::new(),
+            ticking: false,
+            backlog: IdMap::default(),
+            tenants: VecDeque::new(),
+            actions: VecDeque::new(),
+            jobs: Jobs::default(),
+            programs: Programs::default(),
+            quarantined: BTreeSet::new(),
+            in_hand: None,
+        }
     }
 
-    /// Decides a batch of (token, command) and applies it at once. An empty batch goes on with what is left.
-    pub fn step(&mut self, _now_ns: i64, _commands: Vec<(u64, Command)>) -> Turn {
-        Turn { position: self.position, ..Turn::default() }
+    /// Number of records decided or folded so far: the log's positions.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.state.position
     }
 
-    /// Releases what the durable position (a number of records) allows.
-    pub fn advance(&mut self, _position: u64) -> Released {
-        Released::default()
+    /// Decides a batch of (token, command) and applies it at once; token 0 wants no reply. An empty batch goes on with
+    /// what is left. What a full turn left goes on before new commands, in at most half of a turn where there are any,
+    /// so that one run's fan-out does not hold up the others.
+    pub fn step(&mut self, now_ns: i64, commands: Vec<(u64, Command)>) -> Turn {
+        self.out.truncate(self.sealed);
+        self.now = self.now.max(now_ns).max(self.state.time_ns);
+        if self.inbox.is_empty() {
+            self.inbox = commands.into();
+        } else {
+            self.inbox.extend(commands);
+        }
+        let mut visits = VISITS_PER_TURN_MAX;
+        let half = self.config.limits.events_per_turn_max / 2;
+        while (self.inbox.is_empty() || self.count < half) && self.has_room() && self.visit_next(&mut visits) {}
+        if self.ticking {
+            self.tick();
+        }
+        while self.has_room() {
+            let Some((token, command)) = self.inbox.pop_front() else { break };
+            self.in_hand = Some((token, None));
+            self.take(token, command);
+            self.in_hand = None;
+        }
+        while self.has_room() && self.visit_next(&mut visits) {}
+        let turn = Turn {
+            records: std::mem::take(&mut self.out),
+            count: self.count,
+            position: self.state.position,
+            more: self.ticking || !self.inbox.is_empty() || !self.tenants.is_empty(),
+        };
+        self.count = 0;
+        self.sealed = 0;
+        turn
     }
 
-    /// Recovery: folds one record.
-    ///
-    /// # Errors
-    /// A record that cannot be read or does not follow; the state is unchanged by it.
-    pub fn apply(&mut self, position: u64, _body: &[u8]) -> Result<(), ReplayError> {
-        self.position = position + 1;
-        Ok(())
+    fn take(&mut self, token: u64, command: Command) {
+        match command {
+            Command::RegisterWorkflow(command) => self.register(token, &command),
+            Command::TagWorkflow(command) => self.tag(token, &command),
+            Command::StartRun(command) => self.start_run(token, &command),
+            Command::CancelRun(command) => self.cancel_run(token, &command),
+            Command::ResolveApproval(command) => self.resolve_approval(token, &command),
+            Command::JobResult(result) => self.take_result(token, result),
+            Command::Tick => {
+                self.tick();
+                self.answer(token, crate::action::Answer::default());
+            }
+        }
     }
 
-    /// After the last `apply`: jobs in flight are handed out again, with the same attempt and key.
-    pub fn recovered(&mut self) -> Released {
-        Released::default()
+    fn tick(&mut self) {
+        self.ticking = true;
+        self.ticking = self.fire_due();
     }
 
     /// When `Command::Tick` should come.
     #[must_use]
     pub fn next_due(&self) -> Option<i64> {
-        None
+        self.state.index.timers.first().map(|timer| timer.due)
     }
 
-    /// Number of records decided or folded so far.
-    #[must_use]
-    pub fn position(&self) -> u64 {
-        self.position
+    /// Puts a run into the backlog.
+    pub(crate) fn queue(&mut self, slot: u32) {
+        let Some(run) = self.state.run_mut(slot) else { return };
+        if run.queued {
+            return;
+        }
+        run.queued = true;
+        let tenant = run.tenant;
+        let queue = self.backlog.entry(tenant).or_default();
+        if queue.is_empty() {
+            self.tenants.push_back(tenant);
+        }
+        queue.push_back(slot);
     }
 
-    /// The state as bytes: equal for equal states.
-    #[must_use]
-    pub fn snapshot(&self) -> Vec<u8> {
-        Vec::new()
+    /// Goes on with one run of the backlog, of the next tenant. `false`: there is none, or enough was looked at.
+    fn visit_next(&mut self, visits: &mut u32) -> bool {
+        let Some(tenant) = self.tenants.front().copied().filter(|_| *visits > 0) else { return false };
+        *visits -= 1;
+        self.tenants.pop_front();
+        let Some(queue) = self.backlog.get_mut(&tenant) else { return true };
+        let slot = queue.pop_front();
+        if queue.is_empty() {
+            self.backlog.remove(&tenant);
+        } else {
+            self.tenants.push_back(tenant);
+        }
+        if let Some(run) = slot.and_then(|slot| self.state.run_mut(slot)) {
+            run.queued = false;
+            self.in_hand = Some((0, Some(run.id)));
+        }
+        if let Some(slot) = slot {
+            self.visit_now(slot);
+        }
+        self.in_hand = None;
+        true
     }
 
-    /// A machine from a snapshot. Apply the records from `position()` on, then call `recovered`.
-    ///
-    /// # Errors
-    /// Bytes that are no snapshot of a version known here, or of another number of partitions.
-    pub fn restore(config: Config, _snapshot: &[u8]) -> Result<Machine, RestoreError> {
-        Ok(Machine::new(config))
+    pub(crate) fn backlog_len(&self) -> usize {
+        self.backlog.values().map(VecDeque::len).sum()
+    }
+
+    /// Notes which run is being worked on.
+    pub(crate) fn hand(&mut self, run_id: RunId) {
+        let token = self.in_hand.map_or(0, |(token, _)| token);
+        self.in_hand = Some((token, Some(run_id)));
     }
 
     /// After a panic in `step` was caught: sets aside the run that was in hand, answers its command with `INTERNAL`.
-    /// Everything else goes on. Gives the run.
+    /// Everything else goes on with the next `step`. Gives the run.
     pub fn quarantine_in_hand(&mut self) -> Option<RunId> {
-        None
+        let (token, run_id) = self.in_hand.take()?;
+        self.out.truncate(self.sealed);
+        if let Some(run_id) = run_id {
+            self.quarantine(&run_id);
+        }
+        self.refuse(token, refusal(code::INTERNAL, "the machine failed on this command"));
+        run_id
     }
 
     /// Sets a run aside: nothing touches it any more until the process starts again.
-    pub fn quarantine(&mut self, _run_id: &RunId) {}
-
-    /// A run of this tenant.
-    #[must_use]
-    pub fn run(&self, _tenant: &str, _run_id: &RunId) -> Option<RunView> {
-        None
+    pub fn quarantine(&mut self, run_id: &RunId) {
+        if self.state.open.contains_key(run_id) {
+            self.quarantined.insert(*run_id);
+        }
     }
 
-    /// Runs of a tenant, newest first.
-    #[must_use]
-    pub fn runs(&self, _tenant: &str, _filter: &RunFilter, _limit: usize, _page: &str) -> Page<RunView> {
-        Page { items: Vec::new(), next: String::new() }
+    /// Releases what a durable position (a number of records) allows.
+    pub fn advance(&mut self, position: u64) -> Released {
+        let mut released = Released::default();
+        while self.actions.front().is_some_and(|(at, _)| *at <= position) {
+            let Some((_, action)) = self.actions.pop_front() else { break };
+            match action {
+                Action::Job(id) => released.jobs.extend(self.release(id)),
+                Action::Cancel(id) => released.cancels.push(id),
+                Action::Reply(reply) => released.replies.push(*reply),
+                Action::Ended(ended) => released.ended.push(*ended),
+            }
+        }
+        released
     }
 
-    /// Open approvals of a tenant, oldest first; of one run where `run_id` is given.
-    #[must_use]
-    pub fn approvals(&self, _tenant: &str, _run_id: Option<&RunId>, _limit: usize, _page: &str) -> Page<ApprovalView> {
-        Page { items: Vec::new(), next: String::new() }
-    }
-
-    /// Versions of a tenant's workflows, by name, newest version first.
-    #[must_use]
-    pub fn workflows(&self, _tenant: &str) -> Vec<WorkflowView> {
-        Vec::new()
-    }
-
-    /// One version of a workflow.
-    #[must_use]
-    pub fn workflow(&self, _tenant: &str, _name: &str, _selector: &Selector) -> Option<WorkflowView> {
-        None
-    }
-
-    /// Gauges.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        let _ = &self.config;
-        Counts::default()
+    /// The job with an id, if it is still wanted.
+    fn release(&mut self, id: u64) -> Option<Job> {
+        let job = self.jobs.get_mut(id)?;
+        job.released = true;
+        let job = *job;
+        let run = self.state.run(job.run).filter(|run| run.id == job.run_id)?;
+        let (scope, slot, flight): (u32, u32, &Flight) = if job.compensation {
+            let step = run.failing.as_ref()?.steps.as_ref()?.get(job.slot as usize)?;
+            (step.scope, step.slot, step.flight.as_deref()?)
+        } else {
+            match &run.node(job.scope, job.slot)?.wait {
+                Wait::Job(flight) => (job.scope, job.slot, flight),
+                _ => return None,
+            }
+        };
+        let symbols = &self.state.symbols;
+        let sym = run.node(scope, slot)?.sym;
+        let node: Arc<str> =
+            if scope == ROOT { symbols.name(sym).clone() } else { run.path(scope, symbols.name(sym)).into() };
+        let InFlight { attempt, compensation, .. } = job;
+        let mut idempotency_key = String::with_capacity(37 + node.len() + 5);
+        run.id.write_str(&mut idempotency_key);
+        idempotency_key.push('/');
+        idempotency_key.push_str(&node);
+        if compensation {
+            idempotency_key.push_str("/undo");
+        }
+        Some(Job {
+            id,
+            run_id: run.id,
+            node,
+            attempt,
+            max_attempts: flight.max_attempts,
+            kind: if flight.http { JobKind::Http } else { JobKind::Function },
+            name: symbols.name(flight.name).clone(),
+            input: flight.input.clone(),
+            config: flight.config.clone(),
+            idempotency_key,
+            timeout_ns: (flight.timeout_ns > 0).then_some(flight.timeout_ns),
+            compensation,
+            tenant: symbols.name(run.tenant).clone(),
+            priority: run.priority,
+        })
     }
 }

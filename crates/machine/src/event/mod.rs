@@ -1,0 +1,85 @@
+//! Events: what was decided. A file per subject; names and numbers are those of docs/decisions/0001 and never change.
+
+pub(crate) mod failure;
+pub(crate) mod node;
+pub(crate) mod registry;
+pub(crate) mod run;
+pub(crate) mod saga;
+pub(crate) mod waiting;
+pub(crate) mod wire;
+
+use crate::error::BadRecord;
+use wire::Message;
+
+macro_rules! events {
+    ($($number:literal $name:ident in $module:ident,)*) => {
+        /// An event, borrowed from a record or from the decision that makes it.
+        #[derive(Debug, Clone, PartialEq)]
+        pub(crate) enum Event<'a> {
+            $($name($module::$name<'a>),)*
+        }
+
+        impl<'a> Event<'a> {
+            /// Number of its type.
+            pub(crate) fn number(&self) -> u8 {
+                match self {
+                    $(Event::$name(_) => $number,)*
+                }
+            }
+
+            /// Writes the payload.
+            pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Event::$name(event) => event.encode(out),)*
+                }
+            }
+
+            /// Reads a payload.
+            pub(crate) fn decode(number: u8, version: u8, payload: &'a [u8]) -> Result<Event<'a>, BadRecord> {
+                match (number, version) {
+                    $(($number, 1) => Ok(Event::$name(Message::decode(payload)?)),)*
+                    _ => Err(BadRecord::Type(number, version)),
+                }
+            }
+
+            /// Writes the fields as a JSON object.
+            pub(crate) fn render(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Event::$name(event) => event.render_message(out),)*
+                }
+            }
+        }
+
+        /// The name of a type.
+        pub(crate) fn name(number: u8) -> Option<&'static str> {
+            match number {
+                $($number => Some(stringify!($name)),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+events! {
+    1 WorkflowRegistered in registry,
+    2 WorkflowTagged in registry,
+    10 GoalReceived in run,
+    11 PlanGenerated in run,
+    12 RunStarted in run,
+    15 RunCancelled in run,
+    16 WorkflowCompleted in run,
+    17 WorkflowFailed in run,
+    30 ToolCallRequested in node,
+    31 ToolResultReceived in node,
+    32 NodeSkipped in node,
+    33 NodeRetryScheduled in node,
+    36 ScopeOpened in node,
+    37 ScopeClosed in node,
+    50 TimerStarted in waiting,
+    51 TimerFired in waiting,
+    52 ApprovalRequested in waiting,
+    54 ApprovalResolved in waiting,
+    60 CorrectionProposed in saga,
+    61 CompensationRequested in saga,
+    62 CompensationCompleted in saga,
+}

@@ -1,0 +1,77 @@
+//! What happens to a run as a whole.
+
+use super::failure::{Failure, NodeError};
+use super::wire::{Hash, Json, Labels, List, Time, message};
+
+message! {
+    /// A goal came in; its plan follows.
+    GoalReceived<'a> {
+        1 goal: &'a str,
+        2 entities: Json<'a>,
+    }
+}
+
+message! {
+    /// The goal became a plan, and the plan a workflow.
+    PlanGenerated<'a> {
+        1 template: &'a str,
+        2 source: &'a str,
+        3 workflow: &'a str,
+        4 plan: Json<'a>,
+    }
+}
+
+message! {
+    /// A run exists. Says which version of which workflow was resolved.
+    RunStarted<'a> {
+        1 workflow: &'a str,
+        2 version: &'a str,
+        3 ir_hash: Hash,
+        4 inputs: Json<'a>,
+        5 labels: Labels<'a>,
+        6 priority: &'a str,
+        7 idempotency_key: &'a str,
+        8 request_hash: Hash,
+        9 nodes_total: u32,
+        10 due: Time,
+    }
+}
+
+message! {
+    /// Someone wants the run to end.
+    RunCancelled<'a> {
+        1 reason: &'a str,
+        2 by: &'a str,
+        3 compensate: bool,
+    }
+}
+
+message! {
+    /// The run ended well. `key_expires`: until then its idempotency key is kept; `ended_max`: how many ended runs stay
+    /// listed (both are limits, and a fold reads no limit).
+    WorkflowCompleted<'a> {
+        1 output: Json<'a>,
+        2 key_expires: Time,
+        3 ended_max: u64,
+    }
+}
+
+message! {
+    /// What the compensation of one node came to.
+    StepResult<'a> {
+        1 step_id: &'a str,
+        2 success: bool,
+        3 error: Option<NodeError<'a>>,
+    }
+}
+
+message! {
+    /// The run ended otherwise; with code `CANCELLED` it was cancelled.
+    WorkflowFailed<'a> {
+        1 error: Option<Failure<'a>>,
+        2 compensation_executed: bool,
+        3 compensation_results: List<StepResult<'a>>,
+        4 key_expires: Time,
+        5 ended_max: u64,
+    }
+}

@@ -1,0 +1,9 @@
+//! Many runs: the registry, the table of jobs, turns, time, look-ups and recovery. Decides nothing within a run.
+
+pub(crate) mod jobs;
+pub(crate) mod lookups;
+pub(crate) mod program;
+pub(crate) mod recovery;
+pub(crate) mod registry;
+pub(crate) mod tick;
+pub(crate) mod turn;

@@ -1,0 +1,195 @@
+//! Definitions: registered once, tagged, compiled when a run needs them.
+
+use crate::action::{Answer, Refusal};
+use crate::command::{RegisterWorkflow, Selector, TagWorkflow};
+use crate::error::code;
+use crate::event::Event;
+use crate::event::registry::{WorkflowRegistered, WorkflowTagged};
+use crate::event::wire::{Hash, Json, write_json_str};
+use crate::machine::Machine;
+use crate::partition::program::Program;
+use crate::partition::turn::{error_list, refusal};
+use crate::state::symbols::Sym;
+use crate::state::{State, Version, Workflow};
+use std::sync::Arc;
+
+/// The tag that `Selector::Latest` looks for, and that the first version gets.
+const MAIN: &str = "main";
+
+impl Machine {
+    pub(crate) fn register(&mut self, token: u64, command: &RegisterWorkflow) {
+        match self.try_register(command) {
+            Ok(answer) => self.answer(token, answer),
+            Err(refusal) => self.refuse(token, refusal),
+        }
+    }
+
+    fn try_register(&mut self, command: &RegisterWorkflow) -> Result<Answer, Refusal> {
+        let limits = &self.config.limits;
+        self.check_name("tenant", &command.tenant)?;
+        self.check_name("tag", command.tag.as_deref().unwrap_or_default())?;
+        if command.definition.len() > limits.definition_bytes_max {
+            return Err(over("definition_bytes_max", limits.definition_bytes_max));
+        }
+        let ir = apex_ir::compile(&command.definition, None, &apex_ir::Limits::default()).map_err(|diagnostics| {
+            let first = diagnostics.first().map_or("the definition does not compile", |d| &d.message);
+            Refusal { code: code::WORKFLOW_INVALID, message: first.to_owned(), details: error_list(&diagnostics) }
+        })?;
+        self.check_name("name", &ir.name)?;
+        self.check_name("version", &ir.version)?;
+        let found = self.state.workflow(&command.tenant, &ir.name);
+        let is_new = found.is_none();
+        let standing = found.and_then(|workflow| {
+            let version = self.state.symbols.find(&ir.version)?;
+            workflow.versions.iter().find(|v| v.version == version)
+        });
+        let existing = standing.is_some();
+        if standing.is_some_and(|standing| *standing.definition != *ir.canonical) {
+            return Err(refusal(
+                code::WORKFLOW_EXISTS,
+                format!("version {} of {} is registered with another definition", ir.version, ir.name),
+            ));
+        }
+        if !existing {
+            if self.state.registry.versions >= limits.workflows_max {
+                return Err(over("workflows_max", limits.workflows_max));
+            }
+            self.emit_registry(
+                &command.tenant,
+                &Event::WorkflowRegistered(WorkflowRegistered {
+                    name: &ir.name,
+                    version: &ir.version,
+                    hash: Hash(ir.hash),
+                    definition: Json(&ir.canonical),
+                }),
+            );
+        }
+        let tag = command.tag.as_deref().or(is_new.then_some(MAIN));
+        if let Some(tag) = tag {
+            self.point(&command.tenant, &ir.name, tag, &ir.version);
+        }
+        let mut details = b"{\"name\":".to_vec();
+        write_json_str(&ir.name, &mut details);
+        details.extend_from_slice(b",\"version\":");
+        write_json_str(&ir.version, &mut details);
+        details.extend_from_slice(format!(",\"hash\":\"sha256:{}\"", hex(&ir.hash)).as_bytes());
+        details.push(b'}');
+        if self.programs.get(&ir.hash).is_none() {
+            let hash = ir.hash;
+            let program = Arc::new(Program::new(ir, &mut self.state.symbols));
+            self.programs.put(hash, program, self.config.limits.programs_max);
+        }
+        Ok(Answer { existing, details, ..Answer::default() })
+    }
+
+    pub(crate) fn tag(&mut self, token: u64, command: &TagWorkflow) {
+        match self.try_tag(command) {
+            Ok(answer) => self.answer(token, answer),
+            Err(refusal) => self.refuse(token, refusal),
+        }
+    }
+
+    fn try_tag(&mut self, command: &TagWorkflow) -> Result<Answer, Refusal> {
+        self.check_name("tag", &command.tag)?;
+        if command.tag.is_empty() {
+            return Err(refusal(code::VALUE_INVALID, "a tag has a name"));
+        }
+        let workflow = self.state.workflow(&command.tenant, &command.name);
+        let version = self.state.symbols.find(&command.version);
+        let (Some(workflow), Some(version)) = (workflow, version) else {
+            return Err(unknown(&command.name, &Selector::Version(command.version.clone())));
+        };
+        if !workflow.versions.iter().any(|v| v.version == version) {
+            return Err(unknown(&command.name, &Selector::Version(command.version.clone())));
+        }
+        let previous = workflow.tags.get(command.tag.as_str()).map(|&sym| self.state.symbols.name(sym).to_string());
+        if let Some(expected) = &command.expected_version
+            && previous.as_ref() != Some(expected)
+        {
+            let now = previous.as_deref().unwrap_or("nothing");
+            return Err(refusal(code::TAG_MOVED, format!("{} points at {now}, not at {expected}", command.tag)));
+        }
+        let existing = !self.point(&command.tenant, &command.name, &command.tag, &command.version);
+        let mut details = b"{\"previous_version\":".to_vec();
+        write_json_str(previous.as_deref().unwrap_or_default(), &mut details);
+        details.push(b'}');
+        Ok(Answer { existing, details, ..Answer::default() })
+    }
+
+    /// Points a tag at a version; `false`: it did already.
+    fn point(&mut self, tenant: &str, name: &str, tag: &str, version: &str) -> bool {
+        let standing = self.state.workflow(tenant, name).and_then(|workflow| workflow.tags.get(tag)).copied();
+        if standing.is_some() && standing == self.state.symbols.find(version) {
+            return false;
+        }
+        let previous = standing.map(|sym| self.state.symbols.name(sym).clone());
+        let previous_version = previous.as_deref().unwrap_or_default();
+        self.emit_registry(tenant, &Event::WorkflowTagged(WorkflowTagged { name, tag, version, previous_version }));
+        true
+    }
+
+    /// The compiled form of a registered version.
+    ///
+    /// # Errors
+    /// The first finding of a compiler that no longer takes it.
+    pub(crate) fn program(&mut self, tenant: Sym, workflow: Sym, version: Sym) -> Result<Arc<Program>, String> {
+        let registered = self.state.version(tenant, workflow, version).ok_or("its definition is not registered")?;
+        let hash = registered.hash;
+        if let Some(program) = self.programs.get(&hash) {
+            return Ok(program);
+        }
+        let ir = apex_ir::compile(&registered.definition, None, &apex_ir::Limits::default())
+            .map_err(|found| found.into_iter().next().map_or_else(String::new, |diagnostic| diagnostic.message))?;
+        let program = Arc::new(Program::new(ir, &mut self.state.symbols));
+        self.programs.put(hash, program.clone(), self.config.limits.programs_max);
+        Ok(program)
+    }
+
+    pub(crate) fn check_name(&self, what: &str, name: &str) -> Result<(), Refusal> {
+        let max = self.config.limits.name_bytes_max;
+        if name.len() > max {
+            return Err(refusal(code::LIMIT_EXCEEDED, format!("{what} is longer than name_bytes_max ({max} bytes)")));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// A workflow of a tenant.
+    pub(crate) fn workflow(&self, tenant: &str, name: &str) -> Option<&Workflow> {
+        self.tenants.get(&self.symbols.find(tenant)?)?.workflows.get(&self.symbols.find(name)?)
+    }
+
+    /// The version that a selector names.
+    pub(crate) fn select(&self, tenant: &str, name: &str, selector: &Selector) -> Option<&Version> {
+        let workflow = self.workflow(tenant, name)?;
+        let version = match selector {
+            Selector::Version(version) => self.symbols.find(version)?,
+            Selector::Tag(tag) => *workflow.tags.get(tag.as_str())?,
+            Selector::Latest => match workflow.tags.get(MAIN) {
+                Some(&version) => version,
+                None => return workflow.versions.last(),
+            },
+        };
+        workflow.versions.iter().find(|v| v.version == version)
+    }
+}
+
+/// No such workflow.
+pub(crate) fn unknown(name: &str, selector: &Selector) -> Refusal {
+    let which = match selector {
+        Selector::Version(version) => format!("version {version} of workflow {name}"),
+        Selector::Tag(tag) => format!("tag {tag} of workflow {name}"),
+        Selector::Latest => format!("workflow {name}"),
+    };
+    refusal(code::WORKFLOW_NOT_FOUND, format!("there is no {which}"))
+}
+
+/// Over a limit.
+pub(crate) fn over(limit: &str, max: impl std::fmt::Display) -> Refusal {
+    refusal(code::LIMIT_EXCEEDED, format!("over {limit} ({max})"))
+}
+
+fn hex(hash: &[u8; 32]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}

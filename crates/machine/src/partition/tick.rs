@@ -1,0 +1,23 @@
+//! Time: what is due, in the order of its time.
+
+use crate::machine::Machine;
+use crate::state::Timer;
+use std::ops::Bound;
+
+impl Machine {
+    /// Fires what is due, as far as the turn has room. `true`: there is more.
+    pub(crate) fn fire_due(&mut self) -> bool {
+        // A timer that stays where it was (its run is set aside) is passed over, not met again.
+        let mut after: Option<Timer> = None;
+        loop {
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let next = self.state.index.timers.range((from, Bound::Unbounded)).next().copied();
+            let Some(timer) = next.filter(|timer| timer.due <= self.now) else { return false };
+            if !self.has_room() {
+                return true;
+            }
+            self.fire(&timer);
+            after = Some(timer);
+        }
+    }
+}

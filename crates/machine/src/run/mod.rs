@@ -1,0 +1,18 @@
+//! One run: what follows from a command, a result or a time. A file per subject; each decides, records, and leaves the
+//! rest as `Work`. May evaluate expressions and read limits; what they gave is in the event.
+
+pub(crate) mod approval;
+pub(crate) mod cancel;
+pub(crate) mod finish;
+pub(crate) mod map;
+pub(crate) mod node;
+pub(crate) mod result;
+pub(crate) mod retry;
+pub(crate) mod routing;
+pub(crate) mod saga;
+pub(crate) mod scope;
+pub(crate) mod start;
+pub(crate) mod timer;
+pub(crate) mod verdict;
+pub(crate) mod visit;
+pub(crate) mod work;

@@ -1,0 +1,402 @@
+//! A node starts: what it is decides what is requested.
+
+use crate::action::JobKind;
+use crate::error::kind;
+use crate::event::Event;
+use crate::event::failure::NodeError;
+use crate::event::node::{NodeSkipped, ToolCallRequested, ToolResultReceived};
+use crate::event::waiting::{ApprovalRequested, TimerStarted};
+use crate::event::wire::{Flag, Json, Time};
+use crate::machine::{Action, Machine};
+use crate::partition::jobs::InFlight;
+use crate::partition::program::Program;
+use crate::run::scope::View;
+use crate::run::verdict::{Fails, expression_failed};
+use crate::run::work::Work;
+use crate::state::run::{Fault, ROOT, RunError, Status, Wait};
+use crate::time::{SECOND, parse_rfc3339};
+use apex_ir::expressions::{ExprError, Template};
+use apex_ir::ir::{Effect, Kind, NodeIx, Timer};
+use apex_ir::value::Value;
+use std::sync::Arc;
+
+/// Where a node stands and why it moves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    pub(crate) slot: u32,
+    pub(crate) scope: u32,
+    pub(crate) ix: NodeIx,
+    pub(crate) cause: u64,
+}
+
+impl Machine {
+    /// Starts a node whose join fired.
+    pub(crate) fn start_node(&mut self, program: &Program, at: At) {
+        if !self.may_begin(program, at) {
+            return;
+        }
+        let node = &program.ir.nodes[at.ix as usize];
+        let began = match &node.kind {
+            Kind::Function { name, input, config } => self.start_function(program, at, name, input, config.as_ref()),
+            Kind::Http(http) => {
+                let input = self.view(program, at, |machine, view| http.render(view, &mut machine.budget()));
+                input.and_then(|input| self.bounded(input)).map(|input| {
+                    self.request(program, at, JobKind::Http, "", &input, b"");
+                })
+            }
+            Kind::Join => {
+                self.start_join(program, at);
+                Ok(())
+            }
+            Kind::Timer(timer) => self.start_timer(program, at, timer),
+            Kind::Approval(approval) => {
+                let prompt =
+                    self.view(program, at, |machine, view| approval.prompt.render(view, &mut machine.budget()));
+                prompt.and_then(|prompt| self.bounded(prompt)).map(|prompt| {
+                    let due = approval.timeout_ns.map_or(0, |timeout| self.now.saturating_add(timeout));
+                    self.start_approval(program, at, &text_of(&prompt), due);
+                })
+            }
+            Kind::Map { over, .. } => self.start_map(program, at, over),
+            // A start refuses definitions with these (`NODE_TYPE_NOT_RUNNING`).
+            Kind::Agent { .. } | Kind::Composite { .. } | Kind::Loop { .. } | Kind::Signal { .. } => {
+                Err(ExprError { message: "nodes of this type do not run yet".into(), cost_exceeded_at: None })
+            }
+        };
+        if let Err(error) = began {
+            let path = self.path(at.slot, at.scope, &node.id);
+            let fails = expression_failed(&error, &path);
+            self.fail_node(program, at, &fails);
+        }
+        if !node.cancel_rest.is_empty()
+            && let Some(run) = self.state.run_mut(at.slot)
+        {
+            run.work.push_back(Work::Rest { scope: at.scope, ix: at.ix, at: 0 });
+        }
+    }
+
+    /// No token will reach a node.
+    pub(crate) fn skip_node(&mut self, program: &Program, at: At) {
+        if !self.may_begin(program, at) {
+            return;
+        }
+        let path = self.path(at.slot, at.scope, &program.ir.nodes[at.ix as usize].id);
+        let touched = self.emit(at.slot, &Event::NodeSkipped(NodeSkipped { node: &path }), at.cause);
+        self.settle(at.slot, program, at.scope, touched.slot, at.ix);
+    }
+
+    /// A required quorum is out of reach.
+    pub(crate) fn fail_quorum(&mut self, program: &Program, at: At) {
+        if !self.may_begin(program, at) {
+            return;
+        }
+        let path = self.path(at.slot, at.scope, &program.ir.nodes[at.ix as usize].id);
+        let fails = Fails {
+            error: RunError {
+                code: crate::error::code::QUORUM_UNREACHABLE.into(),
+                kind: kind::QUORUM_UNREACHABLE.into(),
+                message: "fewer branches than the quorum asks for can still arrive".into(),
+                node: path.as_str().into(),
+            },
+            item: false,
+        };
+        self.fail_node(program, at, &fails);
+    }
+
+    /// Nothing has happened to the node yet, and nothing forbids it to begin.
+    fn may_begin(&self, program: &Program, at: At) -> bool {
+        let Some(run) = self.state.run(at.slot) else { return false };
+        let Some(scope) = run.scope(at.scope) else { return false };
+        let base = program.ir.graphs[scope.graph as usize].nodes.start;
+        let Some(cell) = scope.cells.get((at.ix - base) as usize) else { return false };
+        let touched = scope.nodes.get(cell.slot as usize);
+        !scope.closed
+            && scope.failing.is_none()
+            && touched.is_none_or(|node| node.status == Status::Open && matches!(node.wait, Wait::Nothing))
+    }
+
+    /// Evaluates something from where the node stands.
+    pub(crate) fn view<T>(
+        &self,
+        program: &Program,
+        at: At,
+        evaluate: impl FnOnce(&Machine, &View<'_>) -> Result<T, ExprError>,
+    ) -> Result<T, ExprError> {
+        match self.state.run(at.slot) {
+            Some(run) => evaluate(self, &View::new(run, program, at.scope)),
+            None => Err(ExprError { message: "the run has ended".into(), cost_exceeded_at: None }),
+        }
+    }
+
+    /// Refuses what an expression made too large.
+    pub(crate) fn bounded(&self, bytes: Vec<u8>) -> Result<Vec<u8>, ExprError> {
+        let max = self.config.limits.rendered_bytes_max;
+        if bytes.len() > max {
+            let message = format!("it yields {} bytes, over rendered_bytes_max ({max})", bytes.len());
+            return Err(ExprError { message, cost_exceeded_at: None });
+        }
+        Ok(bytes)
+    }
+
+    pub(crate) fn path(&self, slot: u32, scope: u32, id: &str) -> String {
+        self.state.run(slot).map_or_else(String::new, |run| run.path(scope, id).into_owned())
+    }
+
+    fn start_function(
+        &mut self,
+        program: &Program,
+        at: At,
+        name: &str,
+        input: &Template,
+        config: Option<&Template>,
+    ) -> Result<(), ExprError> {
+        let (input, config) = self.view(program, at, |machine, view| {
+            let input = input.render(view, &mut machine.budget())?;
+            let config = config.map(|config| config.render(view, &mut machine.budget())).transpose()?;
+            Ok((input, config.unwrap_or_default()))
+        })?;
+        let (input, config) = (self.bounded(input)?, self.bounded(config)?);
+        self.request(program, at, JobKind::Function, name, &input, &config);
+        Ok(())
+    }
+
+    /// Records the first attempt and makes its job.
+    fn request(&mut self, program: &Program, at: At, job: JobKind, name: &str, input: &[u8], config: &[u8]) {
+        self.request_attempt(program, at, 1, job, name, input, config);
+    }
+
+    /// Records an attempt and makes its job.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn request_attempt(
+        &mut self,
+        program: &Program,
+        at: At,
+        attempt: u32,
+        job: JobKind,
+        name: &str,
+        input: &[u8],
+        config: &[u8],
+    ) {
+        let node = &program.ir.nodes[at.ix as usize];
+        let inner;
+        let path: &str = if at.scope == ROOT {
+            &node.id
+        } else {
+            inner = self.path(at.slot, at.scope, &node.id);
+            &inner
+        };
+        let event = Event::ToolCallRequested(ToolCallRequested {
+            node: path,
+            attempt,
+            max_attempts: node.retry.max_attempts,
+            kind: job.as_str(),
+            name,
+            input: Json(input),
+            config: Json(config),
+            timeout_ns: node.timeout_ns.unwrap_or(0),
+            effect: effect_name(node.effect),
+            compensation: node.compensation.as_ref().map_or("", |compensation| &compensation.name),
+        });
+        let touched = self.emit(at.slot, &event, at.cause);
+        self.note_slot(at.slot, program, at.scope, touched.slot, at.ix);
+        self.make_job(at.slot, at.scope, touched.slot, attempt);
+    }
+
+    /// Puts a job that was just recorded into the table, and its release behind the record.
+    pub(crate) fn make_job(&mut self, slot: u32, scope: u32, node_slot: u32, attempt: u32) {
+        let Some(run) = self.state.run_mut(slot) else { return };
+        let run_id = run.id;
+        let Some(Wait::Job(flight)) = run.node_mut(scope, node_slot).map(|node| &mut node.wait) else { return };
+        flight.job = self.jobs.add(InFlight {
+            run: slot,
+            run_id,
+            scope,
+            slot: node_slot,
+            attempt,
+            compensation: false,
+            released: false,
+        });
+        let job = flight.job;
+        self.actions.push_back((self.state.position, Action::Job(job)));
+    }
+
+    fn start_join(&mut self, program: &Program, at: At) {
+        let node = &program.ir.nodes[at.ix as usize];
+        let path = self.path(at.slot, at.scope, &node.id);
+        let live = self.state.run(at.slot).and_then(|run| run.scope(at.scope)).map_or(0, |scope| {
+            let base = program.ir.graphs[scope.graph as usize].nodes.start;
+            scope.cells[(at.ix - base) as usize].live
+        });
+        let output = format!("{{\"live\":{live}}}");
+        let verdict = self.judge(at.slot, program, at.scope, at.ix, Ok(output.as_bytes()));
+        let fails = verdict.fails;
+        let event = Event::ToolResultReceived(ToolResultReceived {
+            node: &path,
+            status: "ok",
+            output: Json(output.as_bytes()),
+            dead: verdict.dead,
+            kept_all: Flag(verdict.kept_all),
+            kept: verdict.kept,
+            fails: fails.as_ref().map(Fails::event),
+            ..ToolResultReceived::default()
+        });
+        let touched = self.emit(at.slot, &event, at.cause);
+        self.settle(at.slot, program, at.scope, touched.slot, at.ix);
+    }
+
+    fn start_timer(&mut self, program: &Program, at: At, timer: &Timer) -> Result<(), ExprError> {
+        let due = self.view(program, at, |machine, view| match timer {
+            Timer::Duration(template) => {
+                let value = template.evaluate(view, &mut machine.budget())?;
+                duration_ns(&value).map(|duration| machine.now.saturating_add(duration)).ok_or_else(|| {
+                    let message = "duration_s is not a number of seconds, zero or more".into();
+                    ExprError { message, cost_exceeded_at: None }
+                })
+            }
+            Timer::Until(template) => {
+                let value = template.evaluate(view, &mut machine.budget())?;
+                let time = match &value {
+                    Value::String(text) => parse_rfc3339(text),
+                    Value::Timestamp(time) => i64::try_from(*time).ok(),
+                    _ => None,
+                };
+                time.ok_or_else(|| ExprError {
+                    message: "until is not a time (RFC 3339)".into(),
+                    cost_exceeded_at: None,
+                })
+            }
+        })?;
+        let path = self.path(at.slot, at.scope, &program.ir.nodes[at.ix as usize].id);
+        // Time 0 on the wire means none; a timer of 1970 is due a nanosecond later.
+        let due = Time(if due == 0 { 1 } else { due });
+        let touched = self.emit(at.slot, &Event::TimerStarted(TimerStarted { node: &path, due }), at.cause);
+        self.note_slot(at.slot, program, at.scope, touched.slot, at.ix);
+        Ok(())
+    }
+
+    fn start_approval(&mut self, program: &Program, at: At, prompt: &str, due: i64) {
+        let path = self.path(at.slot, at.scope, &program.ir.nodes[at.ix as usize].id);
+        let Some(run) = self.state.run(at.slot) else { return };
+        let ticket = format!("{}~{path}", run.id);
+        let event =
+            Event::ApprovalRequested(ApprovalRequested { node: &path, ticket: &ticket, prompt, due: Time(due) });
+        let touched = self.emit(at.slot, &event, at.cause);
+        self.note_slot(at.slot, program, at.scope, touched.slot, at.ix);
+    }
+
+    /// A node fails before it began.
+    pub(crate) fn fail_node(&mut self, program: &Program, at: At, fails: &Fails) {
+        let path = self.path(at.slot, at.scope, &program.ir.nodes[at.ix as usize].id);
+        let event = Event::ToolResultReceived(ToolResultReceived {
+            node: &path,
+            status: "error",
+            error: Some(NodeError { r#type: &fails.error.kind, message: &fails.error.message }),
+            fails: Some(fails.event()),
+            ..ToolResultReceived::default()
+        });
+        let touched = self.emit(at.slot, &event, at.cause);
+        self.settle(at.slot, program, at.scope, touched.slot, at.ix);
+    }
+
+    /// The next node that a join with `cancel_rest` takes back; the rest of the list stays as work.
+    pub(crate) fn cancel_rest(&mut self, program: &Program, at: At, place: u32) {
+        let rest = &program.ir.nodes[at.ix as usize].cancel_rest;
+        let Some(&ix) = rest.get(place as usize) else { return };
+        let Some(run) = self.state.run_mut(at.slot) else { return };
+        run.work.push_front(Work::Rest { scope: at.scope, ix: at.ix, at: place + 1 });
+        let Some(scope) = run.scope(at.scope) else { return };
+        let base = program.ir.graphs[scope.graph as usize].nodes.start;
+        let Some(cell) = scope.cells.get((ix - base) as usize) else { return };
+        let (node_slot, touched) = (cell.slot, scope.nodes.get(cell.slot as usize));
+        let Some(node) = touched.filter(|node| node.status != Status::Open || !matches!(node.wait, Wait::Nothing))
+        else {
+            self.skip_node(program, At { ix, ..at });
+            return;
+        };
+        if node.status != Status::Open {
+            return;
+        }
+        if let Wait::Map(items) = &node.wait
+            && items.open > 0
+        {
+            // Its items first; the node itself when this place of the list comes again.
+            let children: Vec<u32> = node.children.values().copied().collect();
+            let Some(run) = self.state.run_mut(at.slot) else { return };
+            run.work.pop_front();
+            run.work.push_front(Work::Rest { scope: at.scope, ix: at.ix, at: place });
+            for child in children {
+                if run.scope(child).is_some_and(|child| !child.closed) {
+                    run.work.push_front(Work::Abandon { scope: child, failed: false });
+                }
+            }
+            return;
+        }
+        self.recall(program, At { ix, ..at }, node_slot);
+    }
+
+    /// Takes a node back that began: it is decided as cancelled, and nobody waits for it any more.
+    pub(crate) fn recall(&mut self, program: &Program, at: At, node_slot: u32) {
+        let Some(run) = self.state.run(at.slot) else { return };
+        let Some(node) = run.node(at.scope, node_slot).filter(|node| node.status == Status::Open) else { return };
+        let (attempt, cause, write) = (node.attempt, node.requested_seq, node.write);
+        let job = if let Wait::Job(flight) = &node.wait { flight.job } else { 0 };
+        let in_flight = matches!(node.wait, Wait::Job(_));
+        let was_released = self.jobs.get(job).is_none_or(|job| job.released);
+        let path = run.path(at.scope, &program.ir.nodes[at.ix as usize].id).into_owned();
+        self.drop_job(job);
+        let event = Event::ToolResultReceived(ToolResultReceived {
+            node: &path,
+            attempt,
+            status: "cancelled",
+            error: Some(NodeError { r#type: kind::CANCELLED, message: "its result is not needed any more" }),
+            unknown: Flag(write && in_flight && was_released),
+            ..ToolResultReceived::default()
+        });
+        let touched = self.emit(at.slot, &event, cause);
+        self.settle(at.slot, program, at.scope, touched.slot, at.ix);
+    }
+
+    /// Forgets a job; one that was handed out is asked to end.
+    pub(crate) fn drop_job(&mut self, job: u64) {
+        if self.jobs.remove(job).is_some_and(|job| job.released) {
+            self.actions.push_back((self.state.position, Action::Cancel(job)));
+        }
+    }
+
+    /// The fault of an outcome over a limit.
+    pub(crate) fn over_result_bytes(&self, bytes: usize) -> Option<Fault> {
+        let max = self.config.limits.result_bytes_max;
+        (bytes > max).then(|| Fault {
+            kind: kind::LIMIT_EXCEEDED.into(),
+            message: format!("the result has {bytes} bytes, over result_bytes_max ({max})").into(),
+        })
+    }
+}
+
+/// As written in events.
+fn effect_name(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Pure => "pure",
+        Effect::Read => "read",
+        Effect::Write => "write",
+    }
+}
+
+/// A JSON string as text; any other value as it stands.
+fn text_of(json: &[u8]) -> Arc<str> {
+    match serde_json::from_slice::<String>(json) {
+        Ok(text) => text.into(),
+        Err(_) => String::from_utf8_lossy(json).into(),
+    }
+}
+
+fn duration_ns(value: &Value) -> Option<i64> {
+    let duration = match value {
+        Value::Int(seconds) => seconds.saturating_mul(SECOND),
+        // `as` saturates, and a NaN is refused by the comparison below.
+        Value::Double(seconds) if seconds.is_finite() => (seconds * SECOND as f64) as i64,
+        Value::Duration(ns) => *ns,
+        _ => return None,
+    };
+    (duration >= 0).then_some(duration)
+}

@@ -1,0 +1,94 @@
+//! Trying again: when, and the attempt itself.
+
+use crate::action::JobKind;
+use crate::event::Event;
+use crate::event::node::NodeRetryScheduled;
+use crate::event::wire::{Flag, Time};
+use crate::id::RunId;
+use crate::machine::Machine;
+use crate::partition::program::Program;
+use crate::run::node::At;
+use crate::state::run::{Status, Wait};
+use apex_ir::ir::Retry;
+use sha2::{Digest, Sha256};
+
+/// The delay before the attempt after `attempt`: `min(initial · factor^(attempt-1), max)`, times 1 ± jitter. Chance is
+/// a hash of run, instance and attempt, so it is the same wherever it is asked.
+pub(crate) fn delay_ns(policy: &Retry, run: &RunId, instance: &str, attempt: u32) -> i64 {
+    let growth = policy.factor.powi(i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX));
+    let delay = (policy.initial_ns as f64 * growth).min(policy.max_ns as f64);
+    let mut sha = Sha256::new();
+    sha.update(run.0);
+    sha.update(instance.as_bytes());
+    sha.update(attempt.to_le_bytes());
+    let digest = sha.finalize();
+    let draw = u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    let swing = f64::from(draw) / f64::from(u32::MAX) * 2.0 - 1.0;
+    // `as` saturates; a factor that is no number gives 0.
+    ((delay * (1.0 + policy.jitter * swing)) as i64).max(0)
+}
+
+impl Machine {
+    /// An attempt failed and may be tried again: says when.
+    pub(crate) fn schedule_retry(&mut self, program: &Program, slot: u32, scope: u32, node_slot: u32) {
+        let Some(run) = self.state.run(slot) else { return };
+        let Some(node) = run.node(scope, node_slot) else { return };
+        if node.status != Status::Open || !matches!(node.wait, Wait::Retry { due: 0, .. }) {
+            return;
+        }
+        let Some(ix) = program.ix(node.sym) else { return };
+        let definition = &program.ir.nodes[ix as usize];
+        let path = run.path(scope, &definition.id).into_owned();
+        let delay = delay_ns(&definition.retry, &run.id, &path, node.attempt);
+        let event = Event::NodeRetryScheduled(NodeRetryScheduled {
+            node: &path,
+            attempt: node.attempt + 1,
+            due: Time(self.now.saturating_add(delay).max(1)),
+            compensation: Flag(false),
+            error: None,
+        });
+        let cause = node.decided_seq;
+        self.emit(slot, &event, cause);
+    }
+
+    /// It is time for the next attempt: the same input, the same key.
+    pub(crate) fn try_again(&mut self, slot: u32, scope: u32, node_slot: u32) {
+        let Some(program) = self.ready(slot) else { return };
+        let Some(run) = self.state.run(slot) else { return };
+        let Some(node) = run.node(scope, node_slot) else { return };
+        let Wait::Retry { flight, .. } = &node.wait else { return };
+        let Some(ix) = program.ix(node.sym) else { return };
+        let job = if flight.http { JobKind::Http } else { JobKind::Function };
+        let (name, input, config) =
+            (self.state.symbols.name(flight.name).clone(), flight.input.clone(), flight.config.clone());
+        let at = At { slot, scope, ix, cause: node.decided_seq };
+        let attempt = node.attempt + 1;
+        self.request_attempt(&program, at, attempt, job, &name, &input, &config);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_their_bound_and_swing_by_the_jitter() {
+        let mut policy = Retry {
+            max_attempts: 10,
+            initial_ns: 200,
+            factor: 2.0,
+            max_ns: 1_000,
+            jitter: 0.0,
+            non_retryable: Box::default(),
+        };
+        let run = RunId::new_v7(1, 2, 3);
+        let delays: Vec<i64> = (1..6).map(|attempt| delay_ns(&policy, &run, "a", attempt)).collect();
+        assert_eq!(delays, [200, 400, 800, 1_000, 1_000]);
+        policy.jitter = 0.5;
+        let jittered: Vec<i64> = (1..200).map(|attempt| delay_ns(&policy, &run, "a", attempt + 3)).collect();
+        assert!(jittered.iter().all(|delay| (500..=1_500).contains(delay)));
+        assert!(jittered.iter().any(|delay| *delay < 700) && jittered.iter().any(|delay| *delay > 1_300));
+        assert_eq!(delay_ns(&policy, &run, "a", 5), delay_ns(&policy, &run, "a", 5));
+        assert_ne!(delay_ns(&policy, &run, "a", 5), delay_ns(&policy, &run, "b", 5));
+    }
+}

@@ -1,0 +1,232 @@
+//! Tokens: a decided node settles its edges, an edge counts at its target, and a join that fires (or cannot) becomes
+//! work. The counters are a cache: `rebuild` makes them from the state and the IR.
+
+use crate::machine::Machine;
+use crate::partition::program::Program;
+use crate::run::work::Work;
+use crate::state::run::{Cell, NO_SLOT, Node, ROOT, Run, Scope, Status, Wait};
+use apex_ir::ir::{Edge, Join, NodeIx};
+use std::collections::VecDeque;
+
+/// What the counters of a node say.
+enum Fires {
+    NotYet,
+    Start,
+    Skip,
+    Unreachable,
+}
+
+fn fires(program: &Program, ix: NodeIx, cell: Cell) -> Fires {
+    let node = &program.ir.nodes[ix as usize];
+    let count = node.into.end - node.into.start;
+    if count == 0 {
+        return Fires::Start;
+    }
+    let settled = cell.live + cell.dead == count;
+    match node.join {
+        Join::All if settled => {
+            if cell.live > 0 {
+                Fires::Start
+            } else {
+                Fires::Skip
+            }
+        }
+        Join::Any if cell.live > 0 => Fires::Start,
+        Join::Any if settled => Fires::Skip,
+        Join::Quorum { n, .. } if cell.live >= n => Fires::Start,
+        Join::Quorum { n, required } if count - cell.dead < n => {
+            if required {
+                Fires::Unreachable
+            } else {
+                Fires::Skip
+            }
+        }
+        Join::All | Join::Any | Join::Quorum { .. } => Fires::NotYet,
+    }
+}
+
+/// Is an edge out of a decided node live? A target that is in `dead` k times has k dead edges from here; which of
+/// them makes no difference to it.
+fn settle_edges<'p>(
+    program: &'p Program,
+    ix: NodeIx,
+    status: Status,
+    dead: &[crate::state::symbols::Sym],
+) -> impl Iterator<Item = (&'p Edge, bool)> {
+    let mut dead = dead.to_vec();
+    program.ir.outgoing(ix).iter().map(move |edge| {
+        let lets = match status {
+            Status::Ok => !edge.on_error,
+            Status::Failed => edge.on_error,
+            Status::Skipped | Status::Open => false,
+        };
+        let at = if lets { dead.iter().position(|&sym| sym == program.syms[edge.to as usize]) } else { None };
+        if let Some(at) = at {
+            dead.swap_remove(at);
+        }
+        (edge, lets && at.is_none())
+    })
+}
+
+/// Counts the edges of a decided node in its scope and notes what fires.
+fn spread(program: &Program, scope_ix: u32, scope: &mut Scope, ix: NodeIx, work: &mut VecDeque<Work>) {
+    let base = program.ir.graphs[scope.graph as usize].nodes.start;
+    let Some(cell) = scope.cells.get((ix - base) as usize) else { return };
+    let Some(node) = scope.nodes.get(cell.slot as usize) else { return };
+    let cause = node.decided_seq;
+    for (edge, is_live) in settle_edges(program, ix, node.status, &node.dead) {
+        let cell = &mut scope.cells[(edge.to - base) as usize];
+        if is_live {
+            cell.live += 1;
+        } else {
+            cell.dead += 1;
+        }
+        if !cell.fired {
+            let next = match fires(program, edge.to, *cell) {
+                Fires::NotYet => continue,
+                Fires::Start => Work::Start { scope: scope_ix, ix: edge.to, cause },
+                Fires::Skip => Work::Skip { scope: scope_ix, ix: edge.to, cause },
+                Fires::Unreachable => Work::Unreachable { scope: scope_ix, ix: edge.to, cause },
+            };
+            cell.fired = true;
+            work.push_back(next);
+        }
+    }
+}
+
+impl Machine {
+    /// A node was decided (and recorded): its tokens go on.
+    pub(crate) fn settle(&mut self, slot: u32, program: &Program, scope_ix: u32, node_slot: u32, ix: NodeIx) {
+        let Some(run) = self.state.run_mut(slot) else { return };
+        if run.failing.is_some() {
+            return;
+        }
+        let Run { scopes, work, .. } = run;
+        let Some(scope) = scopes.get_mut(scope_ix as usize).and_then(Option::as_deref_mut) else { return };
+        if scope.cells.is_empty() || scope.closed {
+            return;
+        }
+        let base = program.ir.graphs[scope.graph as usize].nodes.start;
+        let cell = &mut scope.cells[(ix - base) as usize];
+        cell.slot = node_slot;
+        cell.fired = true;
+        scope.undecided -= 1;
+        if scope.failing.is_some() {
+            work.push_back(Work::Abandon { scope: scope_ix, failed: true });
+            return;
+        }
+        spread(program, scope_ix, scope, ix, work);
+        if scope_ix != ROOT && scope.undecided == 0 {
+            work.push_back(Work::Close { scope: scope_ix });
+        }
+    }
+
+    /// Notes the slot of a node that was touched and is open.
+    pub(crate) fn note_slot(&mut self, slot: u32, program: &Program, scope_ix: u32, node_slot: u32, ix: NodeIx) {
+        let Some(scope) = self.state.run_mut(slot).and_then(|run| run.scope_mut(scope_ix)) else { return };
+        let base = program.ir.graphs[scope.graph as usize].nodes.start;
+        if let Some(cell) = scope.cells.get_mut((ix - base) as usize) {
+            cell.slot = node_slot;
+            cell.fired = true;
+        }
+    }
+
+    /// Makes counters and work of a run from its state.
+    pub(crate) fn rebuild(&mut self, slot: u32, program: &Program) {
+        let Some(run) = self.state.run_mut(slot) else { return };
+        let Run { scopes, work, .. } = run;
+        work.clear();
+        for at in 0..scopes.len() {
+            let graph = match &scopes[at] {
+                Some(scope) if at != 0 => {
+                    let owner =
+                        scopes[scope.parent as usize].as_ref().map(|parent| &parent.nodes[scope.owner as usize]);
+                    let body = owner.and_then(|owner| program.ix(owner.sym)).and_then(|ix| program.body(ix));
+                    body.unwrap_or(0)
+                }
+                Some(_) => 0,
+                None => continue,
+            };
+            let Some(scope) = scopes[at].as_deref_mut() else { continue };
+            scope.graph = graph;
+            if !scope.closed {
+                fill(program, at as u32, scope);
+                resume(program, at as u32, scope, work);
+            }
+        }
+    }
+
+    /// Begins an item of a map: its roots are ready.
+    pub(crate) fn open_scope(&mut self, slot: u32, program: &Program, scope_ix: u32, graph: u32, cause: u64) {
+        let Some(run) = self.state.run_mut(slot) else { return };
+        let Run { scopes, work, .. } = run;
+        let Some(scope) = scopes.get_mut(scope_ix as usize).and_then(Option::as_deref_mut) else { return };
+        scope.graph = graph;
+        fill(program, scope_ix, scope);
+        begin(program, scope_ix, scope, cause, work);
+    }
+}
+
+/// Marks the roots of a graph as ready.
+fn begin(program: &Program, scope_ix: u32, scope: &mut Scope, cause: u64, work: &mut VecDeque<Work>) {
+    let graph = &program.ir.graphs[scope.graph as usize];
+    for &root in &graph.roots {
+        let cell = &mut scope.cells[(root - graph.nodes.start) as usize];
+        if !cell.fired {
+            cell.fired = true;
+            work.push_back(Work::Start { scope: scope_ix, ix: root, cause });
+        }
+    }
+    if scope_ix != ROOT && scope.undecided == 0 {
+        work.push_back(Work::Close { scope: scope_ix });
+    }
+}
+
+/// Fresh cells, with the slots of nodes that were touched.
+fn fill(program: &Program, _scope_ix: u32, scope: &mut Scope) {
+    let nodes = program.ir.graphs[scope.graph as usize].nodes.clone();
+    scope.cells.clear();
+    scope.cells.resize(nodes.len(), Cell { live: 0, dead: 0, slot: NO_SLOT, fired: false });
+    scope.undecided = nodes.len() as u32;
+    for (slot, node) in scope.nodes.iter().enumerate() {
+        if let Some(ix) = program.ix(node.sym).filter(|ix| nodes.contains(ix)) {
+            let cell = &mut scope.cells[(ix - nodes.start) as usize];
+            cell.slot = slot as u32;
+            // Touched means that it started or was decided, except where only a name was noted.
+            cell.fired = has_begun(node);
+            if node.status != Status::Open {
+                scope.undecided -= 1;
+            }
+        }
+    }
+}
+
+fn has_begun(node: &Node) -> bool {
+    node.status != Status::Open || !matches!(node.wait, Wait::Nothing)
+}
+
+/// The work that the state of a scope asks for.
+fn resume(program: &Program, scope_ix: u32, scope: &mut Scope, work: &mut VecDeque<Work>) {
+    if scope.failing.is_some() {
+        work.push_back(Work::Abandon { scope: scope_ix, failed: true });
+        return;
+    }
+    let nodes = program.ir.graphs[scope.graph as usize].nodes.clone();
+    for ix in nodes.clone() {
+        let cell = scope.cells[(ix - nodes.start) as usize];
+        let Some(node) = scope.nodes.get(cell.slot as usize) else { continue };
+        let slot = cell.slot;
+        match &node.wait {
+            Wait::Retry { due: 0, .. } => work.push_back(Work::Retry { scope: scope_ix, slot }),
+            Wait::Map(_) => work.push_back(Work::Pump { scope: scope_ix, slot, ix }),
+            _ => {}
+        }
+        if cell.fired && node.status != Status::Skipped && !program.ir.nodes[ix as usize].cancel_rest.is_empty() {
+            work.push_back(Work::Rest { scope: scope_ix, ix, at: 0 });
+        }
+        if node.status != Status::Open {
+            spread(program, scope_ix, scope, ix, work);
+        }
+    }
+    begin(program, scope_ix, scope, 0, work);
+}

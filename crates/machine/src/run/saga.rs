@@ -1,0 +1,337 @@
+//! A failing run: jobs in flight end, then what completed is undone, newest first, one at a time; then it has failed.
+
+use crate::error::kind;
+use crate::event::Event;
+use crate::event::node::{NodeRetryScheduled, ToolResultReceived};
+use crate::event::run::{StepResult, WorkflowFailed};
+use crate::event::saga::{CompensationCompleted, CompensationRequested, CorrectionProposed};
+use crate::event::wire::{Flag, Json, List, Time};
+use crate::machine::{Action, Machine};
+use crate::partition::jobs::InFlight;
+use crate::partition::program::Program;
+use crate::run::result::Ended;
+use crate::run::retry::delay_ns;
+use crate::run::scope::View;
+use crate::run::timer::timed_out;
+use crate::run::visit::Progress;
+use crate::run::work::Work;
+use crate::state::run::{Fault, ROOT, Run, RunError, Status, StepPhase, Wait};
+use std::borrow::Cow;
+
+/// How the undoing of one node went.
+pub(crate) struct Undone {
+    pub(crate) step: String,
+    pub(crate) error: Option<Fault>,
+}
+
+impl Machine {
+    /// The next thing that a failing run does.
+    pub(crate) fn fail_on(&mut self, slot: u32, program: &Program) -> Progress {
+        let Some(run) = self.state.run_mut(slot) else { return Progress::Idle };
+        if !run.cancels_sent {
+            run.cancels_sent = true;
+            run.work.clear();
+            for at in 0..run.scopes.len() {
+                let Some(scope) = &run.scopes[at] else { continue };
+                let flying = scope.nodes.iter().enumerate().filter(|(_, node)| matches!(node.wait, Wait::Job(_)));
+                let stops = flying.map(|(node, _)| Work::Stop { scope: at as u32, slot: node as u32 });
+                run.work.extend(stops);
+            }
+            return Progress::Did;
+        }
+        if let Some(work) = run.work.pop_front() {
+            if let Work::Stop { scope, slot: node_slot } = work {
+                self.stop(slot, program, scope, node_slot);
+            }
+            return Progress::Did;
+        }
+        let Some(run) = self.state.run(slot) else { return Progress::Idle };
+        let Some(failing) = &run.failing else { return Progress::Idle };
+        let Some(steps) = &failing.steps else {
+            if run.in_flight > 0 {
+                return Progress::Idle;
+            }
+            self.propose(slot, program, None);
+            return Progress::Did;
+        };
+        let Some(step) = steps.get(failing.settled as usize) else {
+            let undone: Vec<Undone> = steps
+                .iter()
+                .map(|step| Undone {
+                    step: run.node_path(&self.state.symbols, step.scope, step.slot),
+                    error: (step.phase != StepPhase::Done).then(|| match &step.error {
+                        Some(error) => (**error).clone(),
+                        None => Fault { kind: kind::CANCELLED.into(), message: "it was given up".into() },
+                    }),
+                })
+                .collect();
+            let error = failing.error.clone();
+            self.fail_run(slot, error, &undone);
+            return Progress::Did;
+        };
+        if failing.expired {
+            let job = step.flight.as_ref().map_or(0, |flight| flight.job);
+            self.drop_job(job);
+            let fault = Fault {
+                kind: kind::TIMEOUT.into(),
+                message: "compensation took longer than its workflow allows".into(),
+            };
+            self.settle_step(slot, Some(&fault));
+            return Progress::Did;
+        }
+        match step.phase {
+            StepPhase::Ahead => {
+                self.undo(slot, program);
+                Progress::Did
+            }
+            _ => Progress::Idle,
+        }
+    }
+
+    /// One job of a failing run: it is asked to end, and waited for. One that nobody executes is ended here.
+    fn stop(&mut self, slot: u32, program: &Program, scope: u32, node_slot: u32) {
+        let Some(run) = self.state.run(slot) else { return };
+        let Some(node) = run.node(scope, node_slot) else { return };
+        let Wait::Job(flight) = &node.wait else { return };
+        let job = flight.job;
+        if self.jobs.get(job).is_some_and(|job| job.released) {
+            self.actions.push_back((self.state.position, Action::Cancel(job)));
+            return;
+        }
+        // Job 0: it was in flight when the process ended, so it may have happened. Else it was never handed out.
+        let unknown = node.write && job == 0;
+        let Some(ix) = program.ix(node.sym) else { return };
+        let path = run.path(scope, &program.ir.nodes[ix as usize].id).into_owned();
+        let (attempt, cause) = (node.attempt, node.requested_seq);
+        self.jobs.remove(job);
+        let fault = Fault { kind: kind::CANCELLED.into(), message: "the run is failing".into() };
+        let event = Event::ToolResultReceived(ToolResultReceived {
+            node: &path,
+            attempt,
+            status: "cancelled",
+            error: Some(fault.event()),
+            unknown: Flag(unknown),
+            ..ToolResultReceived::default()
+        });
+        self.emit(slot, &event, cause);
+    }
+
+    /// Says what will be undone, in which order; a run with nothing to undo has failed. `error`: the run was not failing
+    /// until now.
+    pub(crate) fn propose(&mut self, slot: u32, program: &Program, error: Option<RunError>) {
+        let Some(run) = self.state.run(slot) else { return };
+        let compensate = run.failing.as_ref().is_none_or(|failing| failing.compensate);
+        let mut steps: Vec<(u64, u32, u32)> = Vec::new();
+        for (scope_ix, scope) in run.scopes.iter().enumerate() {
+            let Some(scope) = scope.as_ref().filter(|_| compensate) else { continue };
+            for (node_slot, node) in scope.nodes.iter().enumerate() {
+                if node.to_undo() {
+                    steps.push((node.decided_seq, scope_ix as u32, node_slot as u32));
+                }
+            }
+        }
+        steps.sort_unstable_by(|a, b| b.cmp(a));
+        if steps.is_empty() {
+            let error = error.or_else(|| run.failing.as_ref().map(|failing| failing.error.clone()));
+            if let Some(error) = error {
+                self.fail_run(slot, error, &[]);
+            }
+            return;
+        }
+        let paths: Vec<String> =
+            steps.iter().map(|&(_, scope, node)| run.node_path(&self.state.symbols, scope, node)).collect();
+        let due = program.ir.compensation_timeout_ns.map_or(0, |timeout| self.now.saturating_add(timeout));
+        let cause = run.next_seq.wrapping_sub(1);
+        let event = Event::CorrectionProposed(CorrectionProposed {
+            error: error.as_ref().map(RunError::event),
+            steps: paths.iter().map(String::as_str).collect(),
+            due: Time(due),
+        });
+        self.emit(slot, &event, cause);
+        if let Some(run) = self.state.run_mut(slot) {
+            run.cancels_sent = true;
+            run.work.clear();
+        }
+    }
+
+    /// Requests the undoing of the step it is at.
+    fn undo(&mut self, slot: u32, program: &Program) {
+        let Some(run) = self.state.run(slot) else { return };
+        let Some(step) = run.step() else { return };
+        let Some(node) = run.node(step.scope, step.slot) else { return };
+        let Some(ix) = program.ix(node.sym) else { return };
+        let definition = &program.ir.nodes[ix as usize];
+        let Some(compensation) = &definition.compensation else {
+            let message = "the definition has no compensation for it any more";
+            let fault = Fault { kind: kind::CANCELLED.into(), message: message.into() };
+            self.settle_step(slot, Some(&fault));
+            return;
+        };
+        let rendered = match &step.flight {
+            Some(flight) => Ok(Cow::Owned(flight.input.to_vec())),
+            None => {
+                let view = View::new(run, program, step.scope);
+                let rendered = compensation.input.render(&view, &mut self.budget());
+                rendered.and_then(|input| self.bounded(input)).map(Cow::<[u8]>::Owned)
+            }
+        };
+        let input = match rendered {
+            Ok(input) => input,
+            Err(error) => {
+                let fault = Fault { kind: kind::EXPRESSION_FAILED.into(), message: error.message.into() };
+                self.settle_step(slot, Some(&fault));
+                return;
+            }
+        };
+        let path = run.path(step.scope, &definition.id).into_owned();
+        let (attempt, cause) = (step.attempt + 1, node.decided_seq);
+        let event = Event::CompensationRequested(CompensationRequested {
+            node: &path,
+            attempt,
+            max_attempts: compensation.retry.max_attempts,
+            name: &compensation.name,
+            input: Json(&input),
+            timeout_ns: compensation.timeout_ns.unwrap_or(0),
+        });
+        self.emit(slot, &event, cause);
+        self.make_step_job(slot);
+    }
+
+    /// Puts the job of the step it is at into the table, and its release behind the record.
+    fn make_step_job(&mut self, slot: u32) {
+        let position = self.state.position;
+        let Some(run) = self.state.run_mut(slot) else { return };
+        let run_id = run.id;
+        let Some((step, number)) = run.step_mut() else { return };
+        let attempt = step.attempt;
+        let Some(flight) = &mut step.flight else { return };
+        flight.job = self.jobs.add(InFlight {
+            run: slot,
+            run_id,
+            scope: ROOT,
+            slot: number,
+            attempt,
+            compensation: true,
+            released: false,
+        });
+        self.actions.push_back((position, Action::Job(flight.job)));
+    }
+
+    /// An attempt to undo ended: done, tried again, or given up.
+    pub(crate) fn end_compensation(&mut self, slot: u32, ended: Ended) {
+        let Some(program) = self.ready(slot) else { return };
+        let Some(run) = self.state.run(slot) else { return };
+        let Some(step) = run.step().filter(|step| step.phase == StepPhase::InFlight) else { return };
+        let Err(fault) = ended.result else {
+            self.settle_step(slot, None);
+            return;
+        };
+        let policy = run
+            .node(step.scope, step.slot)
+            .and_then(|node| program.ix(node.sym))
+            .and_then(|ix| program.ir.nodes[ix as usize].compensation.as_ref())
+            .map(|compensation| &compensation.retry);
+        let attempt = step.attempt;
+        let again = policy.filter(|policy| {
+            ended.retryable && attempt < policy.max_attempts && !policy.non_retryable.contains(&fault.kind)
+        });
+        let Some(policy) = again else {
+            self.settle_step(slot, Some(&fault));
+            return;
+        };
+        let path = run.node_path(&self.state.symbols, step.scope, step.slot);
+        let delay = delay_ns(policy, &run.id, &format!("{path}/undo"), attempt);
+        let cause = run.next_seq.wrapping_sub(1);
+        let event = Event::NodeRetryScheduled(NodeRetryScheduled {
+            node: &path,
+            attempt: attempt + 1,
+            due: Time(self.now.saturating_add(delay).max(1)),
+            compensation: Flag(true),
+            error: Some(fault.event()),
+        });
+        self.emit(slot, &event, cause);
+    }
+
+    /// An attempt to undo took too long.
+    pub(crate) fn compensation_times_out(&mut self, slot: u32, number: u32) {
+        let Some(run) = self.state.run(slot) else { return };
+        let is_current = run.failing.as_ref().is_some_and(|failing| failing.settled == number);
+        let Some(flight) = run.step().filter(|_| is_current).and_then(|step| step.flight.as_ref()) else { return };
+        let (job, after) = (flight.job, flight.timeout_ns);
+        self.drop_job(job);
+        self.end_compensation(slot, timed_out(after));
+    }
+
+    /// It is time to try again.
+    pub(crate) fn compensate_again(&mut self, slot: u32) {
+        if let Some(program) = self.ready(slot) {
+            self.undo(slot, &program);
+        }
+    }
+
+    fn settle_step(&mut self, slot: u32, fault: Option<&Fault>) {
+        let Some(run) = self.state.run(slot) else { return };
+        let Some(step) = run.step() else { return };
+        let path = run.node_path(&self.state.symbols, step.scope, step.slot);
+        let (attempt, cause) = (step.attempt, run.next_seq.wrapping_sub(1));
+        let event = Event::CompensationCompleted(CompensationCompleted {
+            node: &path,
+            attempt,
+            success: fault.is_none(),
+            error: fault.map(Fault::event),
+        });
+        self.emit(slot, &event, cause);
+    }
+
+    /// Records the end of a run that failed.
+    pub(crate) fn fail_run(&mut self, slot: u32, error: RunError, undone: &[Undone]) {
+        let Some(run) = self.state.run(slot) else { return };
+        let (run_id, cause) = (run.id, run.next_seq.wrapping_sub(1));
+        let results = undone.iter().map(|undone| StepResult {
+            step_id: &undone.step,
+            success: undone.error.is_none(),
+            error: undone.error.as_ref().map(Fault::event),
+        });
+        let event = Event::WorkflowFailed(WorkflowFailed {
+            error: Some(error.event()),
+            compensation_executed: !undone.is_empty(),
+            compensation_results: List(results.collect()),
+            key_expires: Time(self.key_expires()),
+            ended_max: self.config.limits.runs_ended_max,
+        });
+        self.emit(slot, &event, cause);
+        self.note_end(run_id);
+    }
+}
+
+impl Run {
+    /// The step of the compensation that it is at.
+    fn step(&self) -> Option<&crate::state::run::Step> {
+        let failing = self.failing.as_ref()?;
+        failing.steps.as_ref()?.get(failing.settled as usize)
+    }
+
+    fn step_mut(&mut self) -> Option<(&mut crate::state::run::Step, u32)> {
+        let failing = self.failing.as_mut()?;
+        let number = failing.settled;
+        failing.steps.as_mut()?.get_mut(number as usize).map(|step| (step, number))
+    }
+
+    /// The instance path of a node that was touched.
+    pub(crate) fn node_path(&self, symbols: &crate::state::symbols::Symbols, scope: u32, slot: u32) -> String {
+        match self.node(scope, slot) {
+            Some(node) => self.path(scope, symbols.name(node.sym)).into_owned(),
+            None => String::new(),
+        }
+    }
+
+    /// Ids of its jobs in flight.
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = u64> {
+        let nodes = self.scopes.iter().flatten().flat_map(|scope| &scope.nodes);
+        let flights = nodes.filter_map(|node| match &node.wait {
+            Wait::Job(flight) if node.status == Status::Open => Some(flight.job),
+            _ => None,
+        });
+        flights.chain(self.step().and_then(|step| step.flight.as_ref()).map(|flight| flight.job))
+    }
+}

@@ -1,0 +1,145 @@
+//! What an expression sees of a run.
+
+use crate::event::wire::write_json_str;
+use crate::partition::program::Program;
+use crate::state::run::{Fault, Kept, NO_SLOT, Node, ROOT, Run, Status};
+use apex_ir::expressions::{Member, NodeRef, Scope};
+use apex_ir::ir::NodeIx;
+use apex_ir::value;
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
+/// A run as seen from one of its scopes. `pending` is the node that is being decided: its guards see its outcome
+/// before it is recorded.
+pub(crate) struct View<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) program: &'a Program,
+    pub(crate) scope: u32,
+    pub(crate) pending: Option<Pending<'a>>,
+    pub(crate) id: OnceCell<String>,
+}
+
+/// An outcome that is not recorded yet.
+#[derive(Clone, Copy)]
+pub(crate) struct Pending<'a> {
+    pub(crate) ix: NodeIx,
+    pub(crate) output: Option<&'a [u8]>,
+    pub(crate) error: Option<&'a Fault>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(run: &'a Run, program: &'a Program, scope: u32) -> View<'a> {
+        View { run, program, scope, pending: None, id: OnceCell::new() }
+    }
+
+    /// The state of a node, in this scope or in the one around it that holds its graph.
+    fn node(&self, ix: NodeIx) -> Option<&'a Node> {
+        let graph = self.program.ir.nodes.get(ix as usize)?.graph;
+        let mut at = self.scope;
+        loop {
+            let scope = self.run.scope(at)?;
+            if scope.graph == graph {
+                let base = self.program.ir.graphs[graph as usize].nodes.start;
+                return match scope.cells.get((ix - base) as usize) {
+                    Some(cell) if cell.slot != NO_SLOT => scope.nodes.get(cell.slot as usize),
+                    Some(_) => None,
+                    // A closed scope has no cells any more; compensation looks into it.
+                    None => scope.nodes.get(scope.find(self.program.syms[ix as usize])? as usize),
+                };
+            }
+            if at == ROOT {
+                return None;
+            }
+            at = scope.parent;
+        }
+    }
+
+    fn pending(&self, ix: NodeIx) -> Option<&Pending<'a>> {
+        self.pending.as_ref().filter(|pending| pending.ix == ix)
+    }
+}
+
+impl Scope for View<'_> {
+    fn inputs(&self) -> &[u8] {
+        &self.run.inputs
+    }
+
+    fn output(&self, node: &NodeRef, path: &[Box<str>]) -> Member<'_> {
+        let below = |value, path: &[Box<str>]| match value::cut(value, path) {
+            Some(raw) => Member::Raw(Cow::Borrowed(raw)),
+            None => Member::Missing,
+        };
+        if let Some(pending) = self.pending(node.ix) {
+            return pending.output.map_or(Member::NoOutput, |output| below(output, path));
+        }
+        let Some(state) = self.node(node.ix) else { return Member::NoOutput };
+        if state.status != Status::Ok {
+            return Member::NoOutput;
+        }
+        match &state.kept {
+            Kept::Nothing => Member::Missing,
+            Kept::All(output) => below(output, path),
+            Kept::Parts(parts) => {
+                let ix = node.ix as usize;
+                let Some((place, length)) = self.program.ir.nodes[ix].keeps.locate(path) else {
+                    return Member::Missing;
+                };
+                let pointer = &self.program.pointers[ix][place];
+                match parts.iter().find(|(kept, _)| kept == pointer) {
+                    Some((_, value)) => below(value, &path[length..]),
+                    None => Member::Missing,
+                }
+            }
+        }
+    }
+
+    fn status(&self, node: &NodeRef) -> Option<&str> {
+        if let Some(pending) = self.pending(node.ix) {
+            return Some(if pending.output.is_some() { "ok" } else { "failed" });
+        }
+        self.node(node.ix)?.status.as_str()
+    }
+
+    fn error(&self, node: &NodeRef) -> Option<Cow<'_, [u8]>> {
+        let fault = match self.pending(node.ix) {
+            Some(pending) => pending.error?,
+            None => self.node(node.ix)?.error.as_deref()?,
+        };
+        let mut out = b"{\"type\":".to_vec();
+        write_json_str(&fault.kind, &mut out);
+        out.extend_from_slice(b",\"message\":");
+        write_json_str(&fault.message, &mut out);
+        out.push(b'}');
+        Some(Cow::Owned(out))
+    }
+
+    fn item(&self) -> Option<Cow<'_, [u8]>> {
+        if self.scope == ROOT {
+            return None;
+        }
+        self.run.scope(self.scope).map(|scope| Cow::Borrowed(&*scope.item))
+    }
+
+    fn index(&self) -> Option<i64> {
+        if self.scope == ROOT {
+            return None;
+        }
+        self.run.scope(self.scope).map(|scope| i64::from(scope.index))
+    }
+
+    fn iteration(&self) -> Option<i64> {
+        None
+    }
+
+    fn last(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+
+    fn run_id(&self) -> &str {
+        self.id.get_or_init(|| self.run.id.to_string())
+    }
+
+    fn run_started_ns(&self) -> i64 {
+        self.run.started_ns
+    }
+}

@@ -1,0 +1,170 @@
+//! A run starts: once for a key, with what was resolved and checked.
+
+use crate::action::{Answer, Refusal};
+use crate::command::StartRun;
+use crate::error::code;
+use crate::event::Event;
+use crate::event::run::{GoalReceived, PlanGenerated, RunStarted};
+use crate::event::wire::{Hash, Json, Labels, Time};
+use crate::id::RunId;
+use crate::machine::Machine;
+use crate::partition::registry::{over, unknown};
+use crate::partition::turn::{error_list, refusal};
+use crate::state::fold::priority_name;
+use crate::view::RunState;
+use apex_ir::value::{self, ValueLimits};
+
+impl Machine {
+    /// Takes a start.
+    pub(crate) fn start_run(&mut self, token: u64, command: &StartRun) {
+        match self.try_start(command) {
+            Ok(Started::Existing(answer)) => self.answer(token, answer),
+            Ok(Started::New(slot)) => {
+                let offset = self.state.run(slot).map_or(0, |run| run.next_seq - 1);
+                let run_id = Some(command.run_id);
+                let state = Some(RunState::Pending);
+                self.answer(token, Answer { run_id, offset, existing: false, state, details: Vec::new() });
+                self.visit_now(slot);
+            }
+            Err(refusal) => self.refuse(token, refusal),
+        }
+    }
+
+    fn try_start(&mut self, command: &StartRun) -> Result<Started, Refusal> {
+        self.check_start(command)?;
+        if let Some(answer) = self.standing(command)? {
+            return Ok(Started::Existing(answer));
+        }
+        let limits = &self.config.limits;
+        if self.state.open.len() >= limits.runs_open_max {
+            return Err(over("runs_open_max", limits.runs_open_max));
+        }
+        let tenant = self.state.symbols.find(&command.tenant).and_then(|sym| self.state.tenants.get(&sym));
+        if tenant.is_some_and(|tenant| tenant.open >= limits.runs_open_per_tenant_max) {
+            return Err(over("runs_open_per_tenant_max", limits.runs_open_per_tenant_max));
+        }
+        if !command.idempotency_key.is_empty() && self.state.keys >= limits.idempotency_keys_max {
+            return Err(over("idempotency_keys_max", limits.idempotency_keys_max));
+        }
+        let not_there = || unknown(&command.workflow, &command.selector);
+        let version = self.state.select(&command.tenant, &command.workflow, &command.selector).ok_or_else(not_there)?;
+        let (version, hash) = (version.version, version.hash);
+        let tenant = self.state.symbols.find(&command.tenant).ok_or_else(not_there)?;
+        let workflow = self.state.symbols.find(&command.workflow).ok_or_else(not_there)?;
+        let program = self.program(tenant, workflow, version).map_err(|reason| {
+            refusal(code::DEFINITION_UNREADABLE, format!("the definition no longer compiles: {reason}"))
+        })?;
+        if let Some((kind, pointer)) = program.ir.unsupported.first() {
+            let message = format!("{} at {pointer} does not run yet", format!("{kind:?}").to_lowercase());
+            return Err(refusal(code::NODE_TYPE_NOT_RUNNING, message));
+        }
+        program.ir.check_inputs(&command.inputs).map_err(|found| Refusal {
+            code: code::INPUTS_INVALID,
+            message: found.first().map_or_else(String::new, |first| first.message.clone()),
+            details: error_list(&found),
+        })?;
+        self.hand(command.run_id);
+        let version = self.state.symbols.name(version).clone();
+        if let Some(goal) = &command.goal {
+            let received = Event::GoalReceived(GoalReceived { goal: &goal.text, entities: Json(&goal.entities) });
+            let slot = self.emit_first(command.run_id, &command.tenant, &command.correlation, &received).run;
+            let plan = Event::PlanGenerated(PlanGenerated {
+                template: &goal.template,
+                source: &goal.source,
+                workflow: &command.workflow,
+                plan: Json(&goal.plan),
+            });
+            self.emit(slot, &plan, 0);
+        }
+        let mut labels: Vec<(&str, &str)> = command.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        labels.sort_unstable();
+        let started = Event::RunStarted(RunStarted {
+            workflow: &command.workflow,
+            version: &version,
+            ir_hash: Hash(hash),
+            inputs: Json(if command.inputs.is_empty() { b"{}" } else { &command.inputs }),
+            labels: Labels(labels),
+            priority: priority_name(command.priority),
+            idempotency_key: &command.idempotency_key,
+            request_hash: Hash(command.request_hash),
+            nodes_total: program.ir.graphs[0].nodes.len() as u32,
+            due: Time(program.ir.timeout_ns.map_or(0, |timeout| self.now.saturating_add(timeout).max(1))),
+        });
+        let slot = match self.state.open.get(&command.run_id) {
+            Some(&slot) => self.emit(slot, &started, 1).run,
+            None => self.emit_first(command.run_id, &command.tenant, &command.correlation, &started).run,
+        };
+        if let Some(run) = self.state.run_mut(slot) {
+            run.program = Some(program);
+        }
+        Ok(Started::New(slot))
+    }
+
+    fn check_start(&self, command: &StartRun) -> Result<(), Refusal> {
+        let limits = &self.config.limits;
+        if command.run_id == RunId::REGISTRY || command.run_id.partition() >= self.config.partitions {
+            return Err(refusal(code::PARTITION_UNKNOWN, format!("run id {} is of no partition here", command.run_id)));
+        }
+        for (what, name) in [
+            ("tenant", &command.tenant),
+            ("workflow", &command.workflow),
+            ("idempotency_key", &command.idempotency_key),
+            ("correlation", &command.correlation),
+        ] {
+            self.check_name(what, name)?;
+        }
+        if command.labels.len() > limits.labels_max {
+            return Err(over("labels_max", limits.labels_max));
+        }
+        for (key, value) in &command.labels {
+            self.check_name("label", key)?;
+            self.check_name("label", value)?;
+        }
+        let goal = command.goal.iter().map(|goal| goal.text.len() + goal.entities.len() + goal.plan.len());
+        if command.inputs.len() + goal.sum::<usize>() > limits.inputs_bytes_max {
+            return Err(over("inputs_bytes_max", limits.inputs_bytes_max));
+        }
+        let Some(goal) = &command.goal else { return Ok(()) };
+        self.check_name("source", &goal.source)?;
+        for (what, json) in [("entities", &goal.entities), ("plan", &goal.plan)] {
+            let limits = ValueLimits { bytes_max: limits.inputs_bytes_max, ..ValueLimits::default() };
+            if !json.is_empty() {
+                value::check(json, &limits)
+                    .map_err(|error| refusal(code::VALUE_INVALID, format!("{what} is no value: {}", error.message)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer where the key, or the run's id, was used before.
+    fn standing(&self, command: &StartRun) -> Result<Option<Answer>, Refusal> {
+        let tenant = self.state.symbols.find(&command.tenant);
+        let key = tenant
+            .filter(|_| !command.idempotency_key.is_empty())
+            .and_then(|tenant| self.state.tenants.get(&tenant))
+            .and_then(|tenant| tenant.keys.get(command.idempotency_key.as_str()))
+            .filter(|key| key.expires > self.now);
+        if let Some(key) = key {
+            if key.request_hash != command.request_hash {
+                let message = format!("the key {} was used for another request", command.idempotency_key);
+                return Err(refusal(code::IDEMPOTENCY_KEY_REUSED, message));
+            }
+            let open = self.state.open.get(&key.run_id).and_then(|&slot| self.state.run(slot));
+            let (offset, state) = match open {
+                Some(run) => (run.next_seq - 1, Some(run.state())),
+                None => (key.offset, self.state.ended.get(&key.run_id).map(|run| run.state())),
+            };
+            let run_id = Some(key.run_id);
+            return Ok(Some(Answer { run_id, offset, existing: true, state, details: Vec::new() }));
+        }
+        if self.state.open.contains_key(&command.run_id) || self.state.ended.contains_key(&command.run_id) {
+            return Err(refusal(code::RUN_EXISTS, format!("another run has the id {}", command.run_id)));
+        }
+        Ok(None)
+    }
+}
+
+enum Started {
+    New(u32),
+    Existing(Answer),
+}

@@ -1,0 +1,92 @@
+//! Time is up for something of a run.
+
+use crate::error::{code, kind};
+use crate::event::Event;
+use crate::event::failure::Failure;
+use crate::event::waiting::TimerFired;
+use crate::event::wire::{Flag, Json};
+use crate::machine::Machine;
+use crate::record::NONE;
+use crate::run::node::At;
+use crate::run::result::Ended;
+use crate::run::verdict::Fails;
+use crate::state::run::{Fault, Wait};
+use crate::state::{Timer, TimerKind};
+use crate::time::write_rfc3339;
+
+impl Machine {
+    /// One timer that is due. It leaves the index with the event that follows.
+    pub(crate) fn fire(&mut self, timer: &Timer) {
+        let Some(&slot) = self.state.open.get(&timer.run) else { return };
+        self.hand(timer.run);
+        match timer.kind {
+            TimerKind::Run => {
+                let event = Event::TimerFired(TimerFired {
+                    timer: "run",
+                    fails: Some(Failure {
+                        code: code::RUN_TIMEOUT,
+                        r#type: kind::TIMEOUT,
+                        message: "the run took longer than its workflow allows",
+                        ..Failure::default()
+                    }),
+                    ..TimerFired::default()
+                });
+                self.emit(slot, &event, NONE);
+            }
+            TimerKind::Compensation => {
+                let event = Event::TimerFired(TimerFired { timer: "compensation", ..TimerFired::default() });
+                self.emit(slot, &event, NONE);
+            }
+            TimerKind::Attempt => {
+                let wait =
+                    self.state.run(slot).and_then(|run| run.node(timer.scope, timer.slot)).map(|node| &node.wait);
+                if let Some(Wait::Job(flight)) = wait {
+                    let (job, after) = (flight.job, flight.timeout_ns);
+                    self.drop_job(job);
+                    self.end_attempt(slot, timer.scope, timer.slot, timed_out(after));
+                }
+            }
+            TimerKind::Retry => self.try_again(slot, timer.scope, timer.slot),
+            TimerKind::Node => self.fire_node(slot, timer),
+            TimerKind::Approval => self.approval_times_out(slot, timer.scope, timer.slot),
+            TimerKind::StepAttempt => self.compensation_times_out(slot, timer.slot),
+            TimerKind::StepRetry => self.compensate_again(slot),
+        }
+        self.visit_now(slot);
+    }
+
+    fn fire_node(&mut self, slot: u32, timer: &Timer) {
+        let Some(program) = self.ready(slot) else { return };
+        let Some(run) = self.state.run(slot) else { return };
+        let Some(node) = run.node(timer.scope, timer.slot) else { return };
+        let Some(ix) = program.ix(node.sym) else { return };
+        let at = At { slot, scope: timer.scope, ix, cause: node.requested_seq };
+        let path = run.path(timer.scope, &program.ir.nodes[ix as usize].id).into_owned();
+        let mut output = b"{\"fired_at\":\"".to_vec();
+        write_rfc3339(self.now, &mut output);
+        output.extend_from_slice(b"\"}");
+        let verdict = self.judge(slot, &program, at.scope, ix, Ok(&output));
+        let fails = verdict.fails;
+        let event = Event::TimerFired(TimerFired {
+            node: &path,
+            timer: "",
+            output: Json(&output),
+            dead: verdict.dead,
+            kept_all: Flag(verdict.kept_all),
+            kept: verdict.kept,
+            fails: fails.as_ref().map(Fails::event),
+        });
+        let touched = self.emit(slot, &event, at.cause);
+        self.settle(slot, &program, at.scope, touched.slot, ix);
+    }
+}
+
+/// The end of an attempt that took too long.
+pub(crate) fn timed_out(after_ns: i64) -> Ended {
+    let message = format!("no result within {} s", after_ns as f64 / 1e9);
+    Ended {
+        status: "timeout",
+        result: Err(Fault { kind: kind::TIMEOUT.into(), message: message.into() }),
+        retryable: true,
+    }
+}

@@ -1,0 +1,27 @@
+//! What is to be done next in a run. A cache: it follows from the state and the IR, and is made anew from them.
+//! Each piece looks at the state again before it does anything, so one that came too late changes nothing.
+
+use apex_ir::ir::NodeIx;
+
+/// One piece; it records a few events at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// The join of a node fired.
+    Start { scope: u32, ix: NodeIx, cause: u64 },
+    /// No token will reach a node.
+    Skip { scope: u32, ix: NodeIx, cause: u64 },
+    /// A required quorum cannot be reached any more.
+    Unreachable { scope: u32, ix: NodeIx, cause: u64 },
+    /// A join with `cancel_rest` fired: go on with the nodes it cancels at this place of its list.
+    Rest { scope: u32, ix: NodeIx, at: u32 },
+    /// An attempt failed and is to be tried again.
+    Retry { scope: u32, slot: u32 },
+    /// A map has items to open, or is done.
+    Pump { scope: u32, slot: u32, ix: NodeIx },
+    /// All nodes of an item are decided.
+    Close { scope: u32 },
+    /// An item failed, or its map did: cancel what is in flight in it, then close it.
+    Abandon { scope: u32, failed: bool },
+    /// The run is failing: ask one job to end, or note that nobody executes it.
+    Stop { scope: u32, slot: u32 },
+}

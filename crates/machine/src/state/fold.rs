@@ -1,0 +1,932 @@
+//! The fold: one record changes the state. The same for a decision just made and for one read from a log. Evaluates
+//! no expression, compiles nothing, reads no limit.
+
+use super::run::{
+    Asked, EndedRun, Failing, Fault, Flight, Items, Kept, NO_SLOT, Node, ROOT, Run, RunError, Scope, Status, Step,
+    StepPhase, Wait, split_path, split_scope,
+};
+use super::symbols::{Sym, Symbols};
+use super::{Index, Key, State, Ticket, Timer, TimerKind, Version};
+use crate::error::code;
+use crate::event::Event;
+use crate::event::failure::{Failure, NodeError};
+use crate::event::node::Kept as KeptPart;
+use crate::event::run::RunStarted;
+use crate::id::RunId;
+use crate::record::{Header, NONE};
+use apex_ir::ir::Priority;
+use std::sync::Arc;
+
+/// What a record was about. A slot is `NO_SLOT` where it was about no node, or about a run that is no longer open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Touched {
+    pub(crate) run: u32,
+    pub(crate) scope: u32,
+    pub(crate) slot: u32,
+}
+
+/// A record that does not follow from those before it.
+type Unfit = String;
+
+/// How a node was decided.
+struct Decision<'e> {
+    status: Status,
+    output: &'e [u8],
+    error: Option<&'e NodeError<'e>>,
+    dead: &'e [&'e str],
+    kept_all: bool,
+    kept: &'e [KeptPart<'e>],
+    fails: Option<&'e Failure<'e>>,
+}
+
+impl State {
+    /// Folds one record in. On an error nothing after this record can be trusted: the partition stops.
+    pub(crate) fn fold(&mut self, header: &Header<'_>, hash: &[u8; 32], event: &Event<'_>) -> Result<Touched, Unfit> {
+        let sequence = self
+            .sequences
+            .get_mut(usize::from(header.partition))
+            .ok_or_else(|| format!("partition {} is not of this store", header.partition))?;
+        if *sequence != header.sequence {
+            return Err(format!("sequence {} where {} was expected", header.sequence, *sequence));
+        }
+        let touched = if header.run_id == RunId::REGISTRY {
+            self.fold_registry(header, hash, event)?;
+            Touched { run: NO_SLOT, scope: ROOT, slot: NO_SLOT }
+        } else {
+            self.fold_run(header, hash, event)?
+        };
+        self.sequences[usize::from(header.partition)] += 1;
+        self.time_ns = self.time_ns.max(header.time_ns);
+        self.position += 1;
+        Ok(touched)
+    }
+
+    fn fold_registry(&mut self, header: &Header<'_>, hash: &[u8; 32], event: &Event<'_>) -> Result<(), Unfit> {
+        follows(header, self.registry.next_seq, self.registry.head)?;
+        let tenant = self.symbols.intern(header.tenant);
+        match event {
+            Event::WorkflowRegistered(e) => {
+                let (name, version) = (self.symbols.intern(e.name), self.symbols.intern(e.version));
+                let workflow = self.tenants.entry(tenant).or_default().workflows.entry(name).or_default();
+                workflow.versions.push(Version {
+                    version,
+                    hash: e.hash.0,
+                    definition: e.definition.0.into(),
+                    registered_ns: header.time_ns,
+                });
+                self.registry.versions += 1;
+            }
+            Event::WorkflowTagged(e) => {
+                let (name, version) = (self.symbols.intern(e.name), self.symbols.intern(e.version));
+                let tenant = self.tenants.entry(tenant).or_default();
+                let workflow = tenant.workflows.get_mut(&name).ok_or("a tag of an unknown workflow")?;
+                workflow.tags.insert(e.tag.into(), version);
+            }
+            _ => return Err("an event of a run without a run".into()),
+        }
+        self.registry.next_seq += 1;
+        self.registry.head = self.position;
+        self.registry.hash = *hash;
+        Ok(())
+    }
+
+    fn fold_run(&mut self, header: &Header<'_>, hash: &[u8; 32], event: &Event<'_>) -> Result<Touched, Unfit> {
+        let slot = match self.open.get(&header.run_id) {
+            Some(&slot) => slot,
+            None if matches!(event, Event::GoalReceived(_) | Event::RunStarted(_)) => {
+                if self.ended.contains_key(&header.run_id) {
+                    return Err("a run that has ended starts again".into());
+                }
+                self.open_run(header)
+            }
+            None => return Err(format!("run {} is not open", header.run_id)),
+        };
+        let position = self.position;
+        let run = self.runs[slot as usize].as_deref_mut().ok_or("a run without a state")?;
+        follows(header, run.next_seq, run.head)?;
+        run.next_seq += 1;
+        run.head = position;
+        run.hash = *hash;
+        run.epoch = header.epoch;
+        let mut touched = Touched { run: slot, scope: ROOT, slot: NO_SLOT };
+        match event {
+            Event::GoalReceived(e) => run.goal = Some(e.goal.into()),
+            Event::PlanGenerated(_) => {}
+            Event::RunStarted(e) => self.run_started(slot, header, e)?,
+            Event::WorkflowCompleted(e) => {
+                self.run_ended(slot, header.time_ns, None, e.key_expires.0, e.ended_max);
+                touched.run = NO_SLOT;
+            }
+            Event::WorkflowFailed(e) => {
+                let error = e.error.as_ref().map(run_error).ok_or("a failed run without an error")?;
+                self.run_ended(slot, header.time_ns, Some(error), e.key_expires.0, e.ended_max);
+                touched.run = NO_SLOT;
+            }
+            _ => {
+                let mut folding = Folding { run, index: &mut self.index, symbols: &mut self.symbols };
+                (touched.scope, touched.slot) = folding.fold(header, event)?;
+            }
+        }
+        Ok(touched)
+    }
+
+    fn open_run(&mut self, header: &Header<'_>) -> u32 {
+        let tenant = self.symbols.intern(header.tenant);
+        let run = Box::new(Run {
+            id: header.run_id,
+            tenant,
+            workflow: Sym::EMPTY,
+            version: Sym::EMPTY,
+            ir_hash: [0; 32],
+            epoch: header.epoch,
+            correlation: header.correlation.into(),
+            inputs: Arc::from(&b"{}"[..]),
+            labels: Vec::new(),
+            priority: Priority::Medium,
+            goal: None,
+            key: "".into(),
+            started: false,
+            requested: false,
+            started_ns: header.time_ns,
+            due: 0,
+            next_seq: 0,
+            head: NONE,
+            hash: [0; 32],
+            nodes_total: 0,
+            nodes_done: 0,
+            in_flight: 0,
+            waiting: 0,
+            failing: None,
+            scopes: vec![Some(Box::new(Scope::new(ROOT, NO_SLOT, 0, Arc::from(&b""[..]), "".into())))],
+            program: None,
+            work: Default::default(),
+            queued: false,
+            cancels_sent: false,
+        });
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.runs[slot as usize] = Some(run);
+                slot
+            }
+            None => {
+                self.runs.push(Some(run));
+                (self.runs.len() - 1) as u32
+            }
+        };
+        self.open.insert(header.run_id, slot);
+        let tenant = self.tenants.entry(tenant).or_default();
+        tenant.runs.insert(header.run_id);
+        tenant.open += 1;
+        slot
+    }
+
+    fn run_started(&mut self, slot: u32, header: &Header<'_>, e: &RunStarted<'_>) -> Result<(), Unfit> {
+        let (workflow, version) = (self.symbols.intern(e.workflow), self.symbols.intern(e.version));
+        let run = self.runs[slot as usize].as_deref_mut().ok_or("a run without a state")?;
+        if run.started {
+            return Err("a run that has started starts again".into());
+        }
+        run.workflow = workflow;
+        run.version = version;
+        run.ir_hash = e.ir_hash.0;
+        run.inputs = e.inputs.0.into();
+        run.labels = e.labels.0.iter().map(|&(key, value)| (key.into(), value.into())).collect();
+        run.priority = priority(e.priority);
+        run.key = e.idempotency_key.into();
+        run.started = true;
+        run.nodes_total = e.nodes_total;
+        run.due = e.due.0;
+        if run.due != 0 {
+            self.index.timers.insert(run.run_timer());
+        }
+        if !e.idempotency_key.is_empty() {
+            let key = Key { run_id: header.run_id, request_hash: e.request_hash.0, offset: 0, expires: i64::MAX };
+            let tenant = self.tenants.entry(run.tenant).or_default();
+            match tenant.keys.insert(e.idempotency_key.into(), key) {
+                Some(old) => {
+                    self.expiring.remove(&(old.expires, old.run_id));
+                }
+                None => self.keys += 1,
+            }
+        }
+        self.forget_keys(header.time_ns);
+        Ok(())
+    }
+
+    fn run_ended(&mut self, slot: u32, now: i64, error: Option<RunError>, key_expires: i64, ended_max: u64) {
+        let Some(mut run) = self.runs[slot as usize].take() else { return };
+        self.free.push(slot);
+        self.open.remove(&run.id);
+        if run.due != 0 {
+            self.index.timers.remove(&run.run_timer());
+        }
+        if let Some(timer) = run.failing.as_ref().and_then(|failing| failing.timer(run.id)) {
+            self.index.timers.remove(&timer);
+        }
+        run.drop_waits(&mut self.index);
+        let tenant = self.tenants.entry(run.tenant).or_default();
+        tenant.open -= 1;
+        if !run.key.is_empty()
+            && let Some(key) = tenant.keys.get_mut(&run.key)
+            && key.run_id == run.id
+        {
+            key.offset = run.next_seq - 1;
+            key.expires = key_expires;
+            self.expiring.insert((key_expires, run.id), (run.tenant, run.key.clone()));
+        }
+        self.forget_keys(now);
+        self.ended_order.push_back(run.id);
+        self.ended.insert(
+            run.id,
+            Box::new(EndedRun {
+                tenant: run.tenant,
+                workflow: run.workflow,
+                version: run.version,
+                ir_hash: run.ir_hash,
+                epoch: run.epoch,
+                correlation: run.correlation,
+                labels: run.labels,
+                priority: run.priority,
+                goal: run.goal,
+                started_ns: run.started_ns,
+                ended_ns: now,
+                offset: run.next_seq - 1,
+                head: run.head,
+                nodes_total: run.nodes_total,
+                nodes_done: run.nodes_done,
+                error: error.map(Box::new),
+            }),
+        );
+        while self.ended_order.len() as u64 > ended_max {
+            let Some(oldest) = self.ended_order.pop_front() else { break };
+            if let Some(gone) = self.ended.remove(&oldest)
+                && let Some(tenant) = self.tenants.get_mut(&gone.tenant)
+            {
+                tenant.runs.remove(&oldest);
+            }
+        }
+    }
+
+    /// Forgets the keys whose time is over. The time is that of a record, so replay forgets the same ones.
+    fn forget_keys(&mut self, now: i64) {
+        while let Some(entry) = self.expiring.first_entry() {
+            if entry.key().0 > now {
+                return;
+            }
+            let (tenant, key) = entry.remove();
+            if let Some(tenant) = self.tenants.get_mut(&tenant)
+                && tenant.keys.remove(&key).is_some()
+            {
+                self.keys -= 1;
+            }
+        }
+    }
+}
+
+fn follows(header: &Header<'_>, next_seq: u64, head: u64) -> Result<(), Unfit> {
+    let previous = if next_seq == 0 { NONE } else { head };
+    if header.run_seq != next_seq {
+        return Err(format!("offset {} of run {} where {next_seq} was expected", header.run_seq, header.run_id));
+    }
+    if header.run_prev != previous {
+        return Err(format!(
+            "run {} names record {} as the one before, it was {previous}",
+            header.run_id, header.run_prev
+        ));
+    }
+    Ok(())
+}
+
+fn fault(error: &NodeError<'_>) -> Box<Fault> {
+    Box::new(Fault { kind: error.r#type.into(), message: error.message.into() })
+}
+
+fn run_error(failure: &Failure<'_>) -> RunError {
+    RunError {
+        code: failure.code.into(),
+        kind: failure.r#type.into(),
+        message: failure.message.into(),
+        node: failure.node.into(),
+    }
+}
+
+/// As written in events.
+pub(crate) fn priority(text: &str) -> Priority {
+    match text {
+        "high" => Priority::High,
+        "low" => Priority::Low,
+        _ => Priority::Medium,
+    }
+}
+
+/// As written in events.
+pub(crate) fn priority_name(priority: Priority) -> &'static str {
+    match priority {
+        Priority::High => "high",
+        Priority::Medium => "medium",
+        Priority::Low => "low",
+    }
+}
+
+/// The open run a record is about, and what must change with it.
+struct Folding<'s> {
+    run: &'s mut Run,
+    index: &'s mut Index,
+    symbols: &'s mut Symbols,
+}
+
+impl Folding<'_> {
+    fn fold(&mut self, header: &Header<'_>, event: &Event<'_>) -> Result<(u32, u32), Unfit> {
+        let (seq, now) = (header.run_seq, header.time_ns);
+        match event {
+            Event::ToolCallRequested(e) => {
+                let (scope, slot) = self.touch(e.node)?;
+                self.clear_wait(scope, slot);
+                let name = self.symbols.intern(e.name);
+                let compensation = self.symbols.intern(e.compensation);
+                let due = if e.timeout_ns > 0 { now.saturating_add(e.timeout_ns) } else { 0 };
+                let id = self.run.id;
+                let node = self.node(scope, slot)?;
+                node.attempt = e.attempt;
+                node.write = e.effect == "write";
+                node.compensation = compensation;
+                node.requested_seq = seq;
+                node.wait = Wait::Job(Box::new(Flight {
+                    http: e.kind == "http",
+                    name,
+                    input: e.input.0.into(),
+                    config: e.config.0.into(),
+                    timeout_ns: e.timeout_ns,
+                    due,
+                    max_attempts: e.max_attempts,
+                    job: 0,
+                }));
+                if due != 0 {
+                    self.index.timers.insert(Timer { due, run: id, kind: TimerKind::Attempt, scope, slot });
+                }
+                self.run.requested = true;
+                self.run.in_flight += 1;
+                if compensation != Sym::EMPTY {
+                    let mut at = scope;
+                    while at != ROOT {
+                        let Some(scope) = self.run.scope_mut(at) else { break };
+                        scope.undo = true;
+                        at = scope.parent;
+                    }
+                }
+                Ok((scope, slot))
+            }
+            Event::ToolResultReceived(e) => {
+                let (scope, slot) = self.touch(e.node)?;
+                self.node(scope, slot)?.unknown |= e.unknown.0;
+                if e.retry.0 {
+                    let wait = self.clear_wait(scope, slot);
+                    let Wait::Job(flight) = wait else { return Err(format!("{} is not in flight", e.node)) };
+                    let node = self.node(scope, slot)?;
+                    node.wait = Wait::Retry { flight, due: 0 };
+                    // A write of unknown outcome may have to be undone although it is tried again.
+                    node.decided_seq = seq;
+                    return Ok((scope, slot));
+                }
+                let status = if e.status == "ok" { Status::Ok } else { Status::Failed };
+                self.decide(
+                    scope,
+                    slot,
+                    seq,
+                    &Decision {
+                        status,
+                        output: e.output.0,
+                        error: e.error.as_ref(),
+                        dead: &e.dead,
+                        kept_all: e.kept_all.0,
+                        kept: &e.kept,
+                        fails: e.fails.as_ref(),
+                    },
+                )?;
+                Ok((scope, slot))
+            }
+            Event::NodeSkipped(e) => {
+                let (scope, slot) = self.touch(e.node)?;
+                self.decide(
+                    scope,
+                    slot,
+                    seq,
+                    &Decision {
+                        status: Status::Skipped,
+                        output: &[],
+                        error: None,
+                        dead: &[],
+                        kept_all: false,
+                        kept: &[],
+                        fails: None,
+                    },
+                )?;
+                Ok((scope, slot))
+            }
+            Event::NodeRetryScheduled(e) if e.compensation.0 => {
+                self.clear_step()?;
+                let run = self.run.id;
+                let (step, number) = self.step()?;
+                step.phase = StepPhase::Retrying;
+                step.due = e.due.0;
+                step.error = e.error.as_ref().map(fault);
+                let place = (step.scope, step.slot);
+                let timer = Timer { due: e.due.0, run, kind: TimerKind::StepRetry, scope: ROOT, slot: number };
+                self.index.timers.insert(timer);
+                self.run.waiting += 1;
+                Ok(place)
+            }
+            Event::NodeRetryScheduled(e) => {
+                let (scope, slot) = self.touch(e.node)?;
+                let id = self.run.id;
+                let Wait::Retry { due, .. } = &mut self.node(scope, slot)?.wait else {
+                    return Err(format!("{} has nothing to try again", e.node));
+                };
+                *due = e.due.0;
+                self.index.timers.insert(Timer { due: e.due.0, run: id, kind: TimerKind::Retry, scope, slot });
+                self.run.waiting += 1;
+                Ok((scope, slot))
+            }
+            Event::ScopeOpened(e) => {
+                let (scope, slot) = self.touch(e.node)?;
+                let child = self.run.scopes.len() as u32;
+                let node = self.node(scope, slot)?;
+                if !matches!(node.wait, Wait::Map(_)) {
+                    node.requested_seq = seq;
+                    node.wait = Wait::Map(Box::new(Items {
+                        list: e.over.0.into(),
+                        count: e.items,
+                        next: 0,
+                        open: 0,
+                        outputs: Vec::new(),
+                        error: None,
+                        ranges: Vec::new(),
+                    }));
+                }
+                let Wait::Map(items) = &mut node.wait else { return Err(format!("{} is no map", e.node)) };
+                items.next = e.index + 1;
+                items.open += 1;
+                node.children.insert(e.index, child);
+                let path = format!("{}[{}]", e.node, e.index);
+                let scope_state = Scope::new(scope, slot, e.index, e.item.0.into(), path.into());
+                self.run.scopes.push(Some(Box::new(scope_state)));
+                self.run.requested = true;
+                Ok((child, NO_SLOT))
+            }
+            Event::ScopeClosed(e) => {
+                let (scope, slot) = self.touch(e.node)?;
+                let node = self.node(scope, slot)?;
+                let child =
+                    *node.children.get(&e.index).ok_or_else(|| format!("{}[{}] is not open", e.node, e.index))?;
+                let Wait::Map(items) = &mut node.wait else { return Err(format!("{} is no map", e.node)) };
+                items.open = items.open.saturating_sub(1);
+                if e.status == "ok" {
+                    let index = e.index as usize;
+                    if items.outputs.len() <= index {
+                        items.outputs.resize(index + 1, None);
+                    }
+                    items.outputs[index] = Some(e.output.0.into());
+                }
+                if e.fails.0 && items.error.is_none() {
+                    items.error = e.error.as_ref().map(fault);
+                }
+                self.close(child);
+                Ok((scope, slot))
+            }
+            Event::TimerStarted(e) => {
+                let (scope, slot) = self.touch(e.node)?;
+                let id = self.run.id;
+                let node = self.node(scope, slot)?;
+                node.requested_seq = seq;
+                node.wait = Wait::Timer { due: e.due.0 };
+                self.index.timers.insert(Timer { due: e.due.0, run: id, kind: TimerKind::Node, scope, slot });
+                self.run.waiting += 1;
+                self.run.requested = true;
+                Ok((scope, slot))
+            }
+            Event::TimerFired(e) if e.timer == "compensation" => {
+                let id = self.run.id;
+                let failing =
+                    self.run.failing.as_mut().ok_or("a run that is not compensating is out of time for it")?;
+                if let Some(timer) = failing.timer(id) {
+                    self.index.timers.remove(&timer);
+                }
+                failing.due = 0;
+                failing.expired = true;
+                Ok((ROOT, NO_SLOT))
+            }
+            Event::TimerFired(e) if !e.timer.is_empty() => {
+                let failure = e.fails.as_ref().ok_or("a run is out of time without an error")?;
+                self.fail(run_error(failure), true);
+                Ok((ROOT, NO_SLOT))
+            }
+            Event::TimerFired(e) => {
+                let (scope, slot) = self.touch(e.node)?;
+                self.decide(
+                    scope,
+                    slot,
+                    seq,
+                    &Decision {
+                        status: Status::Ok,
+                        output: e.output.0,
+                        error: None,
+                        dead: &e.dead,
+                        kept_all: e.kept_all.0,
+                        kept: &e.kept,
+                        fails: e.fails.as_ref(),
+                    },
+                )?;
+                Ok((scope, slot))
+            }
+            Event::ApprovalRequested(e) => {
+                let (scope, slot) = self.touch(e.node)?;
+                let (id, tenant, due) = (self.run.id, self.run.tenant, e.due.0);
+                let node = self.node(scope, slot)?;
+                node.requested_seq = seq;
+                node.wait = Wait::Approval(Box::new(Asked { prompt: e.prompt.into(), requested_ns: now, due }));
+                if due != 0 {
+                    self.index.timers.insert(Timer { due, run: id, kind: TimerKind::Approval, scope, slot });
+                }
+                self.index.approvals.insert(Ticket { tenant, requested_ns: now, run: id, scope, slot });
+                self.run.waiting += 1;
+                self.run.requested = true;
+                Ok((scope, slot))
+            }
+            Event::ApprovalResolved(e) => {
+                let (scope, slot) = self.touch(e.node)?;
+                // The decision stands in `attempt` (1 approve, 2 reject, 3 by time), so that the same one again is
+                // answered alike.
+                self.node(scope, slot)?.attempt = match (e.timed_out, e.decision) {
+                    (true, _) => 3,
+                    (false, "approve") => 1,
+                    _ => 2,
+                };
+                self.decide(
+                    scope,
+                    slot,
+                    seq,
+                    &Decision {
+                        status: Status::Ok,
+                        output: e.output.0,
+                        error: None,
+                        dead: &e.dead,
+                        kept_all: e.kept_all.0,
+                        kept: &e.kept,
+                        fails: e.fails.as_ref(),
+                    },
+                )?;
+                Ok((scope, slot))
+            }
+            Event::RunCancelled(e) => {
+                let error = RunError {
+                    code: code::CANCELLED.into(),
+                    kind: "Cancelled".into(),
+                    message: e.reason.into(),
+                    node: "".into(),
+                };
+                self.fail(error, e.compensate);
+                Ok((ROOT, NO_SLOT))
+            }
+            Event::CorrectionProposed(e) => {
+                if let Some(failure) = &e.error {
+                    self.fail(run_error(failure), true);
+                }
+                let mut steps = Vec::with_capacity(e.steps.len());
+                for path in &e.steps {
+                    let (scope, slot) = self.touch(path)?;
+                    steps.push(Step {
+                        scope,
+                        slot,
+                        phase: StepPhase::Ahead,
+                        attempt: 0,
+                        flight: None,
+                        due: 0,
+                        error: None,
+                    });
+                }
+                let id = self.run.id;
+                let failing = self.run.failing.as_mut().ok_or("a run that is not failing is corrected")?;
+                failing.steps = Some(steps);
+                failing.due = e.due.0;
+                if let Some(timer) = failing.timer(id) {
+                    self.index.timers.insert(timer);
+                }
+                Ok((ROOT, NO_SLOT))
+            }
+            Event::CompensationRequested(e) => {
+                let name = self.symbols.intern(e.name);
+                self.clear_step()?;
+                let run = self.run.id;
+                let (step, number) = self.step()?;
+                let due = if e.timeout_ns > 0 { now.saturating_add(e.timeout_ns) } else { 0 };
+                step.phase = StepPhase::InFlight;
+                step.attempt = e.attempt;
+                step.due = due;
+                step.flight = Some(Box::new(Flight {
+                    http: false,
+                    name,
+                    input: e.input.0.into(),
+                    config: Arc::from(&b""[..]),
+                    timeout_ns: e.timeout_ns,
+                    due,
+                    max_attempts: e.max_attempts,
+                    job: 0,
+                }));
+                let place = (step.scope, step.slot);
+                if due != 0 {
+                    let timer = Timer { due, run, kind: TimerKind::StepAttempt, scope: ROOT, slot: number };
+                    self.index.timers.insert(timer);
+                }
+                self.run.in_flight += 1;
+                Ok(place)
+            }
+            Event::CompensationCompleted(e) => {
+                self.clear_step()?;
+                let (step, _) = self.step()?;
+                step.phase = if e.success { StepPhase::Done } else { StepPhase::Failed };
+                step.error = e.error.as_ref().map(fault);
+                let place = (step.scope, step.slot);
+                if let Some(failing) = &mut self.run.failing {
+                    failing.settled += 1;
+                }
+                Ok(place)
+            }
+            Event::WorkflowRegistered(_)
+            | Event::WorkflowTagged(_)
+            | Event::GoalReceived(_)
+            | Event::PlanGenerated(_)
+            | Event::RunStarted(_)
+            | Event::WorkflowCompleted(_)
+            | Event::WorkflowFailed(_) => Err("an event of the registry with a run".into()),
+        }
+    }
+
+    /// The node with an instance path; made where it was not touched before.
+    fn touch(&mut self, path: &str) -> Result<(u32, u32), Unfit> {
+        let (scope_path, id) = split_path(path);
+        let scope = self.find_scope(scope_path)?;
+        let sym = self.symbols.intern(id);
+        let slot = self.run.scope_mut(scope).ok_or_else(|| format!("{path} is in no scope"))?.touch(sym);
+        Ok((scope, slot))
+    }
+
+    fn find_scope(&self, path: &str) -> Result<u32, Unfit> {
+        if path.is_empty() {
+            return Ok(ROOT);
+        }
+        find_scope(self.run, self.symbols, path).ok_or_else(|| format!("no scope {path} is open"))
+    }
+
+    fn node(&mut self, scope: u32, slot: u32) -> Result<&mut Node, Unfit> {
+        self.run.node_mut(scope, slot).ok_or_else(|| "a node without a state".into())
+    }
+
+    /// The step of the compensation that it is at.
+    fn step(&mut self) -> Result<(&mut Step, u32), Unfit> {
+        let failing = self.run.failing.as_mut().ok_or("nothing is being undone")?;
+        let number = failing.settled;
+        let steps = failing.steps.as_mut().ok_or("what is undone was not said")?;
+        steps.get_mut(number as usize).map(|step| (step, number)).ok_or_else(|| "everything is undone already".into())
+    }
+
+    /// Ends what that step is at.
+    fn clear_step(&mut self) -> Result<(), Unfit> {
+        let Run { id, failing, in_flight, waiting, .. } = &mut *self.run;
+        let failing = failing.as_mut().ok_or("nothing is being undone")?;
+        let number = failing.settled;
+        if let Some(step) = failing.steps.iter_mut().flatten().nth(number as usize) {
+            step.clear(number, *id, self.index, in_flight, waiting);
+        }
+        Ok(())
+    }
+
+    fn clear_wait(&mut self, scope: u32, slot: u32) -> Wait {
+        let (id, tenant) = (self.run.id, self.run.tenant);
+        let Some(node) = self.run.node_mut(scope, slot) else { return Wait::Nothing };
+        let wait = std::mem::replace(&mut node.wait, Wait::Nothing);
+        match forget_wait(&wait, id, tenant, scope, slot, self.index) {
+            Counted::InFlight => self.run.in_flight -= 1,
+            Counted::Waiting => self.run.waiting -= 1,
+            Counted::No => {}
+        }
+        wait
+    }
+
+    fn decide(&mut self, scope: u32, slot: u32, seq: u64, decision: &Decision<'_>) -> Result<(), Unfit> {
+        self.clear_wait(scope, slot);
+        let dead: Vec<Sym> = decision.dead.iter().map(|id| self.symbols.intern(id)).collect();
+        let node = self.node(scope, slot)?;
+        if node.status != Status::Open {
+            return Err("a node is decided twice".into());
+        }
+        node.status = decision.status;
+        node.decided_seq = seq;
+        node.dead = dead;
+        node.error = decision.error.map(fault);
+        node.kept = if decision.kept_all {
+            Kept::All(decision.output.into())
+        } else if decision.kept.is_empty() {
+            Kept::Nothing
+        } else {
+            Kept::Parts(decision.kept.iter().map(|part| (part.path.into(), part.value.0.into())).collect())
+        };
+        if scope == ROOT {
+            self.run.nodes_done += 1;
+        }
+        match decision.fails {
+            Some(failure) if failure.item.0 => {
+                let scope = self.run.scope_mut(scope).ok_or("a node without a scope")?;
+                scope.failing.get_or_insert_with(|| {
+                    Box::new(Fault { kind: failure.r#type.into(), message: failure.message.into() })
+                });
+            }
+            Some(failure) => self.fail(run_error(failure), true),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// The run begins to fail: nothing is waited for any more but what is in flight.
+    fn fail(&mut self, error: RunError, compensate: bool) {
+        if self.run.failing.is_some() {
+            return;
+        }
+        if self.run.due != 0 {
+            self.index.timers.remove(&self.run.run_timer());
+            self.run.due = 0;
+        }
+        self.run.failing =
+            Some(Box::new(Failing { error, compensate, steps: None, settled: 0, due: 0, expired: false }));
+        let (id, tenant) = (self.run.id, self.run.tenant);
+        for (scope, state) in self.run.scopes.iter_mut().enumerate() {
+            let Some(state) = state else { continue };
+            for (slot, node) in state.nodes.iter_mut().enumerate() {
+                if matches!(node.wait, Wait::Retry { .. } | Wait::Timer { .. } | Wait::Approval(_)) {
+                    forget_wait(&node.wait, id, tenant, scope as u32, slot as u32, self.index);
+                    node.wait = Wait::Nothing;
+                }
+            }
+        }
+        self.run.waiting = 0;
+    }
+
+    /// A scope ends. What may have to be undone stays.
+    fn close(&mut self, scope: u32) {
+        let Some(state) = self.run.scope(scope) else { return };
+        let (parent, owner, index, undo) = (state.parent, state.owner, state.index, state.undo);
+        let slots = state.nodes.len() as u32;
+        let children: Vec<u32> = state.nodes.iter().flat_map(|node| node.children.values().copied()).collect();
+        for slot in 0..slots {
+            self.clear_wait(scope, slot);
+        }
+        for child in children {
+            if self.run.scope(child).is_some_and(|child| !child.closed) {
+                self.close(child);
+            }
+        }
+        if undo {
+            if let Some(state) = self.run.scope_mut(scope) {
+                state.closed = true;
+                state.cells = Vec::new();
+            }
+        } else {
+            self.run.scopes[scope as usize] = None;
+            if let Some(node) = self.run.node_mut(parent, owner) {
+                node.children.remove(&index);
+            }
+        }
+    }
+}
+
+/// The scope with a path.
+pub(crate) fn find_scope(run: &Run, symbols: &Symbols, path: &str) -> Option<u32> {
+    if path.is_empty() {
+        return Some(ROOT);
+    }
+    let (owner, index) = split_scope(path)?;
+    let (parent_path, id) = split_path(owner);
+    let parent = run.scope(find_scope(run, symbols, parent_path)?)?;
+    let node = &parent.nodes[parent.find(symbols.find(id)?)? as usize];
+    node.children.get(&index).copied()
+}
+
+enum Counted {
+    No,
+    InFlight,
+    Waiting,
+}
+
+/// Takes a wait out of the index; says which counter of the run held it.
+fn forget_wait(wait: &Wait, run: RunId, tenant: Sym, scope: u32, slot: u32, index: &mut Index) -> Counted {
+    match wait {
+        Wait::Nothing | Wait::Map(_) | Wait::Retry { due: 0, .. } => Counted::No,
+        Wait::Job(flight) => {
+            if flight.due != 0 {
+                index.timers.remove(&Timer { due: flight.due, run, kind: TimerKind::Attempt, scope, slot });
+            }
+            Counted::InFlight
+        }
+        Wait::Retry { due, .. } => {
+            index.timers.remove(&Timer { due: *due, run, kind: TimerKind::Retry, scope, slot });
+            Counted::Waiting
+        }
+        Wait::Timer { due } => {
+            index.timers.remove(&Timer { due: *due, run, kind: TimerKind::Node, scope, slot });
+            Counted::Waiting
+        }
+        Wait::Approval(asked) => {
+            if asked.due != 0 {
+                index.timers.remove(&Timer { due: asked.due, run, kind: TimerKind::Approval, scope, slot });
+            }
+            index.approvals.remove(&Ticket { tenant, requested_ns: asked.requested_ns, run, scope, slot });
+            Counted::Waiting
+        }
+    }
+}
+
+impl Run {
+    /// The timer of the whole run.
+    pub(crate) fn run_timer(&self) -> Timer {
+        Timer { due: self.due, run: self.id, kind: TimerKind::Run, scope: ROOT, slot: NO_SLOT }
+    }
+
+    /// Takes all that it waits for out of the index.
+    fn drop_waits(&mut self, index: &mut Index) {
+        for (scope, state) in self.scopes.iter().enumerate() {
+            let Some(state) = state else { continue };
+            for (slot, node) in state.nodes.iter().enumerate() {
+                forget_wait(&node.wait, self.id, self.tenant, scope as u32, slot as u32, index);
+            }
+        }
+    }
+
+    /// Puts all that it waits for into the index.
+    pub(crate) fn index_waits(&self, index: &mut Index) {
+        if self.due != 0 {
+            index.timers.insert(self.run_timer());
+        }
+        for (scope, state) in self.scopes.iter().enumerate() {
+            let Some(state) = state else { continue };
+            for (slot, node) in state.nodes.iter().enumerate() {
+                let (scope, slot) = (scope as u32, slot as u32);
+                let (kind, due) = match &node.wait {
+                    Wait::Nothing | Wait::Map(_) => continue,
+                    Wait::Job(flight) => (TimerKind::Attempt, flight.due),
+                    Wait::Retry { due, .. } => (TimerKind::Retry, *due),
+                    Wait::Timer { due } => (TimerKind::Node, *due),
+                    Wait::Approval(asked) => {
+                        let (tenant, requested_ns) = (self.tenant, asked.requested_ns);
+                        index.approvals.insert(Ticket { tenant, requested_ns, run: self.id, scope, slot });
+                        (TimerKind::Approval, asked.due)
+                    }
+                };
+                // A timer node may be due in 1970, at 0; the other kinds have no time there.
+                if due != 0 || kind == TimerKind::Node {
+                    index.timers.insert(Timer { due, run: self.id, kind, scope, slot });
+                }
+            }
+        }
+        let Some(failing) = &self.failing else { return };
+        if let Some(timer) = failing.timer(self.id) {
+            index.timers.insert(timer);
+        }
+        for (number, step) in failing.steps.iter().flatten().enumerate() {
+            if let Some(timer) = step.timer(number as u32, self.id) {
+                index.timers.insert(timer);
+            }
+        }
+    }
+}
+
+impl Failing {
+    fn timer(&self, run: RunId) -> Option<Timer> {
+        let due = self.due;
+        (due != 0).then_some(Timer { due, run, kind: TimerKind::Compensation, scope: ROOT, slot: NO_SLOT })
+    }
+}
+
+impl Step {
+    fn timer(&self, number: u32, run: RunId) -> Option<Timer> {
+        let kind = match self.phase {
+            StepPhase::InFlight if self.due != 0 => TimerKind::StepAttempt,
+            StepPhase::Retrying => TimerKind::StepRetry,
+            _ => return None,
+        };
+        Some(Timer { due: self.due, run, kind, scope: ROOT, slot: number })
+    }
+
+    /// Ends what it is at.
+    fn clear(&mut self, number: u32, run: RunId, index: &mut Index, in_flight: &mut u32, waiting: &mut u32) {
+        if let Some(timer) = self.timer(number, run) {
+            index.timers.remove(&timer);
+        }
+        match self.phase {
+            StepPhase::InFlight => *in_flight -= 1,
+            StepPhase::Retrying => *waiting -= 1,
+            StepPhase::Ahead | StepPhase::Done | StepPhase::Failed => {}
+        }
+        self.phase = StepPhase::Ahead;
+        self.due = 0;
+        self.flight = None;
+    }
+}

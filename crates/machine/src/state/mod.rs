@@ -1,0 +1,151 @@
+//! The state: a fold of records, and nothing else. Knows no IR, no limit and no clock; `fold` is the only way in.
+
+pub(crate) mod codec;
+pub(crate) mod fold;
+pub(crate) mod run;
+pub(crate) mod snapshot;
+pub(crate) mod symbols;
+
+use crate::id::RunId;
+use run::{EndedRun, Run};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use symbols::{IdMap, Sym, Symbols};
+
+/// Everything that is true.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Records so far.
+    pub(crate) position: u64,
+    /// Time of the last record.
+    pub(crate) time_ns: i64,
+    /// Next sequence of each partition.
+    pub(crate) sequences: Vec<u64>,
+    pub(crate) symbols: Symbols,
+    pub(crate) registry: Registry,
+    /// Open runs. A slot is reused; its number never leaves the process.
+    pub(crate) runs: Vec<Option<Box<Run>>>,
+    pub(crate) free: Vec<u32>,
+    pub(crate) open: IdMap<RunId, u32>,
+    pub(crate) ended: IdMap<RunId, Box<EndedRun>>,
+    /// In the order in which they ended.
+    pub(crate) ended_order: VecDeque<RunId>,
+    pub(crate) tenants: IdMap<Sym, Tenant>,
+    /// Keys whose run has ended, by the time at which they are forgotten.
+    pub(crate) expiring: BTreeMap<(i64, RunId), (Sym, Box<str>)>,
+    pub(crate) keys: usize,
+    pub(crate) index: Index,
+}
+
+/// What is found without looking through the runs. Follows from them; made anew when a snapshot is read.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// Everything that happens at a time.
+    pub(crate) timers: BTreeSet<Timer>,
+    /// Open approvals.
+    pub(crate) approvals: BTreeSet<Ticket>,
+}
+
+/// The definitions, and the chain of the registry's records.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    pub(crate) next_seq: u64,
+    pub(crate) head: u64,
+    pub(crate) hash: [u8; 32],
+    pub(crate) versions: usize,
+}
+
+/// What belongs to a tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Tenant {
+    pub(crate) workflows: BTreeMap<Sym, Workflow>,
+    pub(crate) keys: BTreeMap<Box<str>, Key>,
+    /// Open and ended runs; the ids begin with the time.
+    pub(crate) runs: BTreeSet<RunId>,
+    pub(crate) open: usize,
+}
+
+/// All versions of a workflow.
+#[derive(Debug, Default)]
+pub(crate) struct Workflow {
+    /// In the order of registration.
+    pub(crate) versions: Vec<Version>,
+    pub(crate) tags: BTreeMap<Box<str>, Sym>,
+}
+
+/// A version of a workflow.
+#[derive(Debug, Clone)]
+pub(crate) struct Version {
+    pub(crate) version: Sym,
+    pub(crate) hash: [u8; 32],
+    pub(crate) definition: Arc<[u8]>,
+    pub(crate) registered_ns: i64,
+}
+
+/// An idempotency key of a start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    pub(crate) run_id: RunId,
+    pub(crate) request_hash: [u8; 32],
+    /// Offset of the run's last event, once it has ended.
+    pub(crate) offset: u64,
+    /// When it is forgotten; `i64::MAX` while the run is open.
+    pub(crate) expires: i64,
+}
+
+/// Something that happens at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Timer {
+    pub(crate) due: i64,
+    pub(crate) run: RunId,
+    pub(crate) kind: TimerKind,
+    pub(crate) scope: u32,
+    /// Of the node; of the step of a compensation.
+    pub(crate) slot: u32,
+}
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TimerKind {
+    Run,
+    Compensation,
+    Attempt,
+    Retry,
+    Node,
+    Approval,
+    StepAttempt,
+    StepRetry,
+}
+
+/// An open approval, in the order of lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket {
+    pub(crate) tenant: Sym,
+    pub(crate) requested_ns: i64,
+    pub(crate) run: RunId,
+    pub(crate) scope: u32,
+    pub(crate) slot: u32,
+}
+
+impl State {
+    /// Nothing happened yet.
+    pub(crate) fn new(partitions: u16) -> State {
+        State { sequences: vec![0; usize::from(partitions.max(1))], ..State::default() }
+    }
+
+    /// The open run in a slot.
+    pub(crate) fn run(&self, slot: u32) -> Option<&Run> {
+        self.runs.get(slot as usize)?.as_deref()
+    }
+
+    /// The same, to change it.
+    pub(crate) fn run_mut(&mut self, slot: u32) -> Option<&mut Run> {
+        self.runs.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    /// A version of a workflow of a tenant.
+    pub(crate) fn version(&self, tenant: Sym, workflow: Sym, version: Sym) -> Option<&Version> {
+        let workflow = self.tenants.get(&tenant)?.workflows.get(&workflow)?;
+        workflow.versions.iter().find(|v| v.version == version)
+    }
+}

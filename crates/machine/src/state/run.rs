@@ -1,0 +1,407 @@
+//! The state of one run: its scopes, their nodes, and what it waits for. What is a cache over (state, IR), and so
+//! neither compared nor written, says so.
+
+use super::symbols::Sym;
+use crate::id::RunId;
+use crate::partition::program::Program;
+use crate::run::work::Work;
+use apex_ir::ir::Priority;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// "No slot".
+pub(crate) const NO_SLOT: u32 = u32::MAX;
+/// The scope of graph 0.
+pub(crate) const ROOT: u32 = 0;
+
+/// An open run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) id: RunId,
+    pub(crate) tenant: Sym,
+    pub(crate) workflow: Sym,
+    pub(crate) version: Sym,
+    pub(crate) ir_hash: [u8; 32],
+    pub(crate) epoch: u32,
+    pub(crate) correlation: Box<str>,
+    pub(crate) inputs: Arc<[u8]>,
+    pub(crate) labels: Vec<(Box<str>, Box<str>)>,
+    pub(crate) priority: Priority,
+    pub(crate) goal: Option<Box<str>>,
+    pub(crate) key: Box<str>,
+    /// `RunStarted` was recorded.
+    pub(crate) started: bool,
+    /// Something was requested.
+    pub(crate) requested: bool,
+    pub(crate) started_ns: i64,
+    /// When the whole run is out of time; 0: never.
+    pub(crate) due: i64,
+    /// `run_seq` of the next record.
+    pub(crate) next_seq: u64,
+    /// Position of the last record.
+    pub(crate) head: u64,
+    /// Hash of the last record.
+    pub(crate) hash: [u8; 32],
+    pub(crate) nodes_total: u32,
+    pub(crate) nodes_done: u32,
+    /// Jobs handed out, compensations included.
+    pub(crate) in_flight: u32,
+    /// Timers, retries and approvals waited for.
+    pub(crate) waiting: u32,
+    pub(crate) failing: Option<Box<Failing>>,
+    /// Never reused; a closed scope without anything to undo leaves a hole.
+    pub(crate) scopes: Vec<Option<Box<Scope>>>,
+    /// Cache: the compiled definition, and what is to be done next.
+    pub(crate) program: Option<Arc<Program>>,
+    pub(crate) work: VecDeque<Work>,
+    /// Cache: it stands in the machine's backlog.
+    pub(crate) queued: bool,
+    /// Cache: jobs in flight were asked to end.
+    pub(crate) cancels_sent: bool,
+}
+
+/// What a failing run is about.
+#[derive(Debug)]
+pub(crate) struct Failing {
+    pub(crate) error: RunError,
+    /// Undo what completed.
+    pub(crate) compensate: bool,
+    /// What is undone, in order; known once nothing is in flight.
+    pub(crate) steps: Option<Vec<Step>>,
+    /// Steps that are done or given up; they are taken in order.
+    pub(crate) settled: u32,
+    /// When compensation is out of time; 0: never.
+    pub(crate) due: i64,
+    /// It is: what is left is given up.
+    pub(crate) expired: bool,
+}
+
+/// Why a run fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RunError {
+    pub(crate) code: Box<str>,
+    pub(crate) kind: Box<str>,
+    pub(crate) message: Box<str>,
+    pub(crate) node: Box<str>,
+}
+
+/// Why a node failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) kind: Box<str>,
+    pub(crate) message: Box<str>,
+}
+
+/// One node to undo.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) scope: u32,
+    pub(crate) slot: u32,
+    pub(crate) phase: StepPhase,
+    /// The last attempt; 0: none yet.
+    pub(crate) attempt: u32,
+    pub(crate) flight: Option<Box<Flight>>,
+    /// When it is tried again, or (in flight) out of time; 0: never.
+    pub(crate) due: i64,
+    pub(crate) error: Option<Box<Fault>>,
+}
+
+/// Where the undoing of a node stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StepPhase {
+    Ahead,
+    InFlight,
+    Retrying,
+    Done,
+    Failed,
+}
+
+/// A graph being executed: the workflow's own (scope 0), or the body for one item of a map.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    /// The scope of the map.
+    pub(crate) parent: u32,
+    /// The map in it.
+    pub(crate) owner: u32,
+    pub(crate) index: u32,
+    pub(crate) item: Arc<[u8]>,
+    /// `m[3]`; empty for scope 0.
+    pub(crate) path: Box<str>,
+    /// In the order in which they were first touched.
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) failing: Option<Box<Fault>>,
+    pub(crate) closed: bool,
+    /// Something in it may have to be undone: it is kept when it closes.
+    pub(crate) undo: bool,
+    /// Id to slot, once there are many.
+    pub(crate) slots: super::symbols::IdMap<Sym, u32>,
+    /// Cache: a cell per node of its graph; empty: not built.
+    pub(crate) cells: Vec<Cell>,
+    /// Cache: its graph.
+    pub(crate) graph: u32,
+    /// Cache: nodes not decided.
+    pub(crate) undecided: u32,
+}
+
+/// The join counters of a node (a cache).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cell {
+    pub(crate) live: u32,
+    pub(crate) dead: u32,
+    pub(crate) slot: u32,
+    /// Started, skipped or queued for either: later tokens change nothing.
+    pub(crate) fired: bool,
+}
+
+/// A node that was touched.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) sym: Sym,
+    pub(crate) status: Status,
+    pub(crate) attempt: u32,
+    /// An attempt to write ended without telling.
+    pub(crate) unknown: bool,
+    /// It is a write.
+    pub(crate) write: bool,
+    /// The function that undoes it, or empty.
+    pub(crate) compensation: Sym,
+    /// `run_seq` of the last request, or of the event that began its wait.
+    pub(crate) requested_seq: u64,
+    /// `run_seq` of what decided it.
+    pub(crate) decided_seq: u64,
+    pub(crate) kept: Kept,
+    pub(crate) error: Option<Box<Fault>>,
+    /// Targets of its edges that are dead although its status would let them live.
+    pub(crate) dead: Vec<Sym>,
+    pub(crate) wait: Wait,
+    /// Scopes of a map by item: open ones, and closed ones that may have to be undone.
+    pub(crate) children: BTreeMap<u32, u32>,
+}
+
+/// How far a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Open,
+    Ok,
+    Failed,
+    Skipped,
+}
+
+/// What is kept of an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// There is none, or nobody reads it.
+    Nothing,
+    All(Arc<[u8]>),
+    /// JSON Pointer and value.
+    Parts(Vec<(Box<str>, Arc<[u8]>)>),
+}
+
+/// What an open node waits for.
+#[derive(Debug)]
+pub(crate) enum Wait {
+    Nothing,
+    Job(Box<Flight>),
+    /// `due` 0: not scheduled yet.
+    Retry {
+        flight: Box<Flight>,
+        due: i64,
+    },
+    Timer {
+        due: i64,
+    },
+    Approval(Box<Asked>),
+    Map(Box<Items>),
+}
+
+/// A job in flight, or one that will be tried again: all that is needed to hand it out once more.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) http: bool,
+    pub(crate) name: Sym,
+    pub(crate) input: Arc<[u8]>,
+    pub(crate) config: Arc<[u8]>,
+    pub(crate) timeout_ns: i64,
+    /// When the attempt is out of time; 0: never.
+    pub(crate) due: i64,
+    pub(crate) max_attempts: u32,
+    /// Cache: its number in the machine's table of jobs; 0: none.
+    pub(crate) job: u64,
+}
+
+/// A decision that is waited for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) prompt: Box<str>,
+    pub(crate) requested_ns: i64,
+    /// 0: no end.
+    pub(crate) due: i64,
+}
+
+/// A map in progress.
+#[derive(Debug)]
+pub(crate) struct Items {
+    pub(crate) list: Arc<[u8]>,
+    pub(crate) count: u32,
+    /// The next item to open.
+    pub(crate) next: u32,
+    pub(crate) open: u32,
+    /// By item; an item that is not closed, or failed, has none.
+    pub(crate) outputs: Vec<Option<Arc<[u8]>>>,
+    /// Why the map fails.
+    pub(crate) error: Option<Box<Fault>>,
+    /// Cache: where each item stands in the list; empty: not looked for.
+    pub(crate) ranges: Vec<(u32, u32)>,
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub(crate) struct EndedRun {
+    pub(crate) tenant: Sym,
+    pub(crate) workflow: Sym,
+    pub(crate) version: Sym,
+    pub(crate) ir_hash: [u8; 32],
+    pub(crate) epoch: u32,
+    pub(crate) correlation: Box<str>,
+    pub(crate) labels: Vec<(Box<str>, Box<str>)>,
+    pub(crate) priority: Priority,
+    pub(crate) goal: Option<Box<str>>,
+    pub(crate) started_ns: i64,
+    pub(crate) ended_ns: i64,
+    pub(crate) offset: u64,
+    pub(crate) head: u64,
+    pub(crate) nodes_total: u32,
+    pub(crate) nodes_done: u32,
+    /// `None`: it completed.
+    pub(crate) error: Option<Box<RunError>>,
+}
+
+impl Scope {
+    /// The root, or the body for an item.
+    pub(crate) fn new(parent: u32, owner: u32, index: u32, item: Arc<[u8]>, path: Box<str>) -> Scope {
+        Scope {
+            parent,
+            owner,
+            index,
+            item,
+            path,
+            nodes: Vec::new(),
+            failing: None,
+            closed: false,
+            undo: false,
+            slots: Default::default(),
+            cells: Vec::new(),
+            graph: 0,
+            undecided: 0,
+        }
+    }
+
+    /// The slot of a node that was touched. Few nodes are looked through, many have a table (measured: a table pays
+    /// from about 16 on).
+    pub(crate) fn find(&self, sym: Sym) -> Option<u32> {
+        if self.slots.is_empty() {
+            self.nodes.iter().position(|node| node.sym == sym).map(|slot| slot as u32)
+        } else {
+            self.slots.get(&sym).copied()
+        }
+    }
+
+    /// The slot of a node, touched or not.
+    pub(crate) fn touch(&mut self, sym: Sym) -> u32 {
+        if let Some(slot) = self.find(sym) {
+            return slot;
+        }
+        let slot = self.nodes.len() as u32;
+        self.nodes.push(Node::new(sym));
+        if !self.slots.is_empty() {
+            self.slots.insert(sym, slot);
+        } else if self.nodes.len() > 16 {
+            self.slots.extend(self.nodes.iter().enumerate().map(|(slot, node)| (node.sym, slot as u32)));
+        }
+        slot
+    }
+}
+
+impl Node {
+    fn new(sym: Sym) -> Node {
+        Node {
+            sym,
+            status: Status::Open,
+            attempt: 0,
+            unknown: false,
+            write: false,
+            compensation: Sym::EMPTY,
+            requested_seq: 0,
+            decided_seq: 0,
+            kept: Kept::Nothing,
+            error: None,
+            dead: Vec::new(),
+            wait: Wait::Nothing,
+            children: BTreeMap::new(),
+        }
+    }
+
+    /// Compensation covers it.
+    pub(crate) fn to_undo(&self) -> bool {
+        self.compensation != Sym::EMPTY && (self.status == Status::Ok || (self.write && self.unknown))
+    }
+}
+
+impl Status {
+    /// As expressions see it.
+    pub(crate) fn as_str(self) -> Option<&'static str> {
+        match self {
+            Status::Open => None,
+            Status::Ok => Some("ok"),
+            Status::Failed => Some("failed"),
+            Status::Skipped => Some("skipped"),
+        }
+    }
+}
+
+impl Run {
+    /// A scope that is there. Scopes are only named by nodes and work that cannot outlive them.
+    pub(crate) fn scope(&self, scope: u32) -> Option<&Scope> {
+        self.scopes.get(scope as usize)?.as_deref()
+    }
+
+    /// The same, to change it.
+    pub(crate) fn scope_mut(&mut self, scope: u32) -> Option<&mut Scope> {
+        self.scopes.get_mut(scope as usize)?.as_deref_mut()
+    }
+
+    /// A node that was touched.
+    pub(crate) fn node(&self, scope: u32, slot: u32) -> Option<&Node> {
+        self.scope(scope)?.nodes.get(slot as usize)
+    }
+
+    /// The same, to change it.
+    pub(crate) fn node_mut(&mut self, scope: u32, slot: u32) -> Option<&mut Node> {
+        self.scope_mut(scope)?.nodes.get_mut(slot as usize)
+    }
+}
+
+/// Splits an instance path at its last scope: `m[3].n[0].x` is (`m[3].n[0]`, `x`). Node ids hold no brackets.
+pub(crate) fn split_path(path: &str) -> (&str, &str) {
+    match path.rfind("].") {
+        Some(at) => (&path[..=at], &path[at + 2..]),
+        None => ("", path),
+    }
+}
+
+/// Splits the path of a scope: `m[3].n[0]` is (`m[3].n`, 0).
+pub(crate) fn split_scope(path: &str) -> Option<(&str, u32)> {
+    let open = path.rfind('[')?;
+    let index = path.get(open + 1..path.len().checked_sub(1)?)?;
+    Some((&path[..open], index.parse().ok()?))
+}
+
+impl Run {
+    /// The instance path of a node.
+    pub(crate) fn path<'a>(&self, scope: u32, id: &'a str) -> std::borrow::Cow<'a, str> {
+        match self.scope(scope) {
+            Some(scope) if !scope.path.is_empty() => format!("{}.{id}", scope.path).into(),
+            _ => id.into(),
+        }
+    }
+}

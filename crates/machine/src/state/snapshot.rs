@@ -1,0 +1,279 @@
+//! A snapshot: the state as bytes, equal for equal states. Version 1: the magic, the version, a table of names, then
+//! the state. A version that is not known is refused: the log is replayed instead, it is the truth.
+
+use super::codec::{Codec, Source, Writer, codec, read_names, with_names};
+use super::run::{
+    Asked, EndedRun, Failing, Fault, Flight, Items, Kept, Node, Run, RunError, Scope, Status, Step, StepPhase, Wait,
+};
+use super::{Key, Registry, State, Tenant, Version, Workflow};
+use crate::error::RestoreError;
+use crate::id::RunId;
+use apex_ir::ir::Priority;
+
+const MAGIC: &[u8; 8] = b"APEXSNAP";
+const VERSION: u8 = 1;
+
+codec!(Registry { next_seq, head, hash, versions });
+codec!(Version { version, hash, definition, registered_ns });
+codec!(Key { run_id, request_hash, offset, expires });
+codec!(RunError { code, kind, message, node });
+codec!(Fault { kind, message });
+codec!(Asked { prompt, requested_ns, due });
+codec!(Flight { http, name, input, config, timeout_ns, due, max_attempts } with { job: 0 });
+codec!(Items { list, count, next, open, outputs, error } with { ranges: Vec::new() });
+codec!(Step { scope, slot, phase, attempt, flight, due, error });
+codec!(Failing { error, compensate, steps, settled, due, expired });
+codec!(Node {
+    sym,
+    status,
+    attempt,
+    unknown,
+    write,
+    compensation,
+    requested_seq,
+    decided_seq,
+    kept,
+    error,
+    dead,
+    wait,
+    children
+});
+codec!(EndedRun {
+    tenant,
+    workflow,
+    version,
+    ir_hash,
+    epoch,
+    correlation,
+    labels,
+    priority,
+    goal,
+    started_ns,
+    ended_ns,
+    offset,
+    head,
+    nodes_total,
+    nodes_done,
+    error
+});
+codec!(Run {
+    id, tenant, workflow, version, ir_hash, epoch, correlation, inputs, labels, priority, goal, key, started, requested,
+    started_ns, due, next_seq, head, hash, nodes_total, nodes_done, in_flight, waiting, failing, scopes
+} with {
+    program: None, work: Default::default(), queued: false, cancels_sent: false
+});
+codec!(Status as Open = 0, Ok = 1, Failed = 2, Skipped = 3);
+codec!(StepPhase as Ahead = 0, InFlight = 1, Retrying = 2, Done = 3, Failed = 4);
+
+impl Codec for usize {
+    fn put(&self, w: &mut Writer) {
+        (*self as u64).put(w);
+    }
+    fn get(r: &mut Source<'_>) -> Result<usize, RestoreError> {
+        usize::try_from(u64::get(r)?).map_err(|_| RestoreError("a number is too large"))
+    }
+}
+
+impl Codec for Priority {
+    fn put(&self, w: &mut Writer) {
+        w.out.push(match self {
+            Priority::Low => 0,
+            Priority::Medium => 1,
+            Priority::High => 2,
+        });
+    }
+    fn get(r: &mut Source<'_>) -> Result<Priority, RestoreError> {
+        Ok(match u8::get(r)? {
+            0 => Priority::Low,
+            2 => Priority::High,
+            _ => Priority::Medium,
+        })
+    }
+}
+
+impl Codec for Kept {
+    fn put(&self, w: &mut Writer) {
+        match self {
+            Kept::Nothing => 0u8.put(w),
+            Kept::All(value) => {
+                1u8.put(w);
+                value.put(w);
+            }
+            Kept::Parts(parts) => {
+                2u8.put(w);
+                parts.put(w);
+            }
+        }
+    }
+    fn get(r: &mut Source<'_>) -> Result<Kept, RestoreError> {
+        match u8::get(r)? {
+            0 => Ok(Kept::Nothing),
+            1 => Codec::get(r).map(Kept::All),
+            2 => Codec::get(r).map(Kept::Parts),
+            _ => Err(RestoreError("a kind is not known")),
+        }
+    }
+}
+
+impl Codec for Wait {
+    fn put(&self, w: &mut Writer) {
+        match self {
+            Wait::Nothing => 0u8.put(w),
+            Wait::Job(flight) => {
+                1u8.put(w);
+                flight.put(w);
+            }
+            Wait::Retry { flight, due } => {
+                2u8.put(w);
+                flight.put(w);
+                due.put(w);
+            }
+            Wait::Timer { due } => {
+                3u8.put(w);
+                due.put(w);
+            }
+            Wait::Approval(asked) => {
+                4u8.put(w);
+                asked.put(w);
+            }
+            Wait::Map(items) => {
+                5u8.put(w);
+                items.put(w);
+            }
+        }
+    }
+    fn get(r: &mut Source<'_>) -> Result<Wait, RestoreError> {
+        match u8::get(r)? {
+            0 => Ok(Wait::Nothing),
+            1 => Codec::get(r).map(Wait::Job),
+            2 => Ok(Wait::Retry { flight: Codec::get(r)?, due: Codec::get(r)? }),
+            3 => Ok(Wait::Timer { due: Codec::get(r)? }),
+            4 => Codec::get(r).map(Wait::Approval),
+            5 => Codec::get(r).map(Wait::Map),
+            _ => Err(RestoreError("a kind is not known")),
+        }
+    }
+}
+
+impl Codec for Scope {
+    fn put(&self, w: &mut Writer) {
+        self.parent.put(w);
+        self.owner.put(w);
+        self.index.put(w);
+        self.item.put(w);
+        self.path.put(w);
+        self.nodes.put(w);
+        self.failing.put(w);
+        self.closed.put(w);
+        self.undo.put(w);
+    }
+    fn get(r: &mut Source<'_>) -> Result<Scope, RestoreError> {
+        let mut scope = Scope::new(Codec::get(r)?, Codec::get(r)?, Codec::get(r)?, Codec::get(r)?, Codec::get(r)?);
+        for node in Vec::<Node>::get(r)? {
+            let slot = scope.touch(node.sym);
+            scope.nodes[slot as usize] = node;
+        }
+        scope.failing = Codec::get(r)?;
+        scope.closed = Codec::get(r)?;
+        scope.undo = Codec::get(r)?;
+        Ok(scope)
+    }
+}
+
+impl State {
+    /// The state as bytes.
+    pub(crate) fn snapshot(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        self.position.put(&mut w);
+        self.time_ns.put(&mut w);
+        self.sequences.put(&mut w);
+        self.registry.put(&mut w);
+        let mut tenants: Vec<_> =
+            self.tenants.iter().map(|(&sym, tenant)| (self.symbols.name(sym), sym, tenant)).collect();
+        tenants.sort_unstable_by_key(|&(name, ..)| name);
+        (tenants.len() as u32).put(&mut w);
+        for (_, sym, tenant) in tenants {
+            sym.put(&mut w);
+            let mut workflows: Vec<_> =
+                tenant.workflows.iter().map(|(&sym, workflow)| (self.symbols.name(sym), sym, workflow)).collect();
+            workflows.sort_unstable_by_key(|&(name, ..)| name);
+            (workflows.len() as u32).put(&mut w);
+            for (_, sym, workflow) in workflows {
+                sym.put(&mut w);
+                workflow.versions.put(&mut w);
+                workflow.tags.put(&mut w);
+            }
+            tenant.keys.put(&mut w);
+        }
+        let mut open: Vec<&Run> = self.runs.iter().flatten().map(AsRef::as_ref).collect();
+        open.sort_unstable_by_key(|run| run.id);
+        (open.len() as u32).put(&mut w);
+        for run in open {
+            run.put(&mut w);
+        }
+        (self.ended_order.len() as u32).put(&mut w);
+        for id in &self.ended_order {
+            if let Some(run) = self.ended.get(id) {
+                id.put(&mut w);
+                run.put(&mut w);
+            }
+        }
+        let mut out = MAGIC.to_vec();
+        out.push(VERSION);
+        with_names(w, &self.symbols, &mut out);
+        out
+    }
+
+    /// The state from bytes.
+    pub(crate) fn restore(bytes: &[u8], partitions: u16) -> Result<State, RestoreError> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or(RestoreError("it is none"))?;
+        let (&version, rest) = rest.split_first().ok_or(RestoreError("it is cut short"))?;
+        if version != VERSION {
+            return Err(RestoreError("its version is not known"));
+        }
+        let mut state = State::new(partitions);
+        let r = &mut read_names(rest, &mut state.symbols)?;
+        state.position = Codec::get(r)?;
+        state.time_ns = Codec::get(r)?;
+        let sequences = Vec::<u64>::get(r)?;
+        if sequences.len() != state.sequences.len() {
+            return Err(RestoreError("it has another number of partitions"));
+        }
+        state.sequences = sequences;
+        state.registry = Codec::get(r)?;
+        for _ in 0..u32::get(r)? {
+            let sym = Codec::get(r)?;
+            let mut tenant = Tenant::default();
+            for _ in 0..u32::get(r)? {
+                let name = Codec::get(r)?;
+                let workflow = Workflow { versions: Codec::get(r)?, tags: Codec::get(r)? };
+                tenant.workflows.insert(name, workflow);
+            }
+            tenant.keys = Codec::get(r)?;
+            state.keys += tenant.keys.len();
+            for (name, key) in &tenant.keys {
+                if key.expires != i64::MAX {
+                    state.expiring.insert((key.expires, key.run_id), (sym, name.clone()));
+                }
+            }
+            state.tenants.insert(sym, tenant);
+        }
+        for slot in 0..u32::get(r)? {
+            let run = Box::new(Run::get(r)?);
+            run.index_waits(&mut state.index);
+            let tenant = state.tenants.entry(run.tenant).or_default();
+            tenant.runs.insert(run.id);
+            tenant.open += 1;
+            state.open.insert(run.id, slot);
+            state.runs.push(Some(run));
+        }
+        for _ in 0..u32::get(r)? {
+            let id = RunId::get(r)?;
+            let run = Box::<EndedRun>::get(r)?;
+            state.tenants.entry(run.tenant).or_default().runs.insert(id);
+            state.ended_order.push_back(id);
+            state.ended.insert(id, run);
+        }
+        if r.bytes.is_empty() { Ok(state) } else { Err(RestoreError("bytes are left over")) }
+    }
+}

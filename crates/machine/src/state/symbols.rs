@@ -1,0 +1,87 @@
+//! Names that occur again and again (node ids, functions, tenants, workflows, versions) stand once and are named by a
+//! number. The numbers never leave the process; bounded by what is registered.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+/// A map whose hasher starts the same everywhere (SipHash with fixed keys). Its order is never used.
+pub(crate) type TextMap<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+/// A map for keys that are numbers or random already. Its order is never used.
+pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
+
+/// A hasher for numbers: a multiplication and a rotation a word.
+#[derive(Default, Clone, Copy)]
+pub(crate) struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 ^= self.0 >> 32;
+    }
+    fn write_usize(&mut self, value: usize) {
+        self.write_u64(value as u64);
+    }
+}
+
+/// Number of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Sym(pub(crate) u32);
+
+impl Sym {
+    /// The empty name.
+    pub(crate) const EMPTY: Sym = Sym(0);
+}
+
+/// All names.
+#[derive(Debug)]
+pub(crate) struct Symbols {
+    numbers: TextMap<Arc<str>, Sym>,
+    names: Vec<Arc<str>>,
+}
+
+impl Default for Symbols {
+    fn default() -> Symbols {
+        let mut symbols = Symbols { numbers: TextMap::default(), names: Vec::new() };
+        symbols.intern("");
+        symbols
+    }
+}
+
+impl Symbols {
+    /// The number of a name, new or not.
+    pub(crate) fn intern(&mut self, name: &str) -> Sym {
+        if let Some(&sym) = self.numbers.get(name) {
+            return sym;
+        }
+        let sym = Sym(self.names.len() as u32);
+        let name: Arc<str> = name.into();
+        self.names.push(name.clone());
+        self.numbers.insert(name, sym);
+        sym
+    }
+
+    /// The number of a name that has one.
+    pub(crate) fn find(&self, name: &str) -> Option<Sym> {
+        self.numbers.get(name).copied()
+    }
+
+    /// The name of a number.
+    pub(crate) fn name(&self, sym: Sym) -> &Arc<str> {
+        &self.names[sym.0 as usize]
+    }
+}
