@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, Final, Literal, TypeAlias, cast, get_type_hints
 
 import msgspec
+import msgspec.inspect
 
 from apex_fast.authoring.retry import Retry
 
@@ -42,13 +43,30 @@ def _enc_hook(value: object) -> object:
 
 
 def _dec_hook(kind: type, value: object) -> object:
-    validate = getattr(kind, "model_validate", None)
-    if validate is None:
-        raise NotImplementedError(f"{kind!r} cannot be made from JSON")
+    if kind is object:
+        return value
     try:
-        return validate(value)
+        return kind.model_validate(value)  # type: ignore[attr-defined]
     except ValueError as error:
         raise msgspec.ValidationError(str(error)) from error
+
+
+def _refuse_unknown(hint: Any) -> None:
+    """Raise TypeError where a type, at any depth, is neither msgspec's nor brings `model_validate`."""
+    waiting: list[object] = [msgspec.inspect.type_info(hint)]
+    seen: set[int] = set()
+    while waiting:
+        info = waiting.pop()
+        if id(info) in seen:
+            continue
+        seen.add(id(info))
+        if isinstance(info, msgspec.inspect.CustomType):
+            if info.cls is not object and not hasattr(info.cls, "model_validate"):
+                raise TypeError(f"{info.cls!r} has no form in JSON")
+        elif isinstance(info, msgspec.Struct):
+            waiting.extend(getattr(info, name) for name in info.__struct_fields__ if name not in ("default", "cls"))
+        elif isinstance(info, tuple | list):
+            waiting.extend(info)
 
 
 _encode: Final = msgspec.json.Encoder(enc_hook=_enc_hook).encode
@@ -105,7 +123,7 @@ class Function:
         self._result_plain = result if result in PLAIN else None
         if self._result_kind is not None and result is not type(None):
             try:
-                msgspec.json.Decoder(result, dec_hook=_dec_hook)
+                _refuse_unknown(result)
             except TypeError as error:
                 raise TypeError(f"function {name}: the result cannot be JSON: {error}") from None
 
@@ -173,6 +191,8 @@ def _codec(
         shape = msgspec.defstruct(
             f"arguments of {name}", fields, kw_only=True, forbid_unknown_fields=more is None, gc=False
         )
+        for field in fields:
+            _refuse_unknown(field[1])
         decode = msgspec.json.Decoder(shape, dec_hook=_dec_hook).decode
         decode_more = None if more is None else msgspec.json.Decoder(dict[str, more], dec_hook=_dec_hook).decode
     except TypeError as error:

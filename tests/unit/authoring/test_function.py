@@ -115,6 +115,14 @@ def test_more_arguments() -> None:
         call(function, b'{"a":1,"c":"3"}')
 
 
+def test_object_takes_and_gives_anything() -> None:
+    def f(a: object, b: dict[str, object]) -> dict[str, list[object]]:
+        return {"both": [a, b]}
+
+    function = Function(f, "f")
+    assert function.encode(call(function, b'{"a":[1],"b":{"c":null}}')) == b'{"both":[[1],{"c":null}]}'
+
+
 def test_defaults_are_the_functions_own() -> None:
     marker = object()
 
@@ -170,7 +178,12 @@ def test_what_cannot_be_registered() -> None:
     def returns_strange() -> "NotThere":  # type: ignore[name-defined]  # noqa: F821
         ...
 
-    for bad in (positional, generator, returns_strange):
+    def takes_strange(a: int, b: dict[str, list[set]] | None = None, c: "App | None" = None) -> None: ...  # type: ignore[type-arg]
+
+    def gives_strange() -> list[App]:
+        return []
+
+    for bad in (positional, generator, returns_strange, takes_strange, gives_strange):
         with pytest.raises(TypeError, match=bad.__name__):
             app.function()(bad)
     with pytest.raises(TypeError, match="parentheses"):

@@ -132,7 +132,7 @@ def test_a_reference_is_no_value_yet() -> None:
     with pytest.raises(TypeError, match="guard"):
         bool(node.output.n)
     with pytest.raises(TypeError, match="map"):
-        iter(node.output.n)  # type: ignore[call-overload]
+        iter(node.output.n)
     with pytest.raises(ValueError, match="guard stands on an edge"):
         Workflow("w").function("a", "f", when="true")
     assert str(node.error.type) == "${nodes.a.error.type}"
