@@ -115,8 +115,10 @@ class Door:
         self._health.stopping()
         if front is None:
             return True
-        front.stop_accepting()
         self._viewers.end_all("the gateway is stopping; go on elsewhere or later, from the last offset")
+        # Said before the front door ends what is still open by itself.
+        self._outbox.flush()
+        front.stop_accepting()
         self._turn()
         await self.house.settle()
         await self._engine.drain()

@@ -30,7 +30,7 @@ class DecisionBody(Body):
 
     decision: Literal["approve", "reject"]
     reason: Annotated[str, Meta(max_length=REASON_CHARS_MAX)] = ""
-    edits: msgspec.Raw = msgspec.Raw(b"null")
+    edits: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
     """An object that becomes `edits` in the node's output."""
 
 

@@ -31,8 +31,8 @@ class DefinitionDocument(msgspec.Struct):
     version: str
     nodes: list[msgspec.Raw]
     edges: list[msgspec.Raw] = []
-    inputs: msgspec.Raw = msgspec.Raw(b"{}")
-    output: msgspec.Raw = msgspec.Raw(b"null")
+    inputs: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
+    output: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
 
 
 class RegisterQuery(Body):

@@ -45,7 +45,7 @@ class EventEnvelope(msgspec.Struct, rename="camel", forbid_unknown_fields=True, 
     source: AppName
     target: AppName | Annotated[list[AppName], Meta(min_length=1, max_length=64)] | None = None
     trace: TraceContext
-    chaos: msgspec.Raw = msgspec.Raw(b"null")
+    chaos: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
     """Faults to put in: refused unless a setting allows it."""
     schema_version: Annotated[str, Meta(pattern=r"^\d{1,6}\.\d{1,6}\.\d{1,6}$")]
 

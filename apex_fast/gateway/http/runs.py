@@ -51,7 +51,7 @@ class StartBody(Body):
     version: str | None = None
     tag: str | None = None
     """Without version and tag: `main`."""
-    inputs: msgspec.Raw = msgspec.Raw(b"{}")
+    inputs: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
     goal: str | None = None
     idempotency_key: Annotated[str, Meta(max_length=KEY_CHARS_MAX)] = ""
     priority: Literal["high", "medium", "low"] = "medium"
@@ -303,7 +303,7 @@ class RunRoutes:
     def list(self, exchange: Exchange) -> None:
         """`GET /runs`."""
         query = exchange.select(RunsQuery, frozenset({"state", "label"}))
-        labels: dict[str, str] = msgspec.field(default_factory=dict)
+        labels: dict[str, str] = {}
         for index, text in enumerate(query.label):
             name, equals, value = text.partition("=")
             if not equals:

@@ -21,7 +21,7 @@ def tools() -> App:
 
     @app.function(effect="read")
     async def search_flights(**values: Any) -> dict[str, Any]:
-        return {"flights": [{"id": "F1", **values}], "id": "F1"}
+        return {"best": {"id": "F1", **values}}
 
     @app.function(effect="write", compensation="cancel_flight")
     async def book_flight(**values: Any) -> dict[str, Any]:
