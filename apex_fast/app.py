@@ -30,7 +30,7 @@ from apex_fast.gateway import Door, GatewayOptions
 from apex_fast.planner import Planner
 from apex_fast.ports.executor import Executor
 from apex_fast.ports.model import Model
-from apex_fast.settings import Settings
+from apex_fast.settings import Settings, secret_of
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,12 @@ async def register(engine: Engine, app: App) -> None:
             raise Conflict(f"{compiled.name} {compiled.version}: {reply.message}", code=reply.code)
 
 
+def secret(tenant: str, name: str) -> str | None:
+    """The secret of this name, from the environment; the one tenant that there is has them all."""
+    found = secret_of(os.environ, name) if tenant == TENANT else None
+    return None if found is None else found.reveal()
+
+
 def notify(state: str) -> None:
     """Tell whoever started us (sd_notify(3)), if they listen."""
     path = os.environ.get("NOTIFY_SOCKET", "")
@@ -146,7 +152,7 @@ class House:
         )
         self._executors: dict[str, Executor] = {
             "function": FunctionExecutor(app.functions, self.engine.deliver, settings.functions),
-            "http": HttpExecutor(self.engine.deliver, settings.http),
+            "http": HttpExecutor(self.engine.deliver, settings.http, secret),
         }
         self._door: Door | None = None
         self.address = ""

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from apex_fast.errors import Unavailable
 
@@ -74,8 +75,9 @@ class GatewayProcess:
                 )
             loop = asyncio.get_running_loop()
             message = asyncio.ensure_future(loop.sock_recv(ready, 4096))
-            exit_code = asyncio.ensure_future(loop.run_in_executor(None, self._child.wait))
-            await asyncio.wait({message, exit_code}, timeout=READY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+            exit_code = loop.run_in_executor(None, self._child.wait)
+            either: set[asyncio.Future[Any]] = {message, exit_code}
+            await asyncio.wait(either, timeout=READY_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
             if not message.done():
                 message.cancel()
                 self.kill()

@@ -4,6 +4,7 @@ Source: google/rpc/error_details.proto; grpc status codes; the retry rules of `p
 """
 
 from collections.abc import AsyncIterator
+from operator import methodcaller
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -27,14 +28,22 @@ CLASS_OF_STATUS: dict[grpc.StatusCode, type[ApexError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
 }
 
+serialize = methodcaller("SerializeToString")
+
 A = TypeVar("A", bound=Message)
+A_co = TypeVar("A_co", bound=Message, covariant=True)
 
 
-class Answer(Protocol[A]):
+class Answer(Protocol[A_co]):
     """The class of a message."""
 
-    def FromString(self, data: bytes) -> A:
+    def FromString(self, data: bytes) -> A_co:
         """Read it."""
+
+
+def serialized(message: Message) -> bytes:
+    """The message as bytes: by its own class, the base's method is abstract."""
+    return message.SerializeToString()
 
 
 def error_from(status: grpc.aio.AioRpcError) -> ApexError:
@@ -76,7 +85,7 @@ class Connection:
         call = self._calls.get(method)
         if call is None:
             call = self._calls[method] = self._channel.unary_unary(
-                method, request_serializer=Message.SerializeToString, response_deserializer=answer.FromString
+                method, request_serializer=serialized, response_deserializer=answer.FromString
             )
         timeout = self._timeout_s if timeout_s is None else timeout_s
         try:
@@ -88,7 +97,7 @@ class Connection:
     async def stream(self, method: str, request: Message, answer: "Answer[A]") -> AsyncIterator[A]:
         """A server stream."""
         call = self._channel.unary_stream(
-            method, request_serializer=Message.SerializeToString, response_deserializer=answer.FromString
+            method, request_serializer=serialized, response_deserializer=answer.FromString
         )(request)
         try:
             async for message in call:
@@ -101,7 +110,7 @@ class Connection:
     def bidi(self, method: str, requests: "AsyncIterator[Message]", answer: "Answer[A]") -> "AsyncIterator[A]":
         """A stream both ways; errors are those of `stream`."""
         call = self._channel.stream_stream(
-            method, request_serializer=Message.SerializeToString, response_deserializer=answer.FromString
+            method, request_serializer=serialized, response_deserializer=answer.FromString
         )(requests)
 
         async def answers() -> AsyncIterator[A]:

@@ -7,6 +7,6 @@ Knows ports and the domain; never names an adapter, an executor or a wire format
 """
 
 from apex_fast.engine.feed import Feed
-from apex_fast.engine.partition import Engine
+from apex_fast.engine.partition import Engine, EngineLimits
 
-__all__ = ["Engine", "Feed"]
+__all__ = ["Engine", "EngineLimits", "Feed"]

@@ -19,8 +19,8 @@ def shown(event: Event, began_s: float) -> str:
     about = [
         str(payload[name]) for name in ("node", "name", "status", "success") if payload.get(name) not in (None, "")
     ]
-    if event.type == "ToolResultReceived" and payload.get("result") is not None:
-        about.append(msgspec.json.encode(payload["result"]).decode())
+    if event.type == "ToolResultReceived" and payload.get("output") is not None:
+        about.append(msgspec.json.encode(payload["output"]).decode())
     error = payload.get("error")
     if isinstance(error, dict):
         about.append(f"{error.get('type') or error.get('code')}: {error.get('message')}")
@@ -59,7 +59,7 @@ async def booked(stage: Stage, goal: str) -> None:
     stage.screen.scene(1, "A goal becomes a plan, the plan a durable run")
     _, events = await follow(stage, goal)
     stage.check(events[-1].type == "WorkflowCompleted", "the run completed")
-    mails = mailbox.Maildir(stage.folder / "maildir", factory=None) if (stage.folder / "maildir").exists() else []
+    mails = list(mailbox.Maildir(stage.folder / "maildir", factory=None))
     stage.check(len(mails) == 1, "one mail is in the maildir")
     for mail in mails:
         message = email.message_from_bytes(mail.as_bytes(), policy=email.policy.default)

@@ -142,9 +142,9 @@ impl Machine {
         position: u64,
     ) -> PyResult<(Bound<'py, PyList>, Vec<u64>, Bound<'py, PyList>, Bound<'py, PyList>)> {
         let released = self.house().machine.advance(position);
-        let jobs = list(py, released.jobs.into_iter().map(Job))?;
-        let replies = list(py, released.replies.into_iter().map(Reply))?;
-        let ended = list(py, released.ended.into_iter().map(Ended))?;
+        let jobs = PyList::new(py, released.jobs.into_iter().map(Job))?;
+        let replies = PyList::new(py, released.replies.into_iter().map(Reply))?;
+        let ended = PyList::new(py, released.ended.into_iter().map(Ended))?;
         Ok((jobs, released.cancels, replies, ended))
     }
 
@@ -167,7 +167,7 @@ impl Machine {
 
     fn recovered<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let released = py.detach(|| self.house().machine.recovered());
-        list(py, released.jobs.into_iter().map(Job))
+        PyList::new(py, released.jobs.into_iter().map(Job))
     }
 
     fn next_due(&self) -> Option<i64> {
@@ -249,14 +249,6 @@ impl Machine {
             ("runs_quarantined", c.runs_quarantined),
         ])
     }
-}
-
-fn list<'py, T>(py: Python<'py>, items: impl ExactSizeIterator<Item = T>) -> PyResult<Bound<'py, PyList>>
-where
-    T: IntoPyObject<'py>,
-    T::Error: Into<PyErr>,
-{
-    PyList::new(py, items.map(|item| item.into_pyobject(py).map(BoundObject::into_any).map_err(Into::into)).collect::<PyResult<Vec<_>>>()?)
 }
 
 #[pyfunction]
