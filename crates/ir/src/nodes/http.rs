@@ -91,7 +91,7 @@ fn read_headers(reader: &mut Reader<'_, '_>, at: At) -> Template {
         let name = reader.document.string(key);
         // RFC 9110, 5.6.2: a token.
         let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-        if name.is_empty() || !name.as_bytes().iter().all(|byte| token(byte)) {
+        if name.is_empty() || !name.as_bytes().iter().all(token) {
             reader.note(key, "BAD_VALUE", format!("{:?} is no header name", clip(&name)));
         }
         match reader.document.kind(value) {
@@ -200,9 +200,9 @@ fn write_headers(headers: &Value, out: &mut Vec<u8>) -> Result<(), ExprError> {
         write_string(&name, out);
         out.push(b':');
         match value {
-            // Only a literal secret comes this far.
-            Value::Map(_) => value.write(out),
-            Value::List(_) => return Err(failed(format!("the header {name:?} must be a text"))),
+            // A secret that comes this far was written down: the template refuses one from an expression.
+            Value::Map(secret) if secret.entries().len() == 1 && secret.member("secret").is_some() => value.write(out),
+            Value::Map(_) | Value::List(_) => return Err(failed(format!("the header {name:?} must be a text"))),
             value => {
                 let text = value.to_text();
                 if text.contains(['\r', '\n', '\0']) {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// A compiled schema. Rule 0 is the whole.
 #[derive(Debug)]
-pub struct Schema {
+pub(crate) struct Schema {
     pub(super) rules: Vec<Rule>,
     /// Whether any rule asks for what others left unevaluated.
     pub(super) tracks: bool,

@@ -1,0 +1,64 @@
+//! Time to compile definitions of 10, 1,000 and 100,000 nodes, against serde_json reading the same bytes into a tree.
+//!
+//! `cargo run --release -p apex-ir --example compile`
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use apex_ir::{Limits, compile};
+use std::fmt::Write;
+use std::time::Instant;
+
+/// Layers of ten; each node reads one node of the layer before, every edge has a guard.
+fn layers(count: usize) -> String {
+    let mut nodes = String::new();
+    let mut edges = String::new();
+    for i in 0..count {
+        let input = if i < 10 { "${inputs.seed}".to_owned() } else { format!("${{nodes.n{}.output.value}}", i - 10) };
+        let comma = if i == 0 { "" } else { "," };
+        write!(
+            nodes,
+            r#"{comma}{{"id":"n{i}","type":"function","config":{{"name":"work"}},"input":{{"x":"{input}","k":{i}}}}}"#
+        )
+        .unwrap();
+        if i >= 10 {
+            let comma = if i == 10 { "" } else { "," };
+            let from = i - 10;
+            let to = format!(r#""to":"n{i}","when":"nodes.n{from}.output.ok && nodes.n{from}.output.value < 10""#);
+            write!(edges, r#"{comma}{{"from":"n{from}",{to}}}"#).unwrap();
+            if i % 10 != 9 {
+                write!(edges, r#",{{"from":"n{}","to":"n{i}"}}"#, from + 1).unwrap();
+            }
+        }
+    }
+    format!(r#"{{"name":"layers","version":"1","nodes":[{nodes}],"edges":[{edges}]}}"#)
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn main() {
+    let limits = Limits { bytes_max: 1 << 30, ..Limits::default() };
+    println!(
+        "{:>8} {:>10} {:>8} {:>12} {:>14} {:>6}",
+        "nodes", "bytes", "edges", "compile ms", "serde_json ms", "ratio"
+    );
+    for (count, rounds) in [(10, 2_001), (1_000, 101), (100_000, 7)] {
+        let text = layers(count);
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let mut edges = 0;
+        for _ in 0..rounds {
+            let start = Instant::now();
+            let ir = compile(text.as_bytes(), None, &limits).unwrap();
+            ours.push(start.elapsed().as_secs_f64() * 1e3);
+            edges = ir.edges.len();
+            let start = Instant::now();
+            let tree: serde_json::Value = serde_json::from_str(&text).unwrap();
+            theirs.push(start.elapsed().as_secs_f64() * 1e3);
+            std::hint::black_box((ir, tree));
+        }
+        let (ours, theirs) = (median(ours), median(theirs));
+        let ratio = ours / theirs;
+        println!("{count:>8} {:>10} {edges:>8} {ours:>12.3} {theirs:>14.3} {ratio:>6.2}", text.len());
+    }
+}
