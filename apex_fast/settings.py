@@ -66,9 +66,6 @@ class ServerSettings(Section, frozen=True):
     ] = False
     body_bytes_max: Annotated[int, Meta(ge=1024, description="largest request body or message")] = 4 * MIB
     requests_max: Annotated[int, Meta(ge=1, description="requests inside the gateway at once")] = 16_384
-    stream_buffer_max: Annotated[
-        int, Meta(ge=16, description="events a live stream may be behind before it is closed")
-    ] = 4_096
     grace_s: Annotated[float, Meta(ge=0, description="how long a stop waits for requests and jobs")] = 10.0
     allow_hosts: Annotated[
         tuple[str, ...],
@@ -79,20 +76,14 @@ class ServerSettings(Section, frozen=True):
 class DataSettings(Section, frozen=True):
     """Where durable data lives."""
 
-    dir: Annotated[str, Meta(min_length=1, description="folder of the log; one gateway per folder")] = (
-        "apex-data"
-    )
+    dir: Annotated[str, Meta(min_length=1, description="folder of the log; one gateway per folder")] = "apex-data"
 
 
 class EngineSettings(Section, frozen=True):
     """Bounds of the engine's loop."""
 
-    partitions: Annotated[
-        int, Meta(ge=1, le=1024, description="partitions of a new store; fixed for its life")
-    ] = 64
-    starts_queued_max: Annotated[
-        int, Meta(ge=1, description="starts that wait for a turn; more are refused")
-    ] = 20_000
+    partitions: Annotated[int, Meta(ge=1, le=1024, description="partitions of a new store; fixed for its life")] = 64
+    starts_queued_max: Annotated[int, Meta(ge=1, description="starts that wait for a turn; more are refused")] = 20_000
     starts_per_turn_max: Annotated[int, Meta(ge=1, description="starts decided in one turn")] = 2_000
     jobs_pending_max: Annotated[
         int, Meta(ge=1, description="jobs handed out or waiting above which new starts are refused")
@@ -108,9 +99,7 @@ class FunctionSettings(Section, frozen=True):
     threads: Annotated[int, Meta(ge=1, le=1024, description="threads for functions that are not async")] = 16
     async_in_flight_max: Annotated[
         int,
-        Meta(
-            ge=1, description="async functions that may be suspended at once; the rest waits, fair by tenant"
-        ),
+        Meta(ge=1, description="async functions that may be suspended at once; the rest waits, fair by tenant"),
     ] = 4_096
     timeout_s: Annotated[
         float, Meta(ge=0, description="time limit of an attempt whose node states none; 0 for no limit")
@@ -141,18 +130,10 @@ class HttpSettings(Section, frozen=True):
     ] = ()
     in_flight_max: Annotated[int, Meta(ge=1, description="requests at once")] = 512
     connections_max: Annotated[int, Meta(ge=1, description="pooled connections")] = 256
-    connections_per_host_max: Annotated[
-        int, Meta(ge=1, description="pooled connections to one host and port")
-    ] = 64
-    connect_timeout_s: Annotated[float, Meta(gt=0, description="time limit of resolving and connecting")] = (
-        5.0
-    )
-    timeout_s: Annotated[float, Meta(gt=0, description="time limit of an attempt whose node states none")] = (
-        30.0
-    )
-    response_bytes_max: Annotated[int, Meta(ge=1, description="largest response body, decompressed")] = (
-        4 * MIB
-    )
+    connections_per_host_max: Annotated[int, Meta(ge=1, description="pooled connections to one host and port")] = 64
+    connect_timeout_s: Annotated[float, Meta(gt=0, description="time limit of resolving and connecting")] = 5.0
+    timeout_s: Annotated[float, Meta(gt=0, description="time limit of an attempt whose node states none")] = 30.0
+    response_bytes_max: Annotated[int, Meta(ge=1, description="largest response body, decompressed")] = 4 * MIB
     redirects_max: Annotated[int, Meta(ge=0, le=20, description="redirects followed")] = 5
 
 
@@ -163,9 +144,7 @@ class PlannerSettings(Section, frozen=True):
         str,
         Meta(description="model asked when no template serves a goal, e.g. openai/gpt-5-mini; empty: off"),
     ] = ""
-    api_base: Annotated[
-        str, Meta(description="base address of the model's API; empty: the provider's own")
-    ] = ""
+    api_base: Annotated[str, Meta(description="base address of the model's API; empty: the provider's own")] = ""
     api_key: Annotated[
         Secret,
         Meta(description="key of the model's API; from the environment only, never from a file of settings"),
@@ -260,9 +239,7 @@ class Settings(Section, frozen=True):
             return Secret(Path(self.planner.api_key_file).read_text(encoding="utf-8").strip())
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise SettingsError(
-                f"planner.api_key_file: cannot read {self.planner.api_key_file}: {reason}"
-            ) from None
+            raise SettingsError(f"planner.api_key_file: cannot read {self.planner.api_key_file}: {reason}") from None
 
 
 SECTIONS: Final[dict[str, type[Section]]] = {
@@ -334,11 +311,7 @@ def _from_file(path: Path | None) -> Iterator[tuple[str, object, str]]:
 def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, object, str]]:
     known = {f"{PREFIX}{section}_{name}".upper(): f"{section}.{name}" for section, name, _ in _fields()}
     for variable in sorted(environ):
-        if (
-            not variable.startswith(PREFIX)
-            or variable.startswith(SECRET_PREFIX)
-            or variable in OTHER_VARIABLES
-        ):
+        if not variable.startswith(PREFIX) or variable.startswith(SECRET_PREFIX) or variable in OTHER_VARIABLES:
             continue
         if variable not in known:
             raise SettingsError(f"{variable}: no such setting{_nearest(variable, known)}")

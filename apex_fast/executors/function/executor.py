@@ -68,7 +68,9 @@ class FunctionExecutor:
     # --- the port ---
 
     def start(self, jobs: Sequence[Job]) -> None:
-        """Take jobs; their results come to ``deliver``."""
+        """Take jobs; their results come to ``deliver``. Once it closes, jobs are left to the next owner of the log."""
+        if self._closing:
+            return
         functions = self._functions
         here = self._here
         async_items: list[tuple[str, str, Assignment]] = []

@@ -52,13 +52,16 @@ class HttpExecutor:
         self._queue: FairQueue[Assignment] = FairQueue()
         self._thread: LoopThread | None = None
         self._done = 0
+        self._closing = False
         self._idle: asyncio.Future[None] | None = None
         # Of the thread's loop alone:
         self._exchange: Exchange | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, jobs: Sequence[Job]) -> None:
-        """Take jobs; their results come to ``deliver``."""
+        """Take jobs; their results come to ``deliver``. Once it closes, jobs are left to the next owner of the log."""
+        if self._closing:
+            return
         items: list[tuple[str, str, Assignment]] = []
         for job in jobs:
             assignment = Assignment(job)
@@ -91,6 +94,7 @@ class HttpExecutor:
 
     async def close(self, grace_s: float) -> None:
         """Wait for what is in flight, then close the connections and end the thread."""
+        self._closing = True
         if self._here and grace_s > 0:
             self._idle = self._loop.create_future()
             await asyncio.wait([self._idle], timeout=grace_s)

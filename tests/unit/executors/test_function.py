@@ -571,6 +571,29 @@ async def test_close_waits_for_what_is_in_flight(app: App) -> None:
     desk.start(job)
     await desk.executor.close(5)
     assert desk.results[job.id].value == b"1"
+    # What comes after is the next owner's to do.
+    desk.start(FakeJob("waits"))
+    assert desk.executor.stats()["here"] == 0
+
+
+async def test_close_does_not_wait_for_ever(app: App) -> None:
+    gate = threading.Event()
+
+    @app.function()
+    async def waits() -> None:
+        await asyncio.Event().wait()
+
+    @app.function()
+    def stuck() -> None:
+        gate.wait(60)
+
+    desk = FunctionDesk(app.functions, FunctionSettings())
+    desk.start(FakeJob("waits"), FakeJob("stuck"))
+    began = time.monotonic()
+    await desk.executor.close(0.1)
+    assert time.monotonic() - began < 5
+    assert desk.results == {}
+    gate.set()
 
 
 async def test_a_storm_of_cancels_answers_every_job_once(app: App, open_desk: Open) -> None:

@@ -23,9 +23,7 @@ def test_defaults_need_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_later_source_wins_and_is_named(file: Path) -> None:
-    file.write_text(
-        '[server]\nport = 1\nhost = "::1"\nbody_bytes_max = 2048\n[http]\nallow_hosts = ["a:1"]\n'
-    )
+    file.write_text('[server]\nport = 1\nhost = "::1"\nbody_bytes_max = 2048\n[http]\nallow_hosts = ["a:1"]\n')
     environ = {"APEX_SERVER_PORT": "2", "APEX_SERVER_HOST": "127.0.0.2", "APEX_FUNCTIONS_TIMEOUT_S": "1.5"}
     settings = Settings.load(file, environ, {"server.port": 3})
     assert (settings.server.port, settings.server.host, settings.server.body_bytes_max) == (
@@ -145,13 +143,9 @@ def test_secrets_of_nodes_come_from_variables(file: Path) -> None:
 def test_every_setting_is_in_the_reference_with_its_default() -> None:
     rows = {
         cells[1].strip().strip("`"): cells[2].strip().strip("`")
-        for cells in (
-            line.split("|") for line in REFERENCE.read_text().splitlines() if line.startswith("| `")
-        )
+        for cells in (line.split("|") for line in REFERENCE.read_text().splitlines() if line.startswith("| `"))
     }
     described = Settings().describe()
-    assert {line.key: line.value for line in described} == {
-        key: value for key, value in rows.items() if "." in key
-    }
+    assert {line.key: line.value for line in described} == {key: value for key, value in rows.items() if "." in key}
     assert all(line.description for line in described)
     assert set(SECTIONS) == {line.key.partition(".")[0] for line in described}
