@@ -109,7 +109,7 @@ class Tick:
     """Fire what is due."""
     def __new__(cls) -> Tick: ...
 
-Command: TypeAlias = RegisterWorkflow | TagWorkflow | StartRun | CancelRun | ResolveApproval | JobResult | Tick
+_Command: TypeAlias = RegisterWorkflow | TagWorkflow | StartRun | CancelRun | ResolveApproval | JobResult | Tick
 
 @final
 class Job:
@@ -218,7 +218,7 @@ class Turn:
 @final
 class Machine:
     def __new__(cls, partitions: int = 64, term: int = 1, limits: dict[str, int] | None = None) -> Machine: ...
-    def step(self, now_ns: int, commands: list[tuple[int, Command]]) -> Turn:
+    def step(self, now_ns: int, commands: list[tuple[int, _Command]]) -> Turn:
         """Decide a batch of (token, command); token 0 wants no reply. The GIL is released for a large batch."""
     def advance(self, position: int) -> tuple[list[Job], list[int], list[Reply], list[Ended]]:
         """Jobs to hand out, ids of jobs to cancel, replies, runs that ended: all that the position releases."""

@@ -61,7 +61,7 @@ class Engine:
         machine: Machine,
         event_log: EventLog,
         clock: Clock,
-        limits: EngineLimits = EngineLimits(),  # noqa: B008 (frozen)
+        limits: EngineLimits = EngineLimits(),
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._machine = machine

@@ -9,12 +9,13 @@ import pytest
 from apex_fast.adapters.embedded.event_log import EmbeddedEventLog
 from apex_fast.adapters.memory.event_log import MemoryEventLog, Store
 from apex_fast.core import compile, split_records
-from apex_fast.domain import LogError, Machine, RegisterWorkflow, StartRun, Turn
+from apex_fast.domain import Command, LogError, Machine, RegisterWorkflow, StartRun, Turn
 from apex_fast.ports.event_log import EventLog
 from tests.support.definitions import chain
 
 Open = Callable[[], EventLog]
 SEGMENT_BYTES = 1 << 20
+PARTITIONS = 4
 
 
 @pytest.fixture(params=["memory", "embedded"])
@@ -31,7 +32,7 @@ class Writer:
 
     def __init__(self, event_log: EventLog) -> None:
         self.log = event_log
-        self.machine = Machine(4, event_log.term)
+        self.machine = Machine(PARTITIONS, event_log.term)
         for position, records in event_log.scan(0):
             self.machine.apply(position, records)
         self.positions: list[int] = []
@@ -46,7 +47,7 @@ class Writer:
 
     def turn(self, runs: int = 1) -> Turn:
         self.now_ns += 1_000_000
-        commands: list[tuple[int, RegisterWorkflow | StartRun]] = []
+        commands: list[tuple[int, Command]] = []
         if self.machine.workflow("default", "chain") is None:
             commands.append((0, RegisterWorkflow("default", compile(chain(3)).canonical)))
         commands += [(0, StartRun("default", "chain")) for _ in range(runs)]
@@ -157,7 +158,7 @@ async def test_6_a_snapshot_comes_back_with_its_position(open_log: Open) -> None
     assert second.snapshot is not None
     position, state = second.snapshot
     assert position == turn.position
-    assert Machine.restore(state, second.term).snapshot() == first.machine.snapshot()
+    assert Machine.restore(state, second.term, PARTITIONS).snapshot() == first.machine.snapshot()
     await second.close()
 
 

@@ -39,8 +39,8 @@ struct StartRun(command::StartRun);
 #[pymethods]
 impl StartRun {
     #[new]
-    #[pyo3(signature = (tenant, workflow, version = None, tag = None, inputs = None, idempotency_key = String::new(),
-        correlation = String::new(), priority = "medium", labels = None, goal = None))]
+    #[pyo3(signature = (tenant, workflow, version = None, tag = None, inputs = None, idempotency_key = "",
+        correlation = "", priority = "medium", labels = None, goal = None))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         tenant: String,
@@ -48,8 +48,8 @@ impl StartRun {
         version: Option<String>,
         tag: Option<String>,
         inputs: Option<Vec<u8>>,
-        idempotency_key: String,
-        correlation: String,
+        idempotency_key: &str,
+        correlation: &str,
         priority: &str,
         labels: Option<BTreeMap<String, String>>,
         goal: Option<Goal>,
@@ -78,9 +78,9 @@ impl StartRun {
             workflow,
             selector,
             inputs,
-            idempotency_key,
+            idempotency_key: idempotency_key.to_owned(),
             request_hash,
-            correlation,
+            correlation: correlation.to_owned(),
             priority,
             labels: labels.map(|l| l.into_iter().collect()).unwrap_or_default(),
             goal,
@@ -116,9 +116,10 @@ struct CancelRun(command::CancelRun);
 #[pymethods]
 impl CancelRun {
     #[new]
-    #[pyo3(signature = (tenant, run_id, reason = String::new(), compensate = true, by = String::new()))]
-    fn new(tenant: String, run_id: &str, reason: String, compensate: bool, by: String) -> PyResult<Self> {
-        Ok(Self(command::CancelRun { tenant, run_id: parse_run_id(run_id)?, reason, compensate, by }))
+    #[pyo3(signature = (tenant, run_id, reason = "", compensate = true, by = ""))]
+    fn new(tenant: String, run_id: &str, reason: &str, compensate: bool, by: &str) -> PyResult<Self> {
+        let run_id = parse_run_id(run_id)?;
+        Ok(Self(command::CancelRun { tenant, run_id, reason: reason.to_owned(), compensate, by: by.to_owned() }))
     }
 }
 
@@ -128,8 +129,9 @@ struct ResolveApproval(command::ResolveApproval);
 #[pymethods]
 impl ResolveApproval {
     #[new]
-    #[pyo3(signature = (tenant, ticket, approve, reason = String::new(), edits = None, by = String::new()))]
-    fn new(tenant: String, ticket: String, approve: bool, reason: String, edits: Option<Vec<u8>>, by: String) -> Self {
+    #[pyo3(signature = (tenant, ticket, approve, reason = "", edits = None, by = ""))]
+    fn new(tenant: String, ticket: String, approve: bool, reason: &str, edits: Option<Vec<u8>>, by: &str) -> Self {
+        let (reason, by) = (reason.to_owned(), by.to_owned());
         Self(command::ResolveApproval { tenant, ticket, approve, reason, edits, by })
     }
 }
@@ -160,13 +162,15 @@ impl JobResult {
         Self::of(job, attempt, Outcome::Failed { kind: r#type, message, retryable })
     }
     #[staticmethod]
-    #[pyo3(signature = (job, attempt, message = String::new()))]
-    fn timed_out(job: u64, attempt: u32, message: String) -> Self {
+    #[pyo3(signature = (job, attempt, message = ""))]
+    fn timed_out(job: u64, attempt: u32, message: &str) -> Self {
+        let message = message.to_owned();
         Self::of(job, attempt, Outcome::TimedOut { message })
     }
     #[staticmethod]
-    #[pyo3(signature = (job, attempt, message = String::new()))]
-    fn cancelled(job: u64, attempt: u32, message: String) -> Self {
+    #[pyo3(signature = (job, attempt, message = ""))]
+    fn cancelled(job: u64, attempt: u32, message: &str) -> Self {
+        let message = message.to_owned();
         Self::of(job, attempt, Outcome::Cancelled { message })
     }
 }
