@@ -597,7 +597,7 @@ async def test_close_does_not_wait_for_ever(app: App) -> None:
 
 
 async def test_a_storm_of_cancels_answers_every_job_once(app: App, open_desk: Open) -> None:
-    seed = int(os.environ.get("APEX_SEED", random.randrange(2**32)))
+    seed = int(os.environ.get("TEST_SEED", random.randrange(2**32)))
     print("seed", seed)
     chance = random.Random(seed)
 
