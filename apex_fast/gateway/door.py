@@ -81,8 +81,8 @@ class Door:
             version,
         )
         engine.on_ended(self._on_ended)
-        self.metrics.watch("", engine.counts)
-        self.metrics.watch("", lambda: {"streams_open": self.watching})
+        self.metrics.watch("engine_", engine.counts)
+        self.metrics.watch("gateway_", lambda: {"streams_open": self.watching})
         self._watching_log = self._loop.create_task(self._watch_log())
 
     @property

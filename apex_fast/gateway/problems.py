@@ -89,6 +89,18 @@ PROBLEMS: dict[str, Problem] = {
     "PLAN_NOT_FOUND": Problem(FAILED_PRECONDITION, 422, "No plan serves the goal"),
     "PLAN_INVALID": Problem(INVALID_ARGUMENT, 422, "A plan breaks a rule"),
     "MODEL_FAILED": Problem(UNAVAILABLE, 503, "The model gave no usable plan", 5.0),
+    # what the front door answers by itself (crates/front), before the gateway hears of it
+    "BODY_TOO_LARGE": Problem(RESOURCE_EXHAUSTED, 413, "The body is larger than a request may have"),
+    "MESSAGE_TOO_LARGE": Problem(RESOURCE_EXHAUSTED, 413, "The message is larger than a call may have"),
+    "BODY_TIMEOUT": Problem(DEADLINE_EXCEEDED, 408, "The body did not arrive in time", 0.0),
+    "BODY_BROKEN": Problem(INVALID_ARGUMENT, 400, "The body broke off"),
+    "BAD_FRAME": Problem(INTERNAL, 500, "The frames of the call are not gRPC"),
+    "BAD_TIMEOUT": Problem(INVALID_ARGUMENT, 400, "The deadline of the call cannot be read"),
+    "UNKNOWN_METHOD": Problem(UNIMPLEMENTED, 501, "There is no such gRPC method"),
+    "COMPRESSION_UNSUPPORTED": Problem(UNIMPLEMENTED, 501, "The message is compressed in a way that is not read"),
+    "FULL": Problem(RESOURCE_EXHAUSTED, 503, "The front door is full at this moment", 1.0),
+    "STOPPING": Problem(UNAVAILABLE, 503, "The gateway is stopping", 1.0),
+    "MISFIT": Problem(INTERNAL, 500, "The answer does not fit the call"),
     # the outcome of a run, where a call waits for it
     "RUN_FAILED": Problem(ABORTED, 409, "The run ended as failed"),
     "CANCELLED": Problem(CANCELLED, 409, "The run was cancelled"),

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PAGES = ROOT / "docs" / "errors"
 # google/rpc/code.proto: the HTTP mapping of each canonical code, and the narrower ones that we use.
 HTTP_OF_GRPC = {
-    1: {409, 499}, 3: {400, 415, 422}, 4: {504}, 5: {404}, 6: {409}, 7: {403}, 8: {413, 422, 429, 503, 507},
+    1: {409, 499}, 3: {400, 415, 422}, 4: {408, 504}, 5: {404}, 6: {409}, 7: {403}, 8: {413, 422, 429, 503, 507},
     9: {409, 422, 501}, 10: {409}, 12: {405, 501}, 13: {500}, 14: {503}, 16: {401},
 }  # fmt: skip
 
@@ -37,6 +37,13 @@ def test_each_code_that_our_errors_or_the_machine_use_has_a_row() -> None:
     for code in outcomes:
         assert "outcome of a run" in (PAGES / f"{code}.md").read_text(), code
     assert set(CLASS_OF_CODE) <= set(PROBLEMS)
+
+
+def test_each_code_that_the_front_door_answers_by_itself_has_a_row() -> None:
+    sources = sorted((ROOT / "crates" / "front" / "src").glob("*.rs"))
+    named = {code for path in sources for code in re.findall(r'"([A-Z]{4,}(?:_[A-Z]+)*)"', path.read_text())}
+    methods = {"DELETE", "HEAD", "OPTIONS", "POST"}
+    assert named - methods <= set(PROBLEMS)
 
 
 @pytest.mark.parametrize("code", sorted(PROBLEMS))
