@@ -33,7 +33,8 @@ fn definition(chance: &mut Chance, name: &str) -> Value {
         }
         let mut incoming = 0;
         for from in 0..at {
-            if !chance.one_in(2 + at as u64 / 2) && !(from + 1 == at && chance.one_in(2)) {
+            let is_wanted = chance.one_in(2 + at as u64 / 2) || (from + 1 == at && chance.one_in(2));
+            if !is_wanted {
                 continue;
             }
             let mut edge = json!({"from": format!("n{from}"), "to": id});
@@ -157,9 +158,8 @@ fn check_events(world: &World, run: &RunId) {
             _ => false,
         };
         if is_decision {
-            if let Some(before) = decided.insert(node.clone(), event.seq) {
-                panic!("invariant 5: {node} was decided at {before} and at {}", event.seq);
-            }
+            let before = decided.insert(node.clone(), event.seq);
+            assert_eq!(before, None, "invariant 5: {node} is decided again at {}", event.seq);
         }
     }
 }
@@ -216,13 +216,13 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
             }
         }
         // Results that came twice, and results of attempts that never were: invariant 4.
-        if chance.one_in(6) {
-            if let Some(&(job, attempt)) = world.done.last() {
-                let result = |job, attempt| Command::JobResult(JobResult { job, attempt, outcome: failed("Late") });
-                commands.push((0, result(job, attempt)));
-                commands.push((0, result(job, attempt + 7)));
-                commands.push((0, result(job + 99, attempt)));
-            }
+        if chance.one_in(6)
+            && let Some(&(job, attempt)) = world.done.last()
+        {
+            let result = |job, attempt| Command::JobResult(JobResult { job, attempt, outcome: failed("Late") });
+            commands.push((0, result(job, attempt)));
+            commands.push((0, result(job, attempt + 7)));
+            commands.push((0, result(job + 99, attempt)));
         }
         if chance.one_in(4) {
             world.now += chance.below(20) as i64 * SECOND;

@@ -176,19 +176,7 @@ impl World {
     }
 
     pub fn start_command(&self, workflow: &str, n: u64, key: &str, inputs: &str) -> StartRun {
-        StartRun {
-            tenant: "t".into(),
-            run_id: RunId::new_v7(1_000 + n, (n % 4) as u16, n),
-            workflow: workflow.into(),
-            selector: Selector::Latest,
-            inputs: inputs.as_bytes().to_vec(),
-            idempotency_key: key.into(),
-            request_hash: [1; 32],
-            correlation: "corr".into(),
-            priority: apex_ir::ir::Priority::Medium,
-            labels: vec![("k".into(), "v".into())],
-            goal: None,
-        }
+        start_command(workflow, n, key, inputs)
     }
 
     pub fn start(&mut self, workflow: &str, n: u64, inputs: &str) -> RunId {
@@ -300,4 +288,20 @@ impl World {
 
 pub fn failed(kind: &str) -> Outcome {
     Outcome::Failed { kind: kind.into(), message: "it broke".into(), retryable: None }
+}
+
+pub fn start_command(workflow: &str, n: u64, key: &str, inputs: &str) -> StartRun {
+    StartRun {
+        tenant: "t".into(),
+        run_id: RunId::new_v7(1_000 + n, (n % 4) as u16, n),
+        workflow: workflow.into(),
+        selector: Selector::Latest,
+        inputs: inputs.as_bytes().to_vec(),
+        idempotency_key: key.into(),
+        request_hash: [1; 32],
+        correlation: "corr".into(),
+        priority: apex_ir::ir::Priority::Medium,
+        labels: vec![("k".into(), "v".into())],
+        goal: None,
+    }
 }

@@ -1,0 +1,64 @@
+use crate::world::SECOND;
+use crate::{function, last, world};
+use apex_machine::RunState;
+use apex_machine::error::code;
+use serde_json::{Value, json};
+
+fn asking(on_timeout: &str) -> (Value, Value) {
+    let nodes = json!([{"id": "gate", "type": "approval",
+        "config": {"prompt": "Ship ${inputs.what}?", "timeout_s": 60, "on_timeout": on_timeout}},
+        function("ship", json!({})), function("stay", json!({}))]);
+    let edges = json!([{"from": "gate", "to": "ship", "when": "nodes.gate.output.approved"},
+        {"from": "gate", "to": "stay", "when": "!nodes.gate.output.approved"}]);
+    (nodes, edges)
+}
+
+#[test]
+fn a_decision_routes_and_the_same_one_again_is_the_same() {
+    let (nodes, edges) = asking("reject");
+    let mut world = world(&nodes, &edges);
+    let run = world.start("w", 1, "{\"what\":\"it\"}");
+    let page = world.machine.approvals("t", None, 10, "");
+    let view = &page.items[0];
+    assert_eq!(
+        (view.prompt.as_str(), view.node.as_str(), view.due_ns),
+        ("Ship it?", "gate", Some(world.now + 60 * SECOND))
+    );
+    let ticket = view.ticket.clone();
+    assert_eq!(ticket, format!("{run}~gate"));
+    assert!(world.machine.approvals("u", None, 10, "").items.is_empty());
+    assert!(!world.resolve(&ticket, true).outcome.unwrap().existing);
+    assert_eq!(
+        last(&world, &run, "ApprovalResolved")["output"],
+        json!({"approved": true, "decision": "approve", "reason": "so", "by": "me", "edits": {"n": 1}, "timed_out": false})
+    );
+    assert_eq!(&*world.job("ship").node, "ship");
+    assert!(world.resolve(&ticket, true).outcome.unwrap().existing);
+    assert_eq!(world.resolve(&ticket, false).outcome.unwrap_err().code, code::TICKET_RESOLVED);
+    world.ok("ship", "1");
+    assert_eq!(world.resolve(&ticket, true).outcome.unwrap_err().code, code::TICKET_RESOLVED);
+    for unknown in [format!("{run}~ship"), format!("{run}~nope"), "x".into(), format!("{run}~gate[0].x")] {
+        let refused = world.resolve(&unknown, true).outcome.unwrap_err();
+        assert!([code::TICKET_NOT_FOUND, code::TICKET_RESOLVED].contains(&refused.code));
+    }
+}
+
+#[test]
+fn the_end_of_its_time_decides() {
+    for (on_timeout, next) in [("approve", "ship"), ("reject", "stay")] {
+        let (nodes, edges) = asking(on_timeout);
+        let mut world = world(&nodes, &edges);
+        let run = world.start("w", 1, "{\"what\":\"it\"}");
+        world.tick_next();
+        assert_eq!(last(&world, &run, "ApprovalResolved")["timed_out"], true);
+        assert_eq!(&*world.job(next).node, next);
+        let refused = world.resolve(&format!("{run}~gate"), on_timeout == "approve").outcome.unwrap_err();
+        assert_eq!(refused.code, code::TICKET_RESOLVED);
+    }
+    let (nodes, edges) = asking("fail");
+    let mut world = world(&nodes, &edges);
+    let run = world.start("w", 1, "{\"what\":\"it\"}");
+    world.tick_next();
+    assert_eq!(last(&world, &run, "WorkflowFailed")["error"]["type"], "ApprovalTimeout");
+    assert_eq!(world.state(&run), RunState::Failed);
+}

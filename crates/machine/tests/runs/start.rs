@@ -1,0 +1,145 @@
+use crate::world::{World, start_command};
+use crate::{function, last, world, world_of};
+use apex_machine::command::{Command, Goal, StartRun};
+use apex_machine::error::code;
+use apex_machine::{Answer, Refusal, RunId, RunState};
+use serde_json::json;
+
+const DAY: i64 = 86_400 * crate::world::SECOND;
+
+fn start(world: &mut World, command: StartRun) -> Result<Answer, Refusal> {
+    world.ask(Command::StartRun(Box::new(command))).outcome
+}
+
+#[test]
+fn a_run_of_one_node_records_what_was_resolved_and_completes() {
+    let mut world = world(&json!([function("a", json!({"input": {"n": "${inputs.n}"}}))]), &json!([]));
+    let run = world.start("w", 1, "{\"n\":41}");
+    let started = last(&world, &run, "RunStarted");
+    assert_eq!(started["workflow"], "w");
+    assert_eq!(started["version"], "1");
+    assert_eq!(started["inputs"], json!({"n": 41}));
+    assert_eq!(started["labels"], json!({"k": "v"}));
+    assert!(started["ir_hash"].as_str().unwrap().starts_with("sha256:"));
+    let job = world.job("a");
+    assert_eq!(&*job.input, b"{\"n\":41}");
+    assert_eq!(job.idempotency_key, format!("{run}/a"));
+    assert_eq!(world.state(&run), RunState::Running);
+    world.ok("a", "42");
+    assert_eq!(world.names(&run), ["RunStarted", "ToolCallRequested", "ToolResultReceived", "WorkflowCompleted"]);
+    assert_eq!(last(&world, &run, "WorkflowCompleted")["output"], json!({"a": 42}));
+    let view = world.view(&run);
+    assert_eq!((view.state, view.offset, view.nodes_done, view.nodes_total), (RunState::Completed, 3, 1, 1));
+    assert_eq!(view.correlation, "corr");
+}
+
+#[test]
+fn a_key_starts_once_also_after_the_end_and_for_seven_days() {
+    let mut world = world(&json!([function("a", json!({}))]), &json!([]));
+    let first = start(&mut world, start_command("w", 1, "k", "{}")).unwrap();
+    assert!(!first.existing);
+    let again = start(&mut world, start_command("w", 2, "k", "{}")).unwrap();
+    assert!(again.existing);
+    assert_eq!(again.run_id, first.run_id);
+    let mut other = world.start_command("w", 3, "k", "{}");
+    other.request_hash = [2; 32];
+    assert_eq!(start(&mut world, other.clone()).unwrap_err().code, code::IDEMPOTENCY_KEY_REUSED);
+    other.tenant = "u".into();
+    assert_eq!(start(&mut world, other).unwrap_err().code, code::WORKFLOW_NOT_FOUND);
+    world.ok("a", "1");
+    world.now += 6 * DAY;
+    let later = start(&mut world, start_command("w", 4, "k", "{}")).unwrap();
+    assert!(later.existing && later.state == Some(RunState::Completed));
+    world.now += 2 * DAY;
+    let new = start(&mut world, start_command("w", 5, "k", "{}")).unwrap();
+    assert!(!new.existing);
+    assert_ne!(new.run_id, first.run_id);
+}
+
+#[test]
+fn bad_starts_are_refused_and_record_nothing() {
+    let mut world = world_of(json!({"name": "w", "version": "1", "nodes": [function("a", json!({}))], "edges": [],
+        "inputs": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}}));
+    world.register(
+        &json!({"name": "later", "version": "1", "edges": [],
+        "nodes": [{"id": "s", "type": "signal", "config": {"name": "go"}}]})
+        .to_string(),
+    );
+    let recorded = world.log.len();
+    let refused = start(&mut world, start_command("w", 1, "", "{\"n\":\"x\"}")).unwrap_err();
+    assert_eq!(refused.code, code::INPUTS_INVALID);
+    let details: serde_json::Value = serde_json::from_slice(&refused.details).unwrap();
+    assert_eq!(details["errors"][0]["pointer"], "/n");
+    assert_eq!(start(&mut world, start_command("nope", 1, "", "{}")).unwrap_err().code, code::WORKFLOW_NOT_FOUND);
+    let refused = start(&mut world, start_command("later", 1, "", "{}")).unwrap_err();
+    assert_eq!(refused.code, code::NODE_TYPE_NOT_RUNNING, "{}", refused.message);
+    let mut command = world.start_command("w", 1, "", "{\"n\":1}");
+    command.run_id = RunId::new_v7(1, 9, 1);
+    assert_eq!(start(&mut world, command).unwrap_err().code, code::PARTITION_UNKNOWN);
+    assert_eq!(world.log.len(), recorded);
+    world.start("w", 1, "{\"n\":1}");
+    assert_eq!(start(&mut world, start_command("w", 1, "", "{\"n\":1}")).unwrap_err().code, code::RUN_EXISTS);
+}
+
+#[test]
+fn a_goal_is_recorded_before_its_run_and_a_cut_off_one_ends() {
+    let mut world = world(&json!([function("a", json!({}))]), &json!([]));
+    let mut command = world.start_command("w", 1, "", "{}");
+    command.goal = Some(Goal {
+        text: "Book it".into(),
+        entities: b"[]".to_vec(),
+        template: "Book it".into(),
+        source: "cache".into(),
+        plan: b"{\"steps\":[]}".to_vec(),
+    });
+    let run = command.run_id;
+    start(&mut world, command).unwrap();
+    assert_eq!(world.names(&run)[..3], ["GoalReceived", "PlanGenerated", "RunStarted"]);
+    assert_eq!(world.view(&run).goal.as_deref(), Some("Book it"));
+    // The same log, cut after the goal: the run was never acknowledged, and ends.
+    let at = world.seen.iter().position(|event| event.name == "PlanGenerated").unwrap();
+    world.log.truncate(at);
+    world.seen.truncate(at);
+    world.durable = at as u64;
+    world.crash(&mut crate::world::Chance(1));
+    world.settle(vec![]);
+    assert_eq!(world.state(&run), RunState::Failed);
+    assert_eq!(last(&world, &run, "WorkflowFailed")["error"]["code"], code::START_INTERRUPTED);
+}
+
+#[test]
+fn a_run_of_another_tenant_is_not_there() {
+    let mut world = world(&json!([function("a", json!({}))]), &json!([]));
+    let run = world.start("w", 1, "{}");
+    assert!(world.machine.run("u", &run).is_none());
+    assert!(world.machine.workflows("u").is_empty());
+    assert!(world.machine.runs("u", &Default::default(), 10, "").items.is_empty());
+    let cancel = Command::CancelRun(apex_machine::command::CancelRun {
+        tenant: "u".into(),
+        run_id: run,
+        reason: String::new(),
+        compensate: true,
+        by: String::new(),
+    });
+    assert_eq!(world.ask(cancel).outcome.unwrap_err().code, code::RUN_NOT_FOUND);
+}
+
+#[test]
+fn runs_are_listed_newest_first_in_pages() {
+    let mut world = world(&json!([function("a", json!({}))]), &json!([]));
+    let runs: Vec<RunId> = (0..5).map(|n| world.start("w", n, "{}")).collect();
+    world.ok("a", "1");
+    let (mut page, mut found) = (String::new(), Vec::new());
+    loop {
+        let got = world.machine.runs("t", &Default::default(), 2, &page);
+        found.extend(got.items.iter().map(|view| view.run_id));
+        page = got.next;
+        if page.is_empty() {
+            break;
+        }
+    }
+    let newest: Vec<RunId> = runs.iter().rev().copied().collect();
+    assert_eq!(found, newest);
+    let filter = apex_machine::view::RunFilter { states: vec![RunState::Completed], ..Default::default() };
+    assert_eq!(world.machine.runs("t", &filter, 10, "").items.len(), 1);
+}
