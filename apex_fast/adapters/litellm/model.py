@@ -104,7 +104,7 @@ class LitellmModel:
 
 def _retry_after_s(error: Exception) -> float | None:
     """Seconds of the ``Retry-After`` header (RFC 9110, 10.2.3), where it is a number."""
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    headers = getattr(error, "litellm_response_headers", None) or {}
     try:
         return max(0.0, float(headers.get("retry-after", "")))
     except ValueError:

@@ -1,10 +1,11 @@
 //! The phrasings of all templates, and the one that a text fits.
 //!
 //! Two tiers, both exact. First the recognised template of the text, one look-up in a map. Then, because
-//! recognisers miss odd names, the literal words of the phrasings: a trie over the words before the first slot and
-//! the last word gives the few phrasings that can fit, and each is bound by dynamic programming over its slots.
+//! recognisers miss odd names, the literal words of the phrasings: each phrasing is filed under its rarest word, so the
+//! words of a text give the few phrasings that can fit, and each is bound by dynamic programming over its slots.
 //! When two bindings or two templates are equally good, there is no match: no plan is better than a wrong one.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use crate::entity::Kind;
@@ -16,8 +17,6 @@ use crate::token::Doc;
 
 /// A word of no phrasing.
 const UNKNOWN: u32 = u32::MAX;
-/// Stands for the last word of a phrasing that ends in a slot.
-const SLOT: u32 = u32::MAX - 1;
 
 /// Where a match came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +54,9 @@ pub struct Match {
 #[derive(Debug)]
 struct Phrasing {
     template: u32,
+    /// The words before the first slot.
+    head: Vec<u32>,
+    /// Each slot with the words behind it.
     slots: Vec<(SlotName, Vec<u32>)>,
     words: usize,
 }
@@ -65,11 +67,8 @@ pub struct Catalogue {
     words: HashMap<String, u32>,
     phrasings: Vec<Phrasing>,
     by_key: HashMap<String, u32>,
-    /// The trie over the words before the first slot: (node, word) → node; node 0 is the root.
-    steps: HashMap<(u32, u32), u32>,
-    nodes: u32,
-    /// (node, last word or [`SLOT`]) → phrasings.
-    ends: HashMap<(u32, u32), Vec<u32>>,
+    /// Word → the phrasings filed under it, each under the one of its words that had the fewest when it came.
+    by_word: Vec<Vec<u32>>,
 }
 
 /// A way to fill the first slots of a phrasing.
@@ -146,18 +145,14 @@ impl Catalogue {
             .map(|words| words.iter().map(|word| intern(&mut self.words, word)).collect::<Vec<u32>>());
         let head = literals.next().unwrap_or_default();
         let slots: Vec<(SlotName, Vec<u32>)> = parsed.slots.into_iter().zip(literals).collect();
-        let last = slots.last().map_or_else(|| head.last(), |(_, literal)| literal.last()).copied().unwrap_or(SLOT);
         let id = self.phrasings.len() as u32;
-        let mut node = 0;
-        for word in head {
-            let next = self.nodes + 1;
-            let step = *self.steps.entry((node, word)).or_insert(next);
-            self.nodes = self.nodes.max(step);
-            node = step;
+        self.by_word.resize(self.words.len(), Vec::new());
+        let rarest = head.iter().chain(slots.iter().flat_map(|(_, literal)| literal)).copied();
+        if let Some(word) = rarest.min_by_key(|&word| self.by_word[word as usize].len()) {
+            self.by_word[word as usize].push(id);
         }
-        self.ends.entry((node, last)).or_default().push(id);
         self.by_key.insert(parsed.key, id);
-        self.phrasings.push(Phrasing { template, slots, words: parsed.words });
+        self.phrasings.push(Phrasing { template, head, slots, words: parsed.words });
         true
     }
 
@@ -185,48 +180,26 @@ impl Catalogue {
             return None;
         }
         let ids: Vec<u32> = (0..doc.len()).map(|at| self.words.get(doc.low(at)).copied().unwrap_or(UNKNOWN)).collect();
+        let mut distinct: Vec<u32> = ids[from..to].iter().copied().filter(|&id| id != UNKNOWN).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
         let mut best: Option<(&Phrasing, Bound)> = None;
         let mut is_ambiguous = false;
-        let (mut node, mut at) = (0, from);
-        loop {
-            for last in [ids[to - 1], SLOT] {
-                for &id in self.ends.get(&(node, last)).into_iter().flatten() {
-                    let phrasing = &self.phrasings[id as usize];
-                    let Some(bound) = phrasing.bind(recognizer, doc, &ids, at, to) else { continue };
-                    let order = best.as_ref().map_or(std::cmp::Ordering::Greater, |(other, held)| {
-                        let mean = |one: &Phrasing, bound: &Bound, of: &Phrasing| {
-                            bound.score * of.slots.len().max(1) as u32 * u32::from(!one.slots.is_empty())
-                        };
-                        phrasing
-                            .words
-                            .cmp(&other.words)
-                            .then_with(|| mean(phrasing, &bound, other).cmp(&mean(other, held, phrasing)))
+        for id in distinct.into_iter().flat_map(|word| &self.by_word[word as usize]) {
+            let phrasing = &self.phrasings[*id as usize];
+            let Some(bound) = phrasing.bind(recognizer, doc, &ids, from, to) else { continue };
+            match best.as_ref().map_or(Ordering::Greater, |held| phrasing.order(&bound, held)) {
+                Ordering::Less => {}
+                Ordering::Equal => {
+                    is_ambiguous |= best.as_ref().is_some_and(|(other, held)| {
+                        other.template != phrasing.template || held.spans != bound.spans || !other.names_like(phrasing)
                     });
-                    match order {
-                        std::cmp::Ordering::Less => {}
-                        std::cmp::Ordering::Equal => {
-                            is_ambiguous |= best.as_ref().is_some_and(|(other, held)| {
-                                other.template != phrasing.template
-                                    || held.spans != bound.spans
-                                    || !other.names_like(phrasing)
-                            });
-                        }
-                        std::cmp::Ordering::Greater => {
-                            is_ambiguous = false;
-                            best = Some((phrasing, bound));
-                        }
-                    }
+                }
+                Ordering::Greater => {
+                    is_ambiguous = false;
+                    best = Some((phrasing, bound));
                 }
             }
-            while at < to && doc.is_mark(at, ',') {
-                at += 1;
-            }
-            if at == to {
-                break;
-            }
-            let Some(&next) = self.steps.get(&(node, ids[at])) else { break };
-            node = next;
-            at += 1;
         }
         let (phrasing, bound) = best.filter(|(_, bound)| !is_ambiguous && !bound.is_tied)?;
         Some(phrasing.matched(doc, Tier::Words, &bound.spans))
@@ -298,6 +271,13 @@ impl Phrasing {
         self.slots.iter().map(|(slot, _)| slot).eq(other.slots.iter().map(|(slot, _)| slot))
     }
 
+    /// Which of two bindings is better: more literal words, then the better mean score of the slots.
+    fn order(&self, bound: &Bound, (other, held): &(&Phrasing, Bound)) -> Ordering {
+        let mean = |score: u32, slots: usize| u64::from(score) * slots.max(1) as u64;
+        let ours = mean(bound.score, other.slots.len());
+        self.words.cmp(&other.words).then_with(|| ours.cmp(&mean(held.score, self.slots.len())))
+    }
+
     fn matched(&self, doc: &Doc<'_>, tier: Tier, spans: &[(usize, usize)]) -> Match {
         let slots = self
             .slots
@@ -311,9 +291,14 @@ impl Phrasing {
         Match { template: self.template, tier, slots }
     }
 
-    /// The best way to fill the slots with the tokens from `at`, so that the words behind each slot follow it and
-    /// the last ones end at `to`. One layer of states for each slot, a state for each position: linear in the text.
-    fn bind(&self, recognizer: &Recognizer, doc: &Doc<'_>, ids: &[u32], at: usize, to: usize) -> Option<Bound> {
+    /// The best way to fit the tokens `from..to`: the first words stand at `from`, the words behind each slot follow
+    /// it, and the last ones end at `to`. One layer of states for each slot, a state for each position: linear in the text.
+    fn bind(&self, recognizer: &Recognizer, doc: &Doc<'_>, ids: &[u32], from: usize, to: usize) -> Option<Bound> {
+        let at = match_words(doc, ids, &self.head, from, to)?;
+        let last = self.slots.last().and_then(|(_, literal)| literal.last());
+        if last.is_some_and(|word| ids[to - 1] != *word) {
+            return None;
+        }
         if self.slots.is_empty() {
             return (skip_commas(doc, at, to) == to).then(|| Bound { score: 0, is_tied: false, spans: Vec::new() });
         }
