@@ -31,6 +31,15 @@ class _Tenant(Generic[T]):
             return waiting[0].popleft()[1]
         return min(waiting, key=lambda level: level[0][0]).popleft()[1]
 
+    def pop_same(self, limit: int) -> list[T]:
+        """Up to ``limit`` items where all are of one priority, else none: nobody to be fair to, no need to count."""
+        waiting = [level for level in self.levels if level]
+        if len(waiting) > 1:
+            return []
+        count = min(limit, self.count)
+        self.count -= count
+        return [waiting[0].popleft()[1] for _ in range(count)]
+
 
 class FairQueue(Generic[T]):
     """Items by tenant and priority. Every method may be called from any thread."""
@@ -48,22 +57,28 @@ class FairQueue(Generic[T]):
     def push(self, items: Iterable[tuple[str, str, T]]) -> None:
         """Add (tenant, priority, item)s; an unknown priority counts as `medium`."""
         with self._lock:
+            number = self._number
             for name, priority, item in items:
                 tenant = self._tenants.get(name)
                 if tenant is None:
                     tenant = self._tenants[name] = _Tenant()
                 if not tenant.count:
                     self._round.append(tenant)
-                self._number += 1
-                tenant.levels[LEVEL.get(priority, 1)].append((self._number, item))
+                number += 1
+                tenant.levels[LEVEL.get(priority, 1)].append((number, item))
                 tenant.count += 1
-                self._count += 1
+            self._count += number - self._number
+            self._number = number
 
     def take(self, limit: int) -> list[T]:
         """Up to ``limit`` items, in the order in which they shall be done."""
         taken: list[T] = []
         with self._lock:
             turns = self._round
+            if len(turns) == 1:
+                taken = turns[0].pop_same(limit)
+                if not turns[0].count:
+                    turns.popleft()
             while turns and len(taken) < limit:
                 tenant = turns[0]
                 taken.append(tenant.pop())

@@ -6,8 +6,9 @@ up control never shares its task, context or cancellations with another. `_after
 worker's first step, so it is called exactly when the worker has waited or ended, and starts the next worker. Jobs of
 functions that are known to wait get a task of their own from the start, a slice of them at once.
 
-Measured with no-op functions, batches of 128, whole executor and engine side, CPU per job on a shared 2-core
-machine: 3 µs for one that returns at once, 5 µs with two checked arguments and a result.
+Measured (batches of 128 through the whole executor, CPU of both threads per job, a busy 2-core machine): 2.5 µs for a
+no-op, 3 µs with two checked arguments and a result, 7 µs for one that waits once; alone in flight 27 µs, which is
+two threads waking each other. Of the 3 µs: decode 0.5, encode 0.5, context 0.5, queue 0.4, assignment 0.4.
 """
 
 import asyncio
