@@ -17,7 +17,7 @@ from apex_fast.gateway.goals import Goals
 from apex_fast.gateway.grpc import patch_service, worker_service
 from apex_fast.gateway.grpc.approval_service import ApprovalService
 from apex_fast.gateway.grpc.health import Health
-from apex_fast.gateway.grpc.method import Answering, Conversation, Method
+from apex_fast.gateway.grpc.method import Answering, Method
 from apex_fast.gateway.grpc.run_service import RunService
 from apex_fast.gateway.grpc.workflow_service import WorkflowService
 from apex_fast.gateway.house import GatewayOptions, House
@@ -71,7 +71,6 @@ class Door:
         self._table: list[Method] = [*services, *self._health.methods()]
         # By index: None for a bidirectional method.
         self._handlers: list[Answering | None] = [method.handler for method in self._table]
-        self._conversations: dict[int, Conversation] = {}
         self._http = HttpDesk(
             house,
             RunRoutes(house, self._viewers, goals, inputs),
@@ -120,6 +119,7 @@ class Door:
         self._outbox.flush()
         front.stop_accepting()
         self._turn()
+        self._give_up()
         await self.house.settle()
         await self._engine.drain()
         self._outbox.flush()
@@ -127,6 +127,14 @@ class Door:
         self._loop.remove_reader(front.fileno())
         self._watching_log.cancel()
         return whole
+
+    def _give_up(self) -> None:
+        """Answer those who wait for the end of a run, which may be days away."""
+        for waiting in list(self.house.waiting.values()):
+            waiting.give_up()
+        self.house.waiting.clear()
+        for conversation in list(self.house.conversations.values()):
+            conversation.give_up()
 
     async def _watch_log(self) -> None:
         await self._engine.failed()
@@ -169,16 +177,16 @@ class Door:
         if kind == _GRPC_OPEN:
             self._opened(token, request[2], request[3])
         elif kind == _HALF_CLOSED:
-            conversation = self._conversations.pop(token, None)
+            conversation = self.house.conversations.get(token)
             if conversation is not None:
                 conversation.half_closed()
         elif kind == _CANCELLED:
-            conversation = self._conversations.pop(token, None)
+            conversation = self.house.conversations.pop(token, None)
             if conversation is not None:
                 conversation.cancelled()
-            undo = self.house.cancels.pop(token, None)
-            if undo is not None:
-                undo()
+            waiting = self.house.waiting.pop(token, None)
+            if waiting is not None:
+                waiting.undo()
             self._viewers.closed(token)
         elif kind == _DRAINED:
             self._viewers.drained(token)
@@ -189,18 +197,18 @@ class Door:
         conversing = self._table[index].conversing
         try:
             if conversing is not None:
-                self._conversations[token] = conversing(token, metadata)
+                self.house.conversations[token] = conversing(token, metadata)
         except Exception as error:
             self._refuse(token, error)
 
     def _said(self, token: int, message: bytes) -> None:
-        conversation = self._conversations.get(token)
+        conversation = self.house.conversations.get(token)
         if conversation is None:
             return
         try:
             conversation.message(message)
         except Exception as error:
-            del self._conversations[token]
+            del self.house.conversations[token]
             conversation.cancelled()
             fault = fault_of(error)
             self.metrics.failed("grpc", fault.code)

@@ -10,6 +10,7 @@ from apex_fast.engine import Engine
 from apex_fast.errors import ApexError, Overloaded
 from apex_fast.gateway.admission import Hosts
 from apex_fast.gateway.faults import fault_of
+from apex_fast.gateway.grpc.method import Conversation
 from apex_fast.gateway.outbox import Outbox
 from apex_fast.planner import Planner
 from apex_fast.telemetry.metrics import Metrics
@@ -35,6 +36,16 @@ class GatewayOptions:
     """Accept envelopes that ask for faults."""
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A call that is answered when something happens."""
+
+    undo: Callable[[], None]
+    """Its client is gone."""
+    give_up: Callable[[], None]
+    """The house is stopping: answer as things stand."""
+
+
 @dataclass
 class House:
     """The rooms, and the few helpers that need a place to keep something."""
@@ -51,8 +62,10 @@ class House:
     """False once the house is stopping: health says so, and new runs are refused by the engine."""
     failed: bool = False
     """True once the log has failed: nothing is acknowledged any more."""
-    cancels: dict[int, Callable[[], None]] = field(default_factory=dict)
-    """Token -> what to undo when its client goes away."""
+    waiting: dict[int, Waiting] = field(default_factory=dict)
+    """Token -> a call that waits for something, such as the end of a run."""
+    conversations: dict[int, Conversation] = field(default_factory=dict)
+    """Token -> an open bidirectional stream; it takes itself out when it has ended."""
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _compiled: dict[str, Definition] = field(default_factory=dict)
 
@@ -73,6 +86,17 @@ class House:
         task = asyncio.get_running_loop().create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def when_durable(self, token: int, show: Callable[[], None]) -> None:
+        """Answer a gRPC call by ``show`` once what was read is durable; what it raises is answered."""
+
+        def guarded() -> None:
+            try:
+                show()
+            except Exception as error:
+                self.outbox.grpc_error(token, fault_of(error))
+
+        self.engine.when_durable(guarded)
 
     async def settle(self) -> None:
         """Wait for what runs beside the loop."""

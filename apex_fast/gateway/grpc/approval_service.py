@@ -50,7 +50,7 @@ class ApprovalService:
             answer.approvals.extend([approval_message(view) for view in views])
             self._house.outbox.grpc(token, answer.SerializeToString())
 
-        self._house.engine.when_durable(show)
+        self._house.when_durable(token, show)
 
     def resolve_approval(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`ResolveApproval`."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from apex_fast.errors import NotFound
 from apex_fast.gateway.grpc.method import Metadata, Method, server_stream, unary
-from apex_fast.gateway.house import House
+from apex_fast.gateway.house import House, Waiting
 from apex_fast.wire.grpc.health.v1 import health_pb2
 
 SERVICE = "grpc.health.v1.Health"
@@ -37,7 +37,7 @@ class Health:
         state = self._state() if known else _Status(status=_Status.SERVICE_UNKNOWN).SerializeToString()
         if known:
             self._watching.add(token)
-        self._house.cancels[token] = lambda: self._watching.discard(token)
+        self._house.waiting[token] = Waiting(lambda: self._watching.discard(token), lambda: None)
         self._house.outbox.stream_open(token, [], [(None, state)], None, 0, False)
 
     def stopping(self) -> None:

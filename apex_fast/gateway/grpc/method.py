@@ -21,7 +21,10 @@ class Conversation(Protocol):
         """The client says no more; answer what was accepted, then end."""
 
     def cancelled(self) -> None:
-        """The client is gone."""
+        """The client is gone, or has been told why the stream ends."""
+
+    def give_up(self) -> None:
+        """The house is stopping: answer what waits as things stand, then end."""
 
 
 Conversing = Callable[[int, Metadata], Conversation]

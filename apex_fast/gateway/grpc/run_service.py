@@ -4,14 +4,14 @@ import zoneinfo
 from functools import partial
 
 from apex_fast.domain import CancelRun, Reply, RunView
-from apex_fast.errors import InvalidInput, NotRunning
+from apex_fast.errors import InvalidInput, NotRunning, Unavailable
 from apex_fast.gateway.admission import tenant_of
 from apex_fast.gateway.bodies import REASON_CHARS_MAX, check_key, check_labels, check_text, invalid
 from apex_fast.gateway.faults import fault_of, refusal_of, unknown_run
 from apex_fast.gateway.goals import GoalRequest, Goals, GoalStarted
 from apex_fast.gateway.grpc.method import Metadata, Method, bidi, not_running, server_stream, unary
 from apex_fast.gateway.grpc.start_run import Starts
-from apex_fast.gateway.house import House
+from apex_fast.gateway.house import House, Waiting
 from apex_fast.gateway.listing import RunFilter, list_runs, page_size_of
 from apex_fast.gateway.streams.viewers import Encoding, Viewers
 from apex_fast.gateway.translate import (
@@ -120,31 +120,29 @@ class RunService:
         request = run_pb2.GetRunRequest.FromString(message)
         view = self._run(metadata, request.run_id)
         if not request.wait or view.ended_ns is not None:
-            self._house.engine.when_durable(partial(self._show_run, token, view))
+            self._house.when_durable(token, partial(self._show_run, token, view))
             return
         engine = self._house.engine
 
         def ended() -> None:
-            self._house.cancels.pop(token, None)
+            self._house.waiting.pop(token, None)
             try:
                 last = engine.run(view.tenant, view.run_id)
+                self._show_run(token, view if last is None else last)
             except Exception as error:
                 self._house.outbox.grpc_error(token, fault_of(error))
-                return
-            self._show_run(token, view if last is None else last)
+
+        def give_up() -> None:
+            engine.forget(view.run_id, ended)
+            self._house.outbox.grpc_error(token, Unavailable("the gateway is stopping; the run has not ended"))
 
         engine.when_ended(view.run_id, ended)
-        self._house.cancels[token] = partial(engine.forget, view.run_id, ended)
+        self._house.waiting[token] = Waiting(partial(engine.forget, view.run_id, ended), give_up)
 
     def _show_run(self, token: int, view: RunView) -> None:
-        outbox = self._house.outbox
-        try:
-            engine = self._house.engine
-            message = run_message(view, ending_of(engine, view), self._inputs.of(engine, view))
-        except Exception as error:
-            outbox.grpc_error(token, fault_of(error))
-        else:
-            outbox.grpc(token, message.SerializeToString())
+        engine = self._house.engine
+        message = run_message(view, ending_of(engine, view), self._inputs.of(engine, view))
+        self._house.outbox.grpc(token, message.SerializeToString())
 
     def list_runs(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`ListRuns`."""
@@ -168,31 +166,27 @@ class RunService:
             answer.runs.extend([run_message(view, Ending(), b"") for view in views])
             self._house.outbox.grpc(token, answer.SerializeToString())
 
-        engine.when_durable(show)
+        self._house.when_durable(token, show)
 
     def get_timeline(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`GetTimeline`."""
         request = run_pb2.GetTimelineRequest.FromString(message)
         view = self._run(metadata, request.run_id)
         size = page_size_of(request.page_size)
-        self._house.engine.when_durable(partial(self._show_timeline, token, view, request.from_offset, size))
+        self._house.when_durable(token, partial(self._show_timeline, token, view, request.from_offset, size))
 
     def _show_timeline(self, token: int, view: RunView, from_offset: int, size: int) -> None:
-        try:
-            found = [] if from_offset > view.offset else self._house.engine.timeline(view, from_offset, size)
-            events = bounded_page(found, self._house.options.page_bytes_max)
-            following = events[-1].offset + 1 if events else from_offset
-            end = view.ended_ns is not None and following > view.offset
-            parts: list[bytes] = []
-            for event in events:
-                data = event.proto()
-                parts += (_EVENTS_TAG, varint(len(data)), data)
-            # Serialized messages may be joined: the tail holds the fields beside the events.
-            parts.append(run_pb2.GetTimelineResponse(next_offset=following, end=end).SerializeToString())
-        except Exception as error:
-            self._house.outbox.grpc_error(token, fault_of(error))
-        else:
-            self._house.outbox.grpc(token, b"".join(parts))
+        found = [] if from_offset > view.offset else self._house.engine.timeline(view, from_offset, size)
+        events = bounded_page(found, self._house.options.page_bytes_max)
+        following = events[-1].offset + 1 if events else from_offset
+        end = view.ended_ns is not None and following > view.offset
+        parts: list[bytes] = []
+        for event in events:
+            data = event.proto()
+            parts += (_EVENTS_TAG, varint(len(data)), data)
+        # Serialized messages may be joined: the tail holds the fields beside the events.
+        parts.append(run_pb2.GetTimelineResponse(next_offset=following, end=end).SerializeToString())
+        self._house.outbox.grpc(token, b"".join(parts))
 
     def watch_run(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`WatchRun`."""

@@ -3,6 +3,7 @@
 `StartRun` answers one start, `StartRuns` many: results are collected per batch until the turn's answers leave.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from apex_fast.domain import Reply, StartRun
@@ -91,6 +92,8 @@ class Bulk:
         self._closing = False
         self._gone = False
         self._answers: dict[int, run_pb2.StartRunsResponse] = {}
+        # (batch, index) -> run and callback of an item that is answered at the end of its run.
+        self._until_ended: dict[tuple[int, int], tuple[str, Callable[[], None]]] = {}
         house.outbox.stream_open(token, [], [], None, 0, False)
 
     def message(self, message: bytes) -> None:
@@ -125,7 +128,9 @@ class Bulk:
         if not reply.existing:
             self._house.metrics.started += 1
         if wait and reply.state not in ENDED and not self._gone:
-            self._house.engine.when_ended(reply.run_id, partial(self._ended, batch, index, reply))
+            ended = partial(self._ended, batch, index, reply)
+            self._until_ended[batch, index] = (reply.run_id, ended)
+            self._house.engine.when_ended(reply.run_id, ended)
             return
         self._in_flight -= 1
         if not self._gone:
@@ -138,6 +143,8 @@ class Bulk:
             )
 
     def _ended(self, batch: int, index: int, reply: Reply) -> None:
+        """Answer with the state as it is: the run has ended, or the house is stopping."""
+        self._until_ended.pop((batch, index), None)
         self._in_flight -= 1
         if self._gone:
             return
@@ -179,6 +186,7 @@ class Bulk:
             outbox.stream_send(self._token, [(None, answer.SerializeToString()) for answer in answers.values()])
         if self._closing and not self._in_flight:
             self._gone = True
+            self._house.conversations.pop(self._token, None)
             outbox.stream_end(self._token)
 
     def half_closed(self) -> None:
@@ -190,3 +198,13 @@ class Bulk:
     def cancelled(self) -> None:
         """The client is gone; what was accepted starts all the same."""
         self._gone = True
+        for run_id, ended in self._until_ended.values():
+            self._house.engine.forget(run_id, ended)
+        self._until_ended.clear()
+
+    def give_up(self) -> None:
+        """The house is stopping: what waits for the end of its run is answered with the state as it is."""
+        for run_id, ended in list(self._until_ended.values()):
+            self._house.engine.forget(run_id, ended)
+            ended()
+        self.half_closed()

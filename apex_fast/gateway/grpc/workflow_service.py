@@ -6,7 +6,6 @@ from apex_fast.domain import Definition, WorkflowView
 from apex_fast.errors import NotFound, NotRunning
 from apex_fast.gateway.admission import tenant_of
 from apex_fast.gateway.bodies import invalid
-from apex_fast.gateway.faults import fault_of
 from apex_fast.gateway.grpc.method import Metadata, Method, unary
 from apex_fast.gateway.house import House
 from apex_fast.gateway.listing import list_workflows, page_size_of
@@ -100,16 +99,12 @@ class WorkflowService:
             raise NotFound(f"there is no workflow {ref.name!r} with {chosen}", code="WORKFLOW_NOT_FOUND")
 
         def show() -> None:
-            try:
-                answer = self._described(view)
-                answer.definition_json = view.definition
-                answer.inputs_schema_json = inputs_schema_of(view.definition)
-            except Exception as error:
-                self._house.outbox.grpc_error(token, fault_of(error))
-            else:
-                self._house.outbox.grpc(token, answer.SerializeToString())
+            answer = self._described(view)
+            answer.definition_json = view.definition
+            answer.inputs_schema_json = inputs_schema_of(view.definition)
+            self._house.outbox.grpc(token, answer.SerializeToString())
 
-        self._house.engine.when_durable(show)
+        self._house.when_durable(token, show)
 
     def _described(self, view: WorkflowView) -> workflow_pb2.Workflow:
         answer = workflow_message(view)
@@ -127,15 +122,11 @@ class WorkflowService:
         )
 
         def show() -> None:
-            try:
-                answer = workflow_pb2.ListWorkflowsResponse(next_page_token=page)
-                answer.workflows.extend([self._described(view) for view in views])
-            except Exception as error:
-                self._house.outbox.grpc_error(token, fault_of(error))
-            else:
-                self._house.outbox.grpc(token, answer.SerializeToString())
+            answer = workflow_pb2.ListWorkflowsResponse(next_page_token=page)
+            answer.workflows.extend([self._described(view) for view in views])
+            self._house.outbox.grpc(token, answer.SerializeToString())
 
-        self._house.engine.when_durable(show)
+        self._house.when_durable(token, show)
 
     def tag_workflow(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`TagWorkflow`."""

@@ -28,6 +28,12 @@ def details_of(error: grpc.aio.AioRpcError) -> tuple[str, list[str]]:
     return info.reason, places
 
 
+async def read_on(call: Any) -> None:
+    """Read a stream to its end."""
+    while await call.read() is not grpc.aio.EOF:
+        pass
+
+
 async def sse(gateway: Gateway, path: str, **headers: str) -> list[tuple[int, str, Any]]:
     """The events of a stream that ends."""
     found = []
@@ -123,7 +129,7 @@ async def test_watching_gives_every_event_once(gateway: Gateway) -> None:
         assert offsets == list(range(offsets[0], last + 1))
     assert [offsets[0] for offsets in seen] == [0, 0, 3, 0, 3, 0, 5]
     assert await grpc_offsets(0) == list(range(last + 1))
-    assert len(gateway.door.house.cancels) == 0
+    assert len(gateway.door.house.waiting) == 0
 
 
 async def test_a_stream_goes_on_after_the_last_event_id(gateway: Gateway) -> None:
@@ -174,10 +180,10 @@ async def test_a_viewer_that_leaves_is_forgotten(gateway: Gateway) -> None:
     watching = gateway.watch(run_id)
     assert (await watching.read()).offset == 0
     waiting = asyncio.create_task(gateway.call("GetRun", run_id=run_id, wait=True))
-    await gateway.until(lambda: gateway.door.house.cancels)
+    await gateway.until(lambda: gateway.door.house.waiting)
     watching.cancel()
     waiting.cancel()
-    await gateway.until(lambda: not gateway.door.watching and not gateway.door.house.cancels)
+    await gateway.until(lambda: not gateway.door.watching and not gateway.door.house.waiting)
 
 
 async def test_runs_are_listed_and_filtered(gateway: Gateway) -> None:
@@ -255,3 +261,26 @@ async def test_what_was_accepted_is_answered_at_a_stop(gateway: Gateway) -> None
     views, _ = gateway.engine.runs("default", 1_000)
     known = {view.run_id for view in views}
     assert {answer for answer in answers if isinstance(answer, str)} | {watched} <= known
+
+
+async def test_a_stop_answers_those_who_wait_for_an_end(gateway: Gateway) -> None:
+    await gateway.register(definition("held", [node("a", **HOLD)]))
+    run_id = await gateway.start("held")
+    waiting = asyncio.create_task(gateway.call("GetRun", run_id=run_id, wait=True))
+    call = gateway.multi(
+        "/apex.v1.RunService/StartRuns", run_pb2.StartRunsRequest, run_pb2.StartRunsResponse, "stream_stream"
+    )(timeout=20)
+    item = run_pb2.StartRunRequest(workflow=common_pb2.WorkflowRef(name="held"))
+    await call.write(run_pb2.StartRunsRequest(batch_id=1, items=[item], wait=True))
+    watching = gateway.watch(run_id)
+    await watching.read()
+    await gateway.until(lambda: gateway.door.house.waiting and gateway.engine.counts()["jobs_in_flight"] == 2)
+    assert await gateway.door.stop(5)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await waiting
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    (response,) = [response async for response in call]
+    assert response.results[0].state == common_pb2.RUN_STATE_RUNNING
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await read_on(watching)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
