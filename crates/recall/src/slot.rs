@@ -107,7 +107,8 @@ fn when(doc: &Doc<'_>, from: usize, to: usize, other: Option<usize>) -> Option<u
     let ends_open = doc.mark(to - 1).is_some_and(|mark| mark != '.') || doc.is(to - 1, Class::JOIN);
     let starts_open = doc.mark(from).is_some()
         || matches!(doc.low(from), "and" | "of" | "to" | "from" | "on" | "at")
-        || (doc.is(from, Class::DAY_UNIT) && !doc.is_digits(from + 1))
+        || (doc.is(from, Class::DAY_UNIT)
+            && !(to == from + 2 && doc.is_digits(from + 1) && matches!(doc.low(from), "year" | "week")))
         || (doc.is_digits(from) && doc.is(from + 1, Class::NEXT.or(Class::WEEKDAY).or(Class::RELATIVE_DAY)));
     (!ends_open && !starts_open && is_calendar(doc, from, to))
         .then(|| if other == Some(to) { LOOSE - 1 } else { LOOSE })

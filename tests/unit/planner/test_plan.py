@@ -89,7 +89,7 @@ def test_nesting_without_end_is_refused() -> None:
 
 
 def test_slots_references_and_literals_become_expressions() -> None:
-    inputs = {
+    inputs: dict[str, object] = {
         "slot": "{LOCATION}",
         "mixed": "From {LOCATION_2} to {LOCATION}",
         "ref": {"ref": "s0.flights.0.in"},
