@@ -1,6 +1,7 @@
 """A durable gateway for AI workflows.
 
     App, Retry, current_job   write functions and workflows
+    run                       run a workflow in this process, durably
     Client                    start and follow runs from another program
 
 Each room says in its docstring what it holds; `docs/ARCHITECTURE.md` is the plan of the house.
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING
 from apex_fast.authoring import App, Retry, Workflow, current_job
 
 if TYPE_CHECKING:
+    from apex_fast.app import run
     from apex_fast.client import Client
 
-__all__ = ["App", "Client", "Retry", "Workflow", "current_job"]
+__all__ = ["App", "Client", "Retry", "Workflow", "current_job", "run"]
 
 
 def __getattr__(name: str) -> object:
@@ -22,4 +24,8 @@ def __getattr__(name: str) -> object:
         from apex_fast.client import Client
 
         return Client
+    if name == "run":
+        from apex_fast.app import run
+
+        return run
     raise AttributeError(f"module 'apex_fast' has no attribute {name!r}")

@@ -14,16 +14,20 @@ import socket
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
 
 from apex_fast.adapters.clock import SystemClock
 from apex_fast.adapters.embedded.event_log import EmbeddedEventLog
 from apex_fast.adapters.embedded.plan_store import EmbeddedPlanStore
 from apex_fast.authoring import App
 from apex_fast.core import Recognizer, compile
-from apex_fast.domain import Front, FrontError, LogError, RegisterWorkflow
+from apex_fast.domain import Front, FrontError, LogError, RegisterWorkflow, StartRun
 from apex_fast.engine import Engine, EngineLimits
 from apex_fast.engine.recovery import recover
-from apex_fast.errors import Conflict, InvalidInput, Unavailable
+from apex_fast.errors import Conflict, InvalidInput, RunFailed, Unavailable, error_of
 from apex_fast.executors.function import FunctionExecutor
 from apex_fast.executors.http import HttpExecutor
 from apex_fast.gateway import Door, GatewayOptions
@@ -157,10 +161,15 @@ class House:
         self._door: Door | None = None
         self.address = ""
 
-    async def open(self) -> None:
-        """Register the app's workflows, hand out what was in flight, listen."""
+    async def prepare(self) -> int:
+        """Hand out what was in flight, and register the app's workflows; the number of jobs handed out again."""
         again = self.engine.start(self._executors)
         await register(self.engine, self._app)
+        return again
+
+    async def open(self) -> None:
+        """Prepare, then listen."""
+        again = await self.prepare()
         planner = Planner(
             Recognizer(),
             EmbeddedPlanStore(Path(self._settings.data.dir) / "plans"),
@@ -190,6 +199,47 @@ class House:
         await self.engine.drain()
         with contextlib.suppress(LogError):  # a failed log was reported when it failed
             await self._log.close()
+
+
+async def _run(settings: Settings, app: App, workflow: str, inputs: Any) -> Any:
+    house = House(settings, app)
+    try:
+        await house.prepare()
+        start = StartRun(TENANT, workflow, inputs=msgspec.json.encode({} if inputs is None else inputs))
+        reply = await house.engine.call(start)
+        if reply.code:
+            raise error_of(reply.code, reply.message)
+        ended = asyncio.Event()
+        view = await house.engine.read_run(TENANT, reply.run_id)
+        if view is not None and view.ended_ns is None:
+            house.engine.when_ended(reply.run_id, ended.set)
+            await ended.wait()
+        view = await house.engine.read_run(TENANT, reply.run_id)
+        if view is None:
+            raise Unavailable(f"run {reply.run_id} is gone")
+        if view.state != "COMPLETED":
+            error = msgspec.json.decode(view.error or b"{}")
+            raise RunFailed(
+                f"run {view.run_id} ended as {view.state}: {error.get('message', '')}",
+                run_id=view.run_id,
+                node=error.get("node", ""),
+                error_type=error.get("type", ""),
+            )
+        last = house.engine.timeline(view, view.offset, 1)[-1]
+        return msgspec.json.decode(last.payload)["output"]
+    finally:
+        await house.close()
+
+
+def run(app: App, workflow: str, inputs: Any = None, *, data: str = "apex-data") -> Any:
+    """Run a workflow of ``app`` in this process, durable in the folder ``data``, and return its output.
+
+    What an earlier call left unfinished in the folder goes on beside it. ``inputs``: anything msgspec encodes as a JSON
+    object. Raises RunFailed; NotFound, InvalidInput; Unavailable where another process holds the folder.
+    """
+    settings = Settings.load(None, os.environ, {"data.dir": data})
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(settings, app, workflow, inputs))
 
 
 async def serve(settings: Settings, app: App) -> int:

@@ -10,7 +10,7 @@ import msgspec
 from apex_fast.cli.demo.stage import Stage
 from apex_fast.client import Event, GoalRun
 
-DETAIL_CHARS_MAX = 74
+DETAIL_CHARS_MAX = 66
 
 
 def shown(event: Event, began_s: float) -> str:
