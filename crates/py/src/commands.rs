@@ -66,7 +66,13 @@ impl StartRun {
             (None, None) => Selector::Latest,
         };
         let inputs = inputs.unwrap_or_else(|| b"{}".to_vec());
-        let goal = goal.map(|(text, entities, template, source, plan)| command::Goal { text, entities, template, source, plan });
+        let goal = goal.map(|(text, entities, template, source, plan)| command::Goal {
+            text,
+            entities,
+            template,
+            source,
+            plan,
+        });
         let request_hash = if idempotency_key.is_empty() {
             [0; 32]
         } else {

@@ -105,7 +105,9 @@ pub(crate) fn address(hash: &[u8; 32]) -> String {
 #[pyo3(signature = (definition, functions = None))]
 fn compile(py: Python<'_>, definition: &[u8], functions: Option<&[u8]>) -> PyResult<Definition> {
     let table = functions.map(function_table).transpose()?;
-    py.detach(|| apex_ir::compile(definition, table.as_ref(), &Limits::default())).map(Definition).map_err(errors::compile)
+    py.detach(|| apex_ir::compile(definition, table.as_ref(), &Limits::default()))
+        .map(Definition)
+        .map_err(errors::compile)
 }
 
 fn function_table(bytes: &[u8]) -> PyResult<FunctionTable> {

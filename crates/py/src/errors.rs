@@ -11,7 +11,11 @@ static FRONT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 const FAULTS: &str = "apex_fast.core.faults";
 
-fn raise(place: &'static PyOnceLock<Py<PyType>>, class: &str, arguments: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) -> PyErr {
+fn raise(
+    place: &'static PyOnceLock<Py<PyType>>,
+    class: &str,
+    arguments: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>,
+) -> PyErr {
     Python::attach(|py| {
         let made = place.import(py, FAULTS, class).and_then(|class| {
             let arguments = arguments(py)?;
@@ -59,7 +63,9 @@ pub(crate) fn log(error: &apex_log::LogError) -> PyErr {
         E::Invalid(_) => "INVALID",
         E::Trimmed { .. } => "TRIMMED",
         _ if error.is_out_of_space() => "FULL",
-        E::Io { kind, .. } if *kind == std::io::ErrorKind::ReadOnlyFilesystem || *kind == std::io::ErrorKind::PermissionDenied => {
+        E::Io { kind, .. }
+            if *kind == std::io::ErrorKind::ReadOnlyFilesystem || *kind == std::io::ErrorKind::PermissionDenied =>
+        {
             "READ_ONLY"
         }
         _ => "IO",

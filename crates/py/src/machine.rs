@@ -80,7 +80,10 @@ fn config(partitions: u16, term: u64, limits: Option<BTreeMap<String, i64>>) -> 
     let mut config = Config { partitions, term, limits: Limits::default() };
     for (name, value) in limits.unwrap_or_default() {
         if !config.limits.set(&name, value) {
-            return Err(errors::core("BAD_VALUE", &format!("{name} = {value} is not a limit of the machine, or out of range")));
+            return Err(errors::core(
+                "BAD_VALUE",
+                &format!("{name} = {value} is not a limit of the machine, or out of range"),
+            ));
         }
     }
     Ok(config)
