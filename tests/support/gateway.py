@@ -1,5 +1,6 @@
 """A gateway in a process of its own with clients for both of its doors, for one test or one module of tests."""
 
+import io
 import json
 import os
 import subprocess
@@ -71,7 +72,7 @@ class Served:
         """A request with a body of JSON."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         head = {"content-type": "application/json", **headers}
-        async with self.http.request(method, path, data=data, headers=head) as answer:
+        async with self.http.request(method, path, data=io.BytesIO(data), headers=head) as answer:
             found: dict[str, Any] = await answer.json(content_type=None)
             return answer.status, found
 
