@@ -38,6 +38,7 @@ class GoalStarted:
 
     reply: Reply
     planned: Planned
+    template: str
     workflow: str
     version: str
     entities: list["FoundEntity"]
@@ -74,6 +75,18 @@ def entities_of(planned: Planned, goal: str) -> list[FoundEntity]:
             if start >= 0:
                 found.append(FoundEntity(kind, text, start, start + len(text), slot))
     return sorted(found, key=lambda entity: (entity.start, entity.end))
+
+
+def template_of(goal: str, slots: dict[str, str]) -> str:
+    """The goal with its slots by name: `Book flight to {LOCATION} {DATE}`. ``slots`` are in the order of the goal."""
+    parts: list[str] = []
+    at = 0
+    for name, text in slots.items():
+        start = goal.find(text, at)
+        if start >= 0:
+            parts += [goal[at:start], "{", name, "}"]
+            at = start + len(text)
+    return "".join([*parts, goal[at:]])
 
 
 class Goals:
@@ -130,6 +143,7 @@ class Goals:
         name, version = known
         text = request.goal.strip()
         entities = entities_of(planned, text)
+        template = template_of(text, planned.slots)
         command = StartRun(
             request.tenant,
             name,
@@ -139,7 +153,7 @@ class Goals:
             correlation=request.correlation,
             priority=request.priority,
             labels=dict(request.labels) if request.labels else None,
-            goal=(text, msgspec.json.encode(entities), planned.template_id, planned.source, planned.definition_json),
+            goal=(text, msgspec.json.encode(entities), template, planned.source, planned.definition_json),
         )
         metrics = self._house.metrics
 
@@ -149,7 +163,7 @@ class Goals:
                     failed(refusal_of(reply, request.pointer))
                 else:
                     metrics.started += not reply.existing
-                    started(GoalStarted(reply, planned, name, version, entities))
+                    started(GoalStarted(reply, planned, template, name, version, entities))
             except Exception as error:
                 failed(fault_of(error))
 

@@ -104,7 +104,7 @@ class RunService:
             run_id=started.reply.run_id,
             offset=started.reply.offset,
             existing=started.reply.existing,
-            template=planned.template_id,
+            template=started.template,
             source=_SOURCES[planned.source],
         )
         answer.workflow.name = started.workflow

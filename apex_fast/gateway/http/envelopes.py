@@ -132,7 +132,7 @@ class EnvelopeRoutes:
             run_id,
             correlation_id,
             started.reply.existing,
-            started.planned.template_id,
+            started.template,
             started.planned.source,
             started.entities,
             place,

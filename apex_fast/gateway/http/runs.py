@@ -285,7 +285,7 @@ class RunRoutes:
             reply.existing,
             started.workflow,
             started.version,
-            started.planned.template_id,
+            started.template,
             started.planned.source,
             started.entities,
         )
