@@ -1,6 +1,6 @@
 """One measurement, as docs/decisions/0007 describes it, and what comes of several rounds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Final
 
@@ -8,6 +8,15 @@ import msgspec
 
 FDATASYNC: Final = "fdatasync, group commit"
 NO_DURABILITY: Final = "none"
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a limit did beside it, in the same rounds."""
+
+    rate_per_s: float
+    p50_ms: float | None
+    p99_ms: float | None
+    cpu_us_per_unit: float | None
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +45,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     rate_max_per_s: float | None = None
     against: dict[str, float] = {}
     cpu_against: dict[str, float] = {}
+    limits: dict[str, Figures] = {}
     more: dict[str, float] = {}
 
 
@@ -54,43 +64,27 @@ def _middle(values: Sequence[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def medians(rounds: Sequence[Round], limits: Sequence[str] = ()) -> list[Measurement]:
-    """The median of each figure over the rounds, by name.
+def medians(rounds: Sequence[Round], limits: Mapping[str, Sequence[str]]) -> list[Measurement]:
+    """The median of each figure over the rounds, by name; the limits that they are held against go into ``limits``.
 
-    Measurements whose names are in ``limits`` are what the others are held against: the ratios are taken in each
-    round and their median is given, for what disturbs a round disturbs both sides. Limits come last.
+    ``limits``: name, or the part of it before the first dot, to names of measurements of the same rounds. A ratio is
+    taken within each round and the median of these is given, for what disturbs a round disturbs both sides.
     """
     laps: dict[str, list[Measurement]] = {}
     for one in rounds:
         for lap in one:
             laps.setdefault(lap.name, []).append(lap)
-    found = [_median_of(name, many, rounds, limits) for name, many in laps.items()]
-    return sorted(found, key=lambda one: one.name in limits)
+    every_limit = {limit for names in limits.values() for limit in names}
+    return [
+        _held_against(_median_of(many), rounds, limits.get(name, limits.get(name.split(".")[0], ())))
+        for name, many in laps.items()
+        if name not in every_limit
+    ]
 
 
-def _median_of(
-    name: str, laps: Sequence[Measurement], rounds: Sequence[Round], limits: Sequence[str]
-) -> Measurement:
+def _median_of(laps: Sequence[Measurement]) -> Measurement:
     rates = [lap.rate_per_s for lap in laps]
-    against: dict[str, float] = {}
-    cpu_against: dict[str, float] = {}
-    for limit in limits if name not in limits else ():
-        faster: list[float] = []
-        leaner: list[float] = []
-        for one in rounds:
-            by_name = {lap.name: lap for lap in one}
-            ours, theirs = by_name.get(name), by_name.get(limit)
-            if ours is None or theirs is None or ours.unit != theirs.unit:
-                continue
-            if theirs.rate_per_s:
-                faster.append(ours.rate_per_s / theirs.rate_per_s)
-            if ours.cpu_us_per_unit and theirs.cpu_us_per_unit:
-                leaner.append(theirs.cpu_us_per_unit / ours.cpu_us_per_unit)
-        if faster:
-            against[limit] = median(faster)
-        if leaner:
-            cpu_against[limit] = median(leaner)
-    more = {key: _middle([lap.more.get(key) for lap in laps]) for lap in laps[:1] for key in lap.more}
+    more = {key: _middle([lap.more.get(key) for lap in laps]) for key in laps[-1].more}
     return msgspec.structs.replace(
         laps[-1],
         rate_per_s=median(rates),
@@ -103,7 +97,37 @@ def _median_of(
         rounds=len(laps),
         rate_min_per_s=min(rates),
         rate_max_per_s=max(rates),
-        against={**laps[-1].against, **against},
-        cpu_against={**laps[-1].cpu_against, **cpu_against},
         more={key: value for key, value in more.items() if value is not None},
     )
+
+
+def _held_against(ours: Measurement, rounds: Sequence[Round], limits: Sequence[str]) -> Measurement:
+    against = dict(ours.against)
+    cpu_against: dict[str, float] = {}
+    shown: dict[str, Figures] = {}
+    for limit in limits:
+        pairs = [
+            (mine, theirs)
+            for one in rounds
+            for mine in one
+            for theirs in one
+            if mine.name == ours.name and theirs.name == limit
+        ]
+        faster = [mine.rate_per_s / theirs.rate_per_s for mine, theirs in pairs if theirs.rate_per_s]
+        leaner = [
+            theirs.cpu_us_per_unit / mine.cpu_us_per_unit
+            for mine, theirs in pairs
+            if mine.cpu_us_per_unit and theirs.cpu_us_per_unit
+        ]
+        if faster:
+            against[limit] = median(faster)
+            middle = _median_of([theirs for _, theirs in pairs])
+            shown[limit] = Figures(
+                rate_per_s=middle.rate_per_s,
+                p50_ms=middle.p50_ms,
+                p99_ms=middle.p99_ms,
+                cpu_us_per_unit=middle.cpu_us_per_unit,
+            )
+        if leaner:
+            cpu_against[limit] = median(leaner)
+    return msgspec.structs.replace(ours, against=against, cpu_against=cpu_against, limits=shown)

@@ -1,6 +1,7 @@
 """The definitions that are measured."""
 
 import json
+from itertools import pairwise
 from typing import Any, Final
 
 CHAIN_LENGTH: Final = 10
@@ -26,7 +27,7 @@ def single(name: str = "single") -> bytes:
 def chain(length: int = CHAIN_LENGTH) -> bytes:
     """Nodes in a row."""
     names = [f"link{index}" for index in range(length)]
-    return _document("chain", [_node(name) for name in names], list(zip(names, names[1:], strict=False)))
+    return _document("chain", [_node(name) for name in names], list(pairwise(names)))
 
 
 def fan(width: int = FAN_WIDTH) -> bytes:
@@ -53,12 +54,8 @@ def layers(nodes: int, width: int = LAYER_WIDTH) -> bytes:
     return _document("layers", [_node(name) for name in names], edges)
 
 
-def wide_map(items: int) -> bytes:
-    """A map over the list `items` of its inputs."""
+def wide_map() -> bytes:
+    """A map over the list `items` of its inputs, one node an item."""
     body = {"nodes": [_node("each")], "edges": []}
-    node = {
-        "id": "all",
-        "type": "map",
-        "config": {"over": "${inputs.items}", "body": body, "max_items": items},
-    }
-    return _document("map", [node], [])
+    node = {"id": "all", "type": "map", "config": {"over": "${inputs.items}", "body": body}}
+    return json.dumps({"name": "map", "version": "1", "nodes": [node], "edges": []}).encode()

@@ -1,0 +1,90 @@
+"""`compile`: a definition in layers becomes IR, in this process; against parsing the same bytes.
+
+`json` and `msgspec` parse into a tree and check nothing more. Where NetworkX or rustworkx is installed, their
+topological sort of the graph that is built already is shown beside it.
+"""
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, Final
+
+import msgspec
+
+from apex_fast.cli.bench import workflows
+from apex_fast.cli.bench.measurement import NO_DURABILITY, Measurement, quantile
+from apex_fast.cli.bench.plan import Plan, say
+from apex_fast.core import CompileError, compile
+
+SIZES: Final = (10, 1_000, 100_000)
+SORTERS: Final = ("networkx", "rustworkx")
+
+
+async def timed(name: str, work: Callable[[], object], nodes: int, seconds: float) -> Measurement:
+    """Call ``work`` for ``seconds``, three times at the least."""
+    times_s: list[float] = []
+    begin, begin_cpu_s = time.perf_counter(), time.process_time()
+    while len(times_s) < 3 or time.perf_counter() - begin < seconds:
+        called = time.perf_counter()
+        work()
+        times_s.append(time.perf_counter() - called)
+    cpu_s = time.process_time() - begin_cpu_s
+    times_s.sort()
+    p50_s = quantile(times_s, 0.5)
+    return Measurement(
+        name=name,
+        unit="node",
+        size=nodes,
+        concurrency=1,
+        rate_per_s=nodes / p50_s,
+        seconds=time.perf_counter() - begin,
+        durability=NO_DURABILITY,
+        p50_ms=p50_s * 1e3,
+        p99_ms=quantile(times_s, 0.99) * 1e3,
+        cpu_us_per_unit=cpu_s * 1e6 / (len(times_s) * nodes),
+    )
+
+
+def _sorter(package: str, nodes: int) -> Callable[[], object]:
+    """The topological sort of an installed package, on the same graph."""
+    library: Any = importlib.import_module(package)
+    edges = workflows.layered_edges(nodes, _width(nodes))
+    if package == "networkx":
+        graph = library.DiGraph(edges)
+        return lambda: list(library.topological_sort(graph))
+    graph = library.PyDiGraph()
+    graph.add_nodes_from(list(range(nodes)))
+    graph.add_edges_from_no_data(edges)
+    return lambda: library.topological_sort(graph)
+
+
+def _width(nodes: int) -> int:
+    return min(workflows.LAYER_WIDTH, max(1, nodes // 2))
+
+
+async def measure(plan: Plan) -> list[Measurement]:
+    """Each size, or the one that was asked for. A size that the compiler refuses is said, and left out."""
+    sides: list[Callable[[], Any]] = []
+    held: dict[str, tuple[str, ...]] = {}
+    for nodes in (plan.size,) if plan.size else SIZES:
+        document = workflows.layers(nodes, _width(nodes))
+        try:
+            compile(document)
+        except CompileError as refused:
+            say(f"compile.{nodes}: {refused}")
+            continue
+        others: dict[str, Callable[[], object]] = {
+            "json": partial(json.loads, document),
+            "msgspec": partial(msgspec.json.decode, document),
+        }
+        others |= {package: _sorter(package, nodes) for package in SORTERS if find_spec(package) is not None}
+        sides.append(partial(timed, f"compile.{nodes}", partial(compile, document), nodes, plan.limit_lap_s))
+        sides += [partial(timed, f"{name}-{nodes}", work, nodes, plan.limit_lap_s / 4) for name, work in others.items()]
+        held[f"compile.{nodes}"] = tuple(f"{name}-{nodes}" for name in others)
+    if not sides:
+        sys.exit("no size could be compiled")
+    return await plan.interleaved(sides, held)

@@ -1,0 +1,119 @@
+"""The gateway under measurement: a child on a fresh folder, its CPU, its counters."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from apex_fast.cli.bench.cpu import process_cpu_s
+from apex_fast.cli.bench.http1 import Http1Connection, get
+from apex_fast.cli.bench.load import Lap, Send, closed_loop
+from apex_fast.cli.bench.measurement import FDATASYNC, Measurement
+from apex_fast.cli.process import GatewayProcess
+from apex_fast.client import Client
+from apex_fast.errors import Unavailable
+
+FUNCTIONS: Final = "apex_fast.cli.bench.functions:app"
+POLL_S: Final = 0.02
+DRAIN_TIMEOUT_S: Final = 300.0
+WARM_UP_S: Final = 0.5
+
+
+class Cpu:
+    """Stopwatch for the CPU of the child and of this process."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._server_s = process_cpu_s(pid)
+        self._load_s = time.process_time()
+
+    def us_per(self, units: int) -> tuple[float | None, float | None]:
+        """Microseconds per unit since this was made: of the child, of this process."""
+        if not units:
+            return None, None
+        server_s = process_cpu_s(self._pid) - self._server_s
+        return server_s * 1e6 / units, (time.process_time() - self._load_s) * 1e6 / units
+
+
+class Subject:
+    """A running gateway."""
+
+    def __init__(self, gateway: GatewayProcess, side: Http1Connection) -> None:
+        self._gateway = gateway
+        self._side = side
+        self.address = gateway.address
+
+    def cpu(self) -> Cpu:
+        """A stopwatch that starts now."""
+        return Cpu(self._gateway.pid)
+
+    async def gauges(self) -> dict[str, float]:
+        """Metrics without labels, by name."""
+        _, body = await self._side.fetch(get("/metrics", self.address))
+        return {name: float(value) for name, value in re.findall(r"^(\w+) (\S+)$", body.decode(), re.MULTILINE)}
+
+    async def ended(self) -> int:
+        """Runs that have ended since the gateway began."""
+        _, body = await self._side.fetch(get("/metrics", self.address))
+        found = re.findall(r"^workflow_completed_total\{[^}]*\} (\S+)$", body.decode(), re.MULTILINE)
+        return round(sum(map(float, found)))
+
+    async def idle(self) -> float:
+        """Wait until no run is open; how long that took, in seconds. Raises Unavailable after five minutes."""
+        begin = time.perf_counter()
+        while (await self.gauges())["engine_runs_open"]:
+            if time.perf_counter() - begin > DRAIN_TIMEOUT_S:
+                raise Unavailable("runs are still open after five minutes")
+            await asyncio.sleep(POLL_S)
+        return time.perf_counter() - begin
+
+    async def warm_up(self, send: Send, in_flight: int) -> Lap:
+        """A short lap that is not counted."""
+        lap = await closed_loop(send, in_flight, WARM_UP_S)
+        await self.idle()
+        return lap
+
+
+@asynccontextmanager
+async def subject(folder: Path, definitions: Iterable[bytes]) -> AsyncIterator[Subject]:
+    """A gateway on a fresh log in ``folder`` with these workflows registered."""
+    gateway = GatewayProcess(folder / "data", FUNCTIONS)
+    await gateway.start()
+    try:
+        async with Client(gateway.address) as client:
+            for definition in definitions:
+                await client.register(definition, ["main"])
+        side = await Http1Connection.connect(gateway.address)
+        try:
+            yield Subject(gateway, side)
+        finally:
+            side.close()
+    finally:
+        await gateway.stop()
+
+
+async def measured(
+    gateway: Subject, name: str, unit: str, send: Send, in_flight: int, seconds: float, size: int = 1
+) -> Measurement:
+    """A closed loop whose answers come when runs have ended; ``size`` units a run."""
+    cpu = gateway.cpu()
+    lap = await closed_loop(send, in_flight, seconds)
+    units = lap.units * size
+    server_us, load_us = cpu.us_per(units)
+    return Measurement(
+        name=name,
+        unit=unit,
+        size=size,
+        concurrency=in_flight,
+        rate_per_s=lap.rate_per_s * size,
+        seconds=lap.seconds,
+        durability=FDATASYNC,
+        p50_ms=lap.ms(0.5),
+        p99_ms=lap.ms(0.99),
+        cpu_us_per_unit=server_us,
+        load_cpu_us_per_unit=load_us,
+        more={"refused_per_s": lap.refused / lap.seconds} if lap.refused else {},
+    )
