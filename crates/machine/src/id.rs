@@ -3,8 +3,21 @@
 use std::fmt;
 
 /// Id of a run. All zero: the registry.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct RunId(pub [u8; 16]);
+
+impl Ord for RunId {
+    /// As one number: comparing bytes one by one was 7 % of a routing decision (perf, `examples/route.rs`).
+    fn cmp(&self, other: &RunId) -> std::cmp::Ordering {
+        u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
+    }
+}
+
+impl PartialOrd for RunId {
+    fn partial_cmp(&self, other: &RunId) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl RunId {
     /// The registry's "run".

@@ -108,8 +108,10 @@ impl Machine {
             self.in_hand = None;
         }
         while self.has_room() && self.visit_next(&mut visits) {}
+        let size = self.out.len() + self.out.len() / 4;
         let turn = Turn {
-            records: std::mem::take(&mut self.out),
+            // The next turn is likely to be as large as this one.
+            records: std::mem::replace(&mut self.out, Vec::with_capacity(size)),
             count: self.count,
             position: self.state.position,
             more: self.ticking || !self.inbox.is_empty() || !self.tenants.is_empty(),
