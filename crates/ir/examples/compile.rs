@@ -1,6 +1,6 @@
 //! Time to compile definitions of 10, 1,000 and 100,000 nodes, against serde_json reading the same bytes into a tree.
 //!
-//! `cargo run --release -p apex-ir --example compile`
+//! `cargo run --release -p apex-ir --example compile [nodes [rounds]]`
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use apex_ir::{Limits, compile};
@@ -43,7 +43,12 @@ fn main() {
         "{:>8} {:>10} {:>8} {:>12} {:>14} {:>6}",
         "nodes", "bytes", "edges", "compile ms", "serde_json ms", "ratio"
     );
-    for (count, rounds) in [(10, 2_001), (1_000, 101), (100_000, 7)] {
+    let mut arguments = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
+    let sizes = match arguments.next() {
+        Some(count) => vec![(count, arguments.next().unwrap_or(5))],
+        None => vec![(10, 2_001), (1_000, 101), (100_000, 7)],
+    };
+    for (count, rounds) in sizes {
         let text = layers(count);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let mut edges = 0;

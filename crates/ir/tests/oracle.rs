@@ -23,10 +23,28 @@ fn ours(text: &str) -> Option<serde_json::Value> {
     serde_json::from_slice(&out).ok()
 }
 
+/// Integers as CEL `int`: serde would make the positive ones `uint`.
+fn to_cel(json: &serde_json::Value) -> cel::Value {
+    match json {
+        serde_json::Value::Null => cel::Value::Null,
+        serde_json::Value::Bool(value) => (*value).into(),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(number) => cel::Value::Int(number),
+            None => cel::Value::Float(number.as_f64().unwrap()),
+        },
+        serde_json::Value::String(text) => text.as_str().into(),
+        serde_json::Value::Array(items) => items.iter().map(to_cel).collect::<Vec<_>>().into(),
+        serde_json::Value::Object(map) => {
+            let entries = map.iter().map(|(key, value)| (key.clone(), to_cel(value)));
+            entries.collect::<std::collections::HashMap<String, cel::Value>>().into()
+        }
+    }
+}
+
 fn theirs(text: &str) -> Option<serde_json::Value> {
     let mut context = cel::Context::default();
     let inputs: serde_json::Value = serde_json::from_str(INPUTS).unwrap();
-    context.add_variable("inputs", inputs).unwrap();
+    context.add_variable_from_value("inputs", to_cel(&inputs));
     let program = cel::Program::compile(text).unwrap();
     program.execute(&context).ok()?.json().ok()
 }

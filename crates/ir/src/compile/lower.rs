@@ -1,6 +1,6 @@
 //! Drafts to the IR: final indexes, flat arrays, what is kept of each output, canonical bytes and hash.
 
-use super::order::Order;
+use super::order::{Ids, Order};
 use super::read::Draft;
 use crate::digest::ir_hash;
 use crate::document::Reader;
@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 const CANCELLED_PER_NODE: usize = 8;
 
 /// Lays a faultless draft out. `None` where a limit that only shows here is exceeded: the reader has it.
-pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order) -> Option<Ir> {
+pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order, ids: Ids) -> Option<Ir> {
     let canonical = canonical(reader, &draft.extras);
     let inputs_schema = draft.inputs.map(|at| {
         let mut out = Vec::new();
@@ -25,10 +25,9 @@ pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order)
         out.into_boxed_slice()
     });
     let count = draft.nodes.len();
-    let mut by_id: HashMap<Box<str>, NodeIx> = HashMap::with_capacity(count);
-    for (ix, &from) in order.drafts.iter().enumerate() {
-        by_id.insert(draft.nodes[from as usize].id.clone(), ix as NodeIx);
-    }
+    // Each number changes by itself, so the order of the walk does not matter.
+    let mut by_id = ids;
+    by_id.values_mut().for_each(|ix| *ix = order.place[*ix as usize]);
     let unsupported = unsupported(&draft);
     let Draft { name, version, graphs, nodes, edges, timeout_ns, compensation_timeout_ns, .. } = draft;
 
@@ -53,8 +52,8 @@ pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order)
         }
         out[from as usize + 1] += 1;
         into[to as usize + 1] += 1;
-        let pointer = format!("{}/edges/{}", prefixes[edge.graph as usize], edge.place);
-        flat.push(Edge { from, to, when, on_error, pointer: pointer.into() });
+        let pointer = pointer(&prefixes[edge.graph as usize], "/edges/", edge.place);
+        flat.push(Edge { from, to, when, on_error, pointer });
     }
     for i in 0..count {
         out[i + 1] += out[i];
@@ -114,7 +113,7 @@ pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order)
             reader.note(node.at, "LIMIT_EXCEEDED", message);
             return None;
         };
-        let pointer = format!("{}/nodes/{}", prefixes[node.graph as usize], node.place);
+        let pointer = pointer(&prefixes[node.graph as usize], "/nodes/", node.place);
         flat_nodes.push(Node {
             id: node.id,
             graph: node.graph,
@@ -131,7 +130,7 @@ pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order)
             priority: node.priority,
             concurrency_key: node.concurrency_key,
             keeps: if leaf_outputs[ix as usize] { Keeps::All } else { Keeps::Nothing },
-            pointer: pointer.into(),
+            pointer,
         });
     }
     keep(&mut flat_nodes, resolver.kept);
@@ -166,6 +165,24 @@ fn canonical(reader: &Reader<'_, '_>, extras: &[(At, Extra)]) -> Vec<u8> {
     let extra = |at: At| extras.binary_search_by_key(&at, |(at, _)| *at).ok().map(|place| &extras[place].1);
     write_with(&reader.document, 0, &extra, &mut out);
     out
+}
+
+/// The pointer of an element of a graph, in one allocation: there are as many as nodes and edges.
+fn pointer(prefix: &str, member: &str, place: u32) -> Box<str> {
+    let (mut digits, mut first, mut rest) = ([b'0'; 10], 10, place);
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    let mut text = String::with_capacity(prefix.len() + member.len() + 10 - first);
+    text.push_str(prefix);
+    text.push_str(member);
+    digits[first..].iter().for_each(|&digit| text.push(char::from(digit)));
+    text.into()
 }
 
 /// Pointers of the graphs.

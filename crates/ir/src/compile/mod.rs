@@ -32,11 +32,10 @@ pub fn compile(definition: &[u8], functions: Option<&FunctionTable>, limits: &Li
     order::connect(&mut reader, &mut draft, &ids);
     let order = order::sort(&mut reader, &draft);
     references::check(&mut reader, &draft, &ids, &order);
-    drop(ids);
     if !reader.is_faultless() {
         return Err(reader.finish());
     }
-    match lower::lower(&mut reader, draft, order) {
+    match lower::lower(&mut reader, draft, order, ids) {
         Some(ir) => Ok(ir),
         None => Err(reader.finish()),
     }

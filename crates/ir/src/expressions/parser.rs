@@ -8,6 +8,7 @@ use super::lexer::{MACROS, Token, too_deep};
 use crate::diagnostics::nearest;
 use crate::limits::ExpressionLimits;
 use crate::value::Value;
+use std::borrow::Cow;
 
 /// What names an expression begins with.
 const ROOTS: [&str; 7] = ["inputs", "nodes", "item", "index", "iteration", "last", "run"];
@@ -335,7 +336,7 @@ impl<'a> Parser<'_, 'a> {
             "last" => Root::Last,
             "run" => {
                 let hint = "`run.id` and `run.started_at` are known";
-                match self.step()?.as_deref() {
+                match self.step().as_deref() {
                     Some("id") => Root::RunId,
                     Some("started_at") => Root::RunStartedAt,
                     _ => return Err(bad("`run` needs a member that is known", hint)),
@@ -343,9 +344,9 @@ impl<'a> Parser<'_, 'a> {
             }
             _ => {
                 let hint = "write `nodes.<id>.output`, `.status` or `.error`, or `nodes[\"a-b\"]` for other ids";
-                let id = self.step()?.ok_or_else(|| bad("`nodes` needs the id of a node, in plain text", hint))?;
+                let id = self.step().ok_or_else(|| bad("`nodes` needs the id of a node, in plain text", hint))?;
                 let node = NodeRef { id: id.into(), ix: 0 };
-                match self.step()?.as_deref() {
+                match self.step().as_deref() {
                     Some("output") => Root::Output(node),
                     Some("status") => Root::Status(node),
                     Some("error") => Root::Error(node),
@@ -360,7 +361,7 @@ impl<'a> Parser<'_, 'a> {
         };
         let mut path: Vec<Box<str>> = Vec::new();
         if !matches!(root, Root::Index | Root::Iteration | Root::RunId | Root::RunStartedAt | Root::Status(_)) {
-            while let Some(step) = self.step()? {
+            while let Some(step) = self.step() {
                 path.push(step.into());
             }
         }
@@ -383,20 +384,20 @@ impl<'a> Parser<'_, 'a> {
     }
 
     /// `.name` or `["name"]`, unless `.name(` is a call.
-    fn step(&mut self) -> Parsed<Option<String>> {
+    fn step(&mut self) -> Option<Cow<'a, str>> {
         let ahead = |by: usize| self.tokens.get(self.at + by).map(|(token, _)| token);
         match (ahead(0), ahead(1), ahead(2)) {
             (Some(Token::Sign(".")), Some(Token::Name(name)), next) if next != Some(&Token::Sign("(")) => {
-                let name = (*name).to_owned();
+                let name = *name;
                 self.at += 2;
-                Ok(Some(name))
+                Some(Cow::Borrowed(name))
             }
             (Some(Token::Sign("[")), Some(Token::Text(text)), Some(Token::Sign("]"))) => {
-                let text = text.clone().into_owned();
+                let text = text.clone();
                 self.at += 3;
-                Ok(Some(text))
+                Some(text)
             }
-            _ => Ok(None),
+            _ => None,
         }
     }
 

@@ -97,15 +97,58 @@ pub(crate) fn write_with<'e>(
     }
 }
 
+/// Objects of so many members are sorted without an allocation.
+const SMALL: usize = 16;
+
 fn write_object<'e>(document: &Document<'_>, at: At, extra: &dyn Fn(At) -> Option<&'e Extra>, out: &mut Vec<u8>) {
+    let added = extra(at);
+    let mut small = [(0, 0); SMALL];
+    let mut count = 0;
+    let mut plain = added.is_none();
+    for (key, value) in document.members(at) {
+        plain &= count < SMALL && !document.slot(key).escaped;
+        if !plain {
+            break;
+        }
+        small[count] = (key, value);
+        count += 1;
+    }
+    if !plain {
+        return write_large(document, at, added, extra, out);
+    }
+    let name = |key: At| {
+        let raw = document.raw(key);
+        &raw[1..raw.len() - 1]
+    };
+    let members = &mut small[..count];
+    members.sort_unstable_by(|a, b| by_name(name(a.0), name(b.0)));
+    out.push(b'{');
+    for (i, &(key, value)) in members.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(document.raw(key).as_bytes());
+        out.push(b':');
+        write_with(document, value, extra, out);
+    }
+    out.push(b'}');
+}
+
+fn write_large<'e>(
+    document: &Document<'_>,
+    at: At,
+    added: Option<&Extra>,
+    extra: &dyn Fn(At) -> Option<&'e Extra>,
+    out: &mut Vec<u8>,
+) {
     enum Member<'x> {
         Slot(At),
         Bytes(&'x [u8]),
     }
     let mut members: Vec<(std::borrow::Cow<'_, str>, Member<'_>)> =
         document.members(at).map(|(key, value)| (document.string(key), Member::Slot(value))).collect();
-    if let Some(extra) = extra(at) {
-        members.extend(extra.iter().map(|(name, bytes)| ((*name).into(), Member::Bytes(bytes))));
+    if let Some(added) = added {
+        members.extend(added.iter().map(|(name, bytes)| ((*name).into(), Member::Bytes(bytes))));
     }
     members.sort_unstable_by(|a, b| by_name(&a.0, &b.0));
     out.push(b'{');

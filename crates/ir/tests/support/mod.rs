@@ -7,13 +7,13 @@ use apex_ir::{Diagnostic, Ir, Limits, compile};
 use std::borrow::Cow;
 
 /// A scope over one JSON text: `{"inputs", "outputs": {id: …}, "status": {id: …}, "errors": {id: …}, "item", …}`.
-pub struct JsonScope {
-    pub all: Vec<u8>,
-    pub inputs: Vec<u8>,
+pub(crate) struct JsonScope {
+    pub(crate) all: Vec<u8>,
+    pub(crate) inputs: Vec<u8>,
 }
 
 impl JsonScope {
-    pub fn new(json: &str) -> Self {
+    pub(crate) fn new(json: &str) -> Self {
         apex_ir::value::check(json.as_bytes(), &Default::default()).unwrap();
         let inputs = cut(json.as_bytes(), &["inputs"]).unwrap_or(b"{}").to_vec();
         Self { all: json.as_bytes().to_vec(), inputs }
@@ -61,20 +61,20 @@ impl Scope for JsonScope {
     }
 }
 
-pub fn ok(definition: &str) -> Ir {
+pub(crate) fn ok(definition: &str) -> Ir {
     compile(definition.as_bytes(), None, &Limits::default()).unwrap_or_else(|faults| panic!("{faults:#?}"))
 }
 
-pub fn faults(definition: &str) -> Vec<Diagnostic> {
+pub(crate) fn faults(definition: &str) -> Vec<Diagnostic> {
     compile(definition.as_bytes(), None, &Limits::default()).err().unwrap_or_default()
 }
 
 /// `CODE pointer` of each fault.
-pub fn codes(definition: &str) -> Vec<String> {
+pub(crate) fn codes(definition: &str) -> Vec<String> {
     faults(definition).iter().map(|fault| format!("{} {}", fault.code, fault.pointer)).collect()
 }
 
 /// A workflow around nodes and edges.
-pub fn workflow(nodes: &str, edges: &str) -> String {
+pub(crate) fn workflow(nodes: &str, edges: &str) -> String {
     format!(r#"{{"name": "w", "version": "1", "nodes": [{nodes}], "edges": [{edges}]}}"#)
 }
