@@ -48,7 +48,8 @@ def _read(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _scan(folder: Path) -> None:
+def scanned(folder: Path) -> None:
+    """Read every record through the log, which checks each."""
     with closing(Log.open(str(folder), SEGMENT_BYTES)) as log:
         position = 0
         while True:
@@ -58,7 +59,7 @@ def _scan(folder: Path) -> None:
             position += count
 
 
-async def _recovered(folder: Path) -> None:
+async def recovered(folder: Path) -> None:
     """Open the log and fold it, as `apex serve` does."""
     event_log = EmbeddedEventLog(folder, SEGMENT_BYTES)
     recover(event_log, PARTITIONS, {})
@@ -91,7 +92,7 @@ async def measure(plan: Plan) -> list[Measurement]:
 
     async def recovery(name: str, folder: Path) -> Measurement:
         begin, begin_cpu_s = time.perf_counter(), time.process_time()
-        await _recovered(folder)
+        await recovered(folder)
         return _measurement(name, events, bytes_, time.perf_counter() - begin, time.process_time() - begin_cpu_s)
 
     async def reading(name: str, read: Callable[[Path], None]) -> Measurement:
@@ -104,7 +105,7 @@ async def measure(plan: Plan) -> list[Measurement]:
             lambda: recovery("replay.whole", whole),
             lambda: recovery("replay.snapshot", short),
             lambda: reading(FILES, _read),
-            lambda: reading(SCAN, _scan),
+            lambda: reading(SCAN, scanned),
         ],
         {"replay": (FILES, SCAN)},
     )

@@ -1,0 +1,24 @@
+"""Compiling takes a bounded multiple of parsing the same bytes, and grows as they do."""
+
+import json
+from functools import partial
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from apex_fast.cli.bench import workflows
+from apex_fast.core import compile
+from bench.gates.ratio import cpu_ratio
+
+
+@pytest.mark.parametrize("nodes", [100, 1_000, 10_000])
+def test_against_json(benchmark: BenchmarkFixture, nodes: int) -> None:
+    document = workflows.layers(nodes)
+    # Measured: 1.2 at 100 nodes, 1.8 at 1,000, 1.2 at 10,000.
+    assert cpu_ratio(benchmark, partial(compile, document), partial(json.loads, document)) < 6
+
+
+def test_growth(benchmark: BenchmarkFixture) -> None:
+    small, large = workflows.layers(1_000), workflows.layers(10_000)
+    # Ten times the nodes; measured: 12.
+    assert cpu_ratio(benchmark, partial(compile, large), partial(compile, small)) < 30
