@@ -24,10 +24,10 @@ from apex_fast.adapters.embedded.event_log import EmbeddedEventLog
 from apex_fast.adapters.embedded.plan_store import EmbeddedPlanStore
 from apex_fast.authoring import App
 from apex_fast.core import Recognizer, compile
-from apex_fast.domain import Front, FrontError, LogError, RegisterWorkflow, StartRun
+from apex_fast.domain import CompileError, Front, FrontError, LogError, RegisterWorkflow, StartRun
 from apex_fast.engine import Engine, EngineLimits
 from apex_fast.engine.recovery import recover
-from apex_fast.errors import Conflict, InvalidInput, RunFailed, Unavailable, error_of
+from apex_fast.errors import Conflict, DefinitionInvalid, InvalidInput, RunFailed, Unavailable, error_of
 from apex_fast.executors.function import FunctionExecutor
 from apex_fast.executors.http import HttpExecutor
 from apex_fast.gateway import Door, GatewayOptions
@@ -109,10 +109,17 @@ def model_of(settings: Settings) -> Model | None:
 
 
 async def register(engine: Engine, app: App) -> None:
-    """Register the workflows that the app brings. Raises Conflict where a version was registered with other content."""
+    """Register the workflows that the app brings.
+
+    Raises DefinitionInvalid with every reason, Conflict where a version was registered with other content.
+    """
     table = app.table()
-    for definition in app.definitions():
-        compiled = compile(definition, table)
+    for workflow in app.workflows:
+        try:
+            compiled = compile(workflow.to_json(), table)
+        except CompileError as error:
+            reasons = "".join(f"\n  {found.pointer}: {found.message} [{found.code}]" for found in error.diagnostics)
+            raise DefinitionInvalid(f"the workflow {workflow.name} of the app cannot run:{reasons}") from error
         reply = await engine.call(RegisterWorkflow(TENANT, compiled.canonical, "main"))
         if reply.code:
             raise Conflict(f"{compiled.name} {compiled.version}: {reply.message}", code=reply.code)

@@ -228,13 +228,18 @@ CLASS_OF_CODE: dict[str, type[ApexError]] = {
     "WORKFLOW_NOT_FOUND": NotFound,
     "TICKET_NOT_FOUND": NotFound,
     "WORKFLOW_EXISTS": Conflict,
-    "VERSION_IMMUTABLE": Conflict,
     "TAG_MOVED": Conflict,
     "RUN_ENDED": WrongState,
     "TICKET_RESOLVED": WrongState,
     "APPROVAL_RESOLVED": WrongState,
     "NODE_TYPE_NOT_RUNNING": NotRunning,
     "SUBSCRIBER_TOO_SLOW": Overloaded,
+    "DISK_FULL": Overloaded,
+    # the front door's
+    "FULL": Overloaded,
+    "STOPPING": Unavailable,
+    "BODY_TOO_LARGE": TooLarge,
+    "MESSAGE_TOO_LARGE": TooLarge,
 }
 """Class of each code: what crossed a border as a code becomes an exception again."""
 

@@ -5,6 +5,7 @@ import asyncio
 import importlib
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import uvloop
@@ -43,10 +44,22 @@ def load_app(reference: str | None) -> App:
             f"--app {reference}: no module {error.name!r} here ({os.getcwd()}) or in the environment; "
             "write MODULE:NAME, e.g. orders:app for `app` in orders.py"
         ) from error
+    except Exception as error:
+        raise InvalidInput(f"--app {reference}: {type(error).__name__}: {error}{_place_of(error)}") from error
     found = getattr(module, name or "app", None)
     if not isinstance(found, App):
         raise InvalidInput(f"--app {reference}: {module_name}.{name or 'app'} is not an apex_fast.App")
+    try:
+        found.table()
+    except ValueError as error:
+        raise InvalidInput(f"--app {reference}: {error}") from error
     return found
+
+
+def _place_of(error: Exception) -> str:
+    """Where a module failed; a SyntaxError says it by itself."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return "" if isinstance(error, SyntaxError) or not frames else f" ({frames[-1].filename}, line {frames[-1].lineno})"
 
 
 def run(arguments: argparse.Namespace) -> int:

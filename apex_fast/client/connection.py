@@ -64,9 +64,9 @@ def error_from(status: grpc.aio.AioRpcError) -> ApexError:
                 errors = [(violation.field, violation.description) for violation in bad.field_violations]
             elif detail.Unpack(retry):
                 retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
-    if code:
-        return error_of(code, message, errors=errors, retry_after_s=retry_after_s)
     kind = CLASS_OF_STATUS.get(status.code(), ApexError)
+    if code:
+        return error_of(code, message, errors=errors, retry_after_s=retry_after_s, fallback=kind)
     return kind(message)
 
 

@@ -216,9 +216,8 @@ async def test_one_bad_start_of_many_is_refused_alone(house: Served) -> None:
     items.append(run_pb2.StartRunRequest(workflow=says, priority=common_pb2.Priority.ValueType(77)))
     batch = run_pb2.StartRunsRequest(batch_id=9, items=items)
     results: dict[int, run_pb2.StartRunsResult] = {}
-    async for message in house.channel.stream_stream("/apex.v1.RunService/StartRuns")(
-        iter([batch.SerializeToString()])
-    ):
+    starts: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = house.channel.stream_stream(STARTS)
+    async for message in starts(iter([batch.SerializeToString()])):
         answer = run_pb2.StartRunsResponse.FromString(message)
         assert answer.batch_id == 9
         results.update({result.index: result for result in answer.results})
