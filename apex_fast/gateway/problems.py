@@ -69,7 +69,6 @@ PROBLEMS: dict[str, Problem] = {
     "IDEMPOTENCY_KEY_REUSED": Problem(ALREADY_EXISTS, 409, "The idempotency key was used for another request"),
     "RUN_EXISTS": Problem(ALREADY_EXISTS, 409, "Another run has this id"),
     "WORKFLOW_EXISTS": Problem(ALREADY_EXISTS, 409, "The version holds another definition"),
-    "VERSION_IMMUTABLE": Problem(ALREADY_EXISTS, 409, "A registered version does not change"),
     "TAG_MOVED": Problem(ABORTED, 409, "The tag points elsewhere by now"),
     "WRONG_STATE": Problem(FAILED_PRECONDITION, 409, "Its state does not allow this"),
     "RUN_ENDED": Problem(FAILED_PRECONDITION, 409, "The run has ended"),

@@ -141,7 +141,7 @@ fn check_events(world: &World, run: &RunId) {
             }
             "NodeSkipped" | "ApprovalResolved" => true,
             "TimerFired" => event.payload.get("timer").is_none(),
-            "CorrectionProposed" => {
+            "CompensationPlanned" => {
                 assert!(in_flight.is_empty(), "invariant 6: nothing is in flight when undoing begins");
                 assert!(!undoing, "invariant 6: decided once");
                 undoing = true;

@@ -79,7 +79,7 @@ events! {
     51 TimerFired in waiting,
     52 ApprovalRequested in waiting,
     54 ApprovalResolved in waiting,
-    60 CorrectionProposed in saga,
     61 CompensationRequested in saga,
     62 CompensationCompleted in saga,
+    63 CompensationPlanned in saga,
 }

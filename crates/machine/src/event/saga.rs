@@ -5,7 +5,7 @@ use super::wire::{Json, Time, message};
 
 message! {
     /// What will be undone, in this order. Recorded once, when nothing of the run is in flight any more.
-    CorrectionProposed<'a> {
+    CompensationPlanned<'a> {
         1 error: Option<Failure<'a>>,
         2 steps: Vec<&'a str>,
         3 due: Time,

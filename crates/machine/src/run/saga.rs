@@ -4,7 +4,7 @@ use crate::error::kind;
 use crate::event::Event;
 use crate::event::node::{NodeRetryScheduled, ToolResultReceived};
 use crate::event::run::{StepResult, WorkflowFailed};
-use crate::event::saga::{CompensationCompleted, CompensationRequested, CorrectionProposed};
+use crate::event::saga::{CompensationCompleted, CompensationRequested, CompensationPlanned};
 use crate::event::wire::{Flag, Json, List, Time};
 use crate::machine::{Action, Machine};
 use crate::partition::jobs::InFlight;
@@ -142,7 +142,7 @@ impl Machine {
             steps.iter().map(|&(_, scope, node)| run.node_path(&self.state.symbols, scope, node)).collect();
         let due = program.ir.compensation_timeout_ns.map_or(0, |timeout| self.now.saturating_add(timeout));
         let cause = run.next_seq.wrapping_sub(1);
-        let event = Event::CorrectionProposed(CorrectionProposed {
+        let event = Event::CompensationPlanned(CompensationPlanned {
             error: error.as_ref().map(RunError::event),
             steps: paths.iter().map(String::as_str).collect(),
             due: Time(due),

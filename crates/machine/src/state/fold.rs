@@ -587,7 +587,7 @@ impl Folding<'_> {
                 self.fail(error, e.compensate);
                 Ok((ROOT, NO_SLOT))
             }
-            Event::CorrectionProposed(e) => {
+            Event::CompensationPlanned(e) => {
                 if let Some(failure) = &e.error {
                     self.fail(run_error(failure), true);
                 }
@@ -605,7 +605,7 @@ impl Folding<'_> {
                     });
                 }
                 let id = self.run.id;
-                let failing = self.run.failing.as_mut().ok_or("a run that is not failing is corrected")?;
+                let failing = self.run.failing.as_mut().ok_or("compensation is planned for a run that is not failing")?;
                 failing.steps = Some(steps);
                 failing.due = e.due.0;
                 if let Some(timer) = failing.timer(id) {

@@ -86,7 +86,7 @@ fn what_items_did_is_undone_after_they_closed() {
     world.ok("m[1].f", "2");
     world.crash(&mut crate::world::Chance(1));
     world.fail("z", "Odd");
-    assert_eq!(last(&world, &run, "CorrectionProposed")["steps"], json!(["m[1].f", "m[0].f"]));
+    assert_eq!(last(&world, &run, "CompensationPlanned")["steps"], json!(["m[1].f", "m[0].f"]));
     assert_eq!(&*world.job("m[1].f").input, b"{\"id\":2,\"item\":\"b\"}");
     world.ok("m[1].f", "1");
     world.ok("m[0].f", "1");
