@@ -20,7 +20,7 @@ _DETAILS = msgspec.json.Decoder(_ErrorDetails)
 
 def sentence_of(diagnostic: Diagnostic) -> str:
     """A diagnostic as one line: what is wrong, what to do, and its code."""
-    hint = f" {diagnostic.hint}" if diagnostic.hint else ""
+    hint = f"; {diagnostic.hint}" if diagnostic.hint else ""
     return f"{diagnostic.message}{hint} [{diagnostic.code}]"
 
 

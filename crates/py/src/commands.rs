@@ -2,6 +2,7 @@
 
 use crate::errors;
 use apex_ir::ir::Priority;
+use apex_ir::value::{self, ValueLimits};
 use apex_machine::command::{self, Command, Outcome, Selector};
 use apex_machine::{RunId, partition_of_key};
 use pyo3::prelude::*;
@@ -98,7 +99,11 @@ impl StartRun {
 type Goal = (String, Vec<u8>, String, String, Vec<u8>);
 
 /// What makes two requests the same: everything that the client chose of what is to run, each part after its length.
+/// Inputs count by their value, not by how a client happened to write it.
 fn request_hash(workflow: &str, selector: &Selector, inputs: &[u8], goal: Option<&command::Goal>) -> [u8; 32] {
+    let canonical = value::canonical(inputs, &ValueLimits::default());
+    // What is no value is refused where it is decided; here it only has to be told from other requests.
+    let inputs = canonical.as_deref().unwrap_or(inputs);
     let (kind, chosen) = match selector {
         Selector::Version(v) => ("version", v.as_str()),
         Selector::Tag(t) => ("tag", t.as_str()),

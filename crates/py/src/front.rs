@@ -58,11 +58,11 @@ impl Front {
         grpc_methods: Vec<(String, String)>,
         options: Option<BTreeMap<String, f64>>,
     ) -> PyResult<Self> {
-        let mut settings = Options::default();
-        settings.methods = grpc_methods
+        let methods = grpc_methods
             .into_iter()
             .map(|(path, kind)| Ok(Method { path, kind: method_kind(&kind)? }))
             .collect::<PyResult<_>>()?;
+        let mut settings = Options { methods, ..Options::default() };
         for (name, value) in options.unwrap_or_default() {
             if !set_option(&mut settings, &name, value) {
                 return Err(PyValueError::new_err(format!("{name} is not an option of the front door")));

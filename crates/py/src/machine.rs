@@ -63,6 +63,9 @@ impl House {
     }
 }
 
+/// Jobs, ids of jobs to cancel, replies, ended runs.
+type Released<'py> = (Bound<'py, PyList>, Vec<u64>, Bound<'py, PyList>, Bound<'py, PyList>);
+
 #[pyclass(frozen, module = "apex_fast.core._core")]
 pub(crate) struct Machine(Mutex<House>);
 
@@ -139,11 +142,7 @@ impl Machine {
         turn.map(Turn).ok_or_else(|| errors::core("INTERNAL", "the machine failed and cannot go on; start again"))
     }
 
-    fn advance<'py>(
-        &self,
-        py: Python<'py>,
-        position: u64,
-    ) -> PyResult<(Bound<'py, PyList>, Vec<u64>, Bound<'py, PyList>, Bound<'py, PyList>)> {
+    fn advance<'py>(&self, py: Python<'py>, position: u64) -> PyResult<Released<'py>> {
         let released = self.house().machine.advance(position);
         let jobs = PyList::new(py, released.jobs.into_iter().map(Job))?;
         let replies = PyList::new(py, released.replies.into_iter().map(Reply))?;
