@@ -74,6 +74,11 @@ def _blocks(page: str, lines: list[str]) -> Iterator[Block]:
         above = ""
 
 
+def _goes_on(lines: list[str]) -> bool:
+    """Whether a command is not complete: a backslash at its end, or a quote that is open."""
+    return lines[-1].endswith("\\") or sum(line.count("'") for line in lines) % 2 == 1
+
+
 def commands_of(block: Block) -> list[Command]:
     """The commands of a console block. Raises ValueError where it does not begin with one."""
     commands: list[tuple[list[str], list[str]]] = []
@@ -82,7 +87,7 @@ def commands_of(block: Block) -> list[Command]:
             commands.append(([line.removeprefix(PROMPT)], []))
         elif not commands:
             raise ValueError(f"line {block.line}: a console block begins with `$ `")
-        elif commands[-1][0][-1].endswith("\\") and not commands[-1][1]:
+        elif _goes_on(commands[-1][0]):
             commands[-1][0].append(line)
         else:
             commands[-1][1].append(line)

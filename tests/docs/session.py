@@ -18,7 +18,7 @@ from types import TracebackType
 from tests.docs.page import Command
 
 MARK = "\x01the command is done\x01"
-COMMAND_TIMEOUT_S = 120.0
+COMMAND_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 
 
