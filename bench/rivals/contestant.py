@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TextIO
 
-from bench.rivals.cpu import tree_cpu_s
+from apex_fast.cli.bench.cpu import tree_cpu_s
 from bench.rivals.load import Command, Lap
 
 ROOT = Path(__file__).resolve().parents[2]

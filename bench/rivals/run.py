@@ -1,4 +1,4 @@
-"""Installs, runs and compares: ``python bench/rivals/run.py [--only restate] [--seconds 10] [--rounds 5]``.
+"""Installs, runs and compares: ``.venv/bin/python bench/rivals/run.py [--only restate] [--seconds 10] [--rounds 5]``.
 
 Every round has each contestant on stage once, one after the other (A B C, A B C, …), with all the works;
 figures are medians of the rounds, ratios medians of the ratios of each round. The table goes to standard
@@ -20,12 +20,15 @@ ROOT = Path(__file__).resolve().parents[2]
 # name.
 sys.path[0] = str(ROOT)
 
+from apex_fast.cli.bench.disk import fdatasync_times_s  # noqa: E402
+from apex_fast.cli.bench.machine import commit, machine  # noqa: E402
+from apex_fast.cli.bench.measurement import quantile  # noqa: E402
 from bench.rivals import apex, limits  # noqa: E402
 from bench.rivals.contestant import Contestant, Stage  # noqa: E402
 from bench.rivals.dbos.contestant import DBOS  # noqa: E402
 from bench.rivals.install import install  # noqa: E402
 from bench.rivals.langgraph.contestant import LANGGRAPH  # noqa: E402
-from bench.rivals.machine import commit, machine, versions  # noqa: E402
+from bench.rivals.locked import versions  # noqa: E402
 from bench.rivals.measurement import Measurement, Round, medians  # noqa: E402
 from bench.rivals.restate.contestant import RESTATE  # noqa: E402
 from bench.rivals.table import markdown  # noqa: E402
@@ -33,6 +36,7 @@ from bench.rivals.temporal.contestant import TEMPORAL  # noqa: E402
 from bench.rivals.works import WORKS, Work  # noqa: E402
 
 RESULTS = ROOT / "bench" / "results"
+SYNCS = 300
 WARM_UP_SHARE = 0.2
 WARM_UP_MAX_S = 3.0
 
@@ -88,7 +92,8 @@ def perform(name: str, contestant: Contestant | None, works: list[Work], seconds
 def disk(folder: Path) -> Measurement:
     """What one fdatasync costs at this moment."""
     folder.mkdir(parents=True, exist_ok=True)
-    p50_ms, p99_ms = limits.fdatasync_ms(folder)
+    times_s = fdatasync_times_s(folder, SYNCS)
+    p50_ms, p99_ms = quantile(times_s, 0.5) * 1e3, quantile(times_s, 0.99) * 1e3
     return Measurement(
         *("disk", "fdatasync", "sync", 256, 1, 1e3 / p50_ms, p50_ms, p99_ms, None, None, "fdatasync", 0.0)
     )
@@ -156,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = medians(rounds)
     report = {
         "taken": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": commit(ROOT),
         "machine": where,
         "versions": versions([one for one in chosen.values() if one is not None]),
         "settings": {"rounds": options.rounds, "seconds": options.seconds},

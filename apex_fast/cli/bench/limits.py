@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -43,9 +43,17 @@ class LoopLimit:
         """The start or the end of a run."""
 
     async def _step(self, _run: int, _name: str, value: int) -> int:
-        result = await step(value)
-        await asyncio.sleep(0)  # the next step is the loop's to call: runs alternate, as in any engine
-        return result
+        return await step(value)
+
+    async def _turn(self) -> None:
+        """Between two links: the next one is the loop's to call, so that runs alternate, as in any engine."""
+        await asyncio.sleep(0)
+
+    async def start(self) -> Coroutine[None, None, int]:
+        """A run of one step; returns once its start is kept, with what is left to be awaited."""
+        run = self._run()
+        await self._note(run, "RunStarted")
+        return self._step(run, "only", 0)
 
     async def chain(self) -> None:
         """Steps in a row."""
@@ -54,6 +62,7 @@ class LoopLimit:
         value = 0
         for link in range(CHAIN_LENGTH):
             value = await self._step(run, f"link{link}", value)
+            await self._turn()
         await self._note(run, "WorkflowCompleted")
 
     async def fan(self) -> None:
@@ -155,6 +164,9 @@ class FileLimit(LoopLimit):
 
     async def _note(self, run: int, kind: str) -> None:
         await self._append(run, kind, "", 0)
+
+    async def _turn(self) -> None:
+        """The wait for the disk is the turn."""
 
     async def _step(self, _run: int, _name: str, value: int) -> int:
         result = await step(value)

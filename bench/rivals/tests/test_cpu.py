@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from bench.rivals.cpu import tree_cpu_s
+from apex_fast.cli.bench.cpu import tree_cpu_s
 
 BURN = "import time\nwhile time.process_time() < {burn_s}: pass\n"
 NESTED = "import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}], check=True)"

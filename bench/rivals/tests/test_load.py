@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from bench.rivals.limits import AppendFile
+from apex_fast.cli.bench.limits import AppendFile
 from bench.rivals.load import closed_loop, quantile
 
 
