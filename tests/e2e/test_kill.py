@@ -1,8 +1,9 @@
 """SIGKILL under load: nothing acknowledged is lost, and what was durable is not done again.
 
-Clients start chains, fans, retried nodes and approvals; the gateway is killed at random moments and started again on
-the same folder. The functions write to a ledger outside of the gateway. Which life of the gateway a durable event
-belongs to is told by its time: a life ends when its process has been waited for, before the next one begins.
+Clients start chains, fans, maps, retried nodes, timers, approvals and runs that are undone; the gateway is killed at
+random moments and started again on the same folder. The functions write to a ledger outside of the gateway. Which life
+of the gateway a durable event belongs to is told by its time: a life ends when its process has been waited for, before
+the next one begins.
 """
 
 import asyncio
@@ -40,6 +41,9 @@ def node(name: str, **inputs: Any) -> dict[str, Any]:
     }
 
 
+UNDO: dict[str, Any] = {"compensation": {"name": "undo"}}
+
+
 def workflow(name: str, nodes: list[dict[str, Any]], edges: list[tuple[str, str]]) -> dict[str, Any]:
     return {"name": name, "version": "1", "nodes": nodes, "edges": [{"from": a, "to": b} for a, b in edges]}
 
@@ -57,8 +61,30 @@ WORKFLOWS: list[dict[str, Any]] = [
         [node("ask"), {"id": "gate", "type": "approval", "config": {"prompt": "Go on?"}}, node("go")],
         [("ask", "gate"), ("gate", "go")],
     ),
-]
-FUNCTION_NODES = {one["name"]: [n["id"] for n in one["nodes"] if n["type"] == "function"] for one in WORKFLOWS}
+    workflow(
+        "timed",
+        [node("before"), {"id": "pause", "type": "timer", "config": {"duration_s": 0.2}}, node("after")],
+        [("before", "pause"), ("pause", "after")],
+    ),
+    workflow(
+        "mapped",
+        [{"id": "m", "type": "map", "config": {"over": [1, 2, 3, 4, 5], "max_concurrency": 2,
+                                               "body": {"nodes": [node("x", pause_s=0.02)]}}}],
+        [],
+    ),
+    workflow(
+        "undone",
+        [node("a") | UNDO, node("b", pause_s=0.02) | UNDO, node("c") | UNDO,
+         {"id": "no", "type": "function", "config": {"name": "fail"}}],
+        [("a", "b"), ("b", "c"), ("c", "no")],
+    ),
+]  # fmt: skip
+FUNCTION_NODES = {
+    **{one["name"]: [n["id"] for n in one["nodes"] if n["type"] == "function"] for one in WORKFLOWS},
+    "mapped": [f"m[{item}].x" for item in range(5)],
+    "undone": ["a", "b", "c"],
+}
+"""Nodes whose function ends well and writes to the ledger."""
 
 
 @dataclass
@@ -195,7 +221,8 @@ async def finish(load: Load, client: Client) -> dict[str, list[Event]]:
         async with asyncio.timeout(RESTART_S):
             for key, run_id in load.runs.items():
                 info = await client.run(run_id).ended(RESTART_S)
-                assert info.state == "COMPLETED", f"{key} {run_id}: {info}"
+                state = "FAILED" if load.kinds[key] == "undone" else "COMPLETED"
+                assert info.state == state, f"{key} {run_id}: {info}"
                 timelines[run_id] = await client.run(run_id).timeline()
     finally:
         approving.cancel()
@@ -241,35 +268,35 @@ def check_executions(
     life_of_pid: dict[int, int],
 ) -> None:
     """Against the ledger: durable results are not made again, and what is made again has the same key."""
-    started: dict[tuple[str, str], list[Entry]] = defaultdict(list)
-    done: set[tuple[str, str]] = set()
+    started: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
         if entry.what == "started":
-            started[entry.run, entry.node].append(entry)
-        else:
-            done.add((entry.run, entry.node))
-    again = 0
+            started[entry.run, entry.node, entry.function].append(entry)
     for key, run_id in load.runs.items():
         timeline = timelines[run_id]
         assert [e.offset for e in timeline] == list(range(len(timeline)))
-        results = [e for e in timeline if e.type == "ToolResultReceived"]
-        ended_ok = [e.payload["node"] for e in results if e.payload["status"] == "ok"]
-        assert sorted(ended_ok) == sorted(FUNCTION_NODES[load.kinds[key]]), run_id
-        for event in results:
-            place = (run_id, event.payload["node"])
+        nodes = FUNCTION_NODES[load.kinds[key]]
+        results = [e for e in timeline if e.type == "ToolResultReceived" and e.payload["node"] in nodes]
+        assert sorted(e.payload["node"] for e in results if e.payload["status"] == "ok") == sorted(nodes), run_id
+        undone = [e for e in timeline if e.type == "CompensationCompleted"]
+        assert [e.payload["node"] for e in undone] == (nodes[::-1] if load.kinds[key] == "undone" else []), run_id
+        assert len([e for e in timeline if e.type == "TimerFired"]) == (load.kinds[key] == "timed"), run_id
+        for event in results + undone:
+            place = (run_id, event.payload["node"], "undo" if event in undone else "work")
+            assert started[place], place
             life = bisect_right(ends_ns, time_ns(event))
             late = [
                 e for e in started[place]
-                if e.attempt <= event.payload["attempt"] and life_of_pid[e.pid] > life
+                if e.attempt <= event.payload.get("attempt", 1) and life_of_pid[e.pid] > life
             ]  # fmt: skip
             assert not late, f"{place}: result durable in life {life}, begun again in {late}"
-    for (run_id, name), calls in started.items():
-        assert (run_id, name) in done or run_id not in timelines, (run_id, name)
+    again = 0
+    for calls in started.values():
         assert len({e.key for e in calls}) == 1, calls
         once_a_life = Counter((e.attempt, e.pid) for e in calls)
         assert set(once_a_life.values()) == {1}, calls
         again += len(calls) - len({e.attempt for e in calls})
-    assert not set(timelines) - {run_id for run_id, _ in started}
+    assert set(timelines) <= {run_id for run_id, _, _ in started}
     print(f"{len(entries)} lines in the ledger; {again} attempts were made again")
     assert again, "no kill hit a function at work: the load is too light to prove anything"
 
