@@ -6,6 +6,7 @@ answers for what was accepted, results of what is in flight, a snapshot, the log
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import os
@@ -43,6 +44,9 @@ EXIT_LOG_FAILED = 70  # EX_SOFTWARE of sysexits.h: start again, recovery decides
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the GIL while another waits: the engine's loop waits for the functions' one. Python's
 default of 5 ms would be the latency of a step."""
+GC_THRESHOLDS = (50_000, 20, 100)
+"""Of the collector of cyclic garbage: what the house makes for a run has no cycles, so a collection finds nothing. With
+Python's default of 700 it took 9 % of the CPU of a start on the stream, 5 % of a unary one (medians of 5, 2 cores)."""
 
 
 def version() -> str:
@@ -252,6 +256,7 @@ def run(app: App, workflow: str, inputs: Any = None, *, data: str = "apex-data")
 async def serve(settings: Settings, app: App) -> int:
     """Serve until SIGTERM or SIGINT; the exit code: 0, or 70 where the log failed."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.set_threshold(*GC_THRESHOLDS)
     house = House(settings, app)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -259,6 +264,7 @@ async def serve(settings: Settings, app: App) -> int:
         loop.add_signal_handler(number, stopping.set)
     try:
         await house.open()
+        gc.freeze()  # what is there now stays; no collection looks at it again
         notify(f"READY=1\nSTATUS={house.address}")
         failed = asyncio.create_task(house.engine.failed())
         stopped = asyncio.create_task(stopping.wait())
