@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ from apex_fast.core import compile as compile_definition
 from apex_fast.executors.http.guard import Guard
 from apex_fast.settings import Settings
 from tests.docs.page import Block, Command, blocks_of, commands_of
-from tests.docs.session import Session, environment
+from tests.docs.session import Session, environment, lend_curl
 
 ROOT = Path(__file__).parents[2]
 PORT_OF_PAGES = "7400"
@@ -50,11 +51,17 @@ def fits(expected: str, found: str) -> bool:
     return re.fullmatch(".*?".join(parts), without_volatile(found), re.DOTALL) is not None
 
 
-def run_page(page: Path, folder: Path, port: int) -> int:
-    """Run every example of a page; how many there were. Raises AssertionError with the line of the one that fails."""
+def run_page(page: Path, folder: Path, port: int, *, with_curl: bool = True) -> int:
+    """Run every example of a page; how many there were. Raises AssertionError with the line of the one that fails.
+
+    ``with_curl``: use the machine's, if there is one; `tests/docs/curl.py` otherwise.
+    """
     blocks = [replace(block, text=block.text.replace(PORT_OF_PAGES, str(port))) for block in blocks_of(page)]
     count = 0
-    with Session(folder, environment(port)) as session:
+    variables = environment(port)
+    if not with_curl or shutil.which("curl") is None:
+        variables = lend_curl(folder, variables)
+    with Session(folder, variables) as session:
         for index, block in enumerate(blocks):
             try:
                 count += _run(block, blocks[index + 1 :], folder, port, session)

@@ -6,6 +6,7 @@ A command in the background is awaited until it says that it is ready (sd_notify
 import contextlib
 import os
 import queue
+import shlex
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from tests.docs.page import Command
 MARK = "\x01the command is done\x01"
 COMMAND_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
+CURL = Path(__file__).with_name("curl.py")
 
 
 class Session:
@@ -121,3 +123,13 @@ def environment(port: int) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("APEX_", "NOTIFY_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
     return {**kept, "PATH": path, "APEX_SERVER_PORT": str(port)}
+
+
+def lend_curl(folder: Path, environment: dict[str, str]) -> dict[str, str]:
+    """The environment with `tests/docs/curl.py` as its `curl`."""
+    commands = folder / ".commands"
+    commands.mkdir()
+    command = commands / "curl"
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(CURL))} "$@"\n')
+    command.chmod(0o755)
+    return {**environment, "PATH": f"{commands}{os.pathsep}{environment['PATH']}"}

@@ -36,6 +36,11 @@ def test_examples(page: Path, tmp_path: Path) -> None:
     assert run_page(page, tmp_path, free_port()) >= 0
 
 
+@pytest.mark.parametrize("page", ["approvals-and-timers.md", "streams.md"])
+def test_examples_where_there_is_no_curl(page: str, tmp_path: Path) -> None:
+    assert run_page(ROOT / "docs" / "guides" / page, tmp_path, free_port(), with_curl=False) > 0
+
+
 @pytest.mark.parametrize("page", sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]), ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     for target, _ in LINK.findall(page.read_text(encoding="utf-8")):
