@@ -201,8 +201,11 @@ class House:
         )
 
     async def close(self) -> None:
-        """Answer what was accepted, take the results that come within the grace, then give the log up."""
-        grace_s = self._settings.server.grace_s
+        """Answer what was accepted, take the results that come within the grace, then give the log up.
+
+        Where the log has failed nobody can be answered and nothing be kept: no grace.
+        """
+        grace_s = 0.0 if self.engine.has_failed else self._settings.server.grace_s
         if self._door is not None:
             await self._door.stop(grace_s)
         for executor in self._executors.values():

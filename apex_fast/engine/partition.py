@@ -100,6 +100,11 @@ class Engine:
         self._schedule()
         return len(jobs)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the log has failed."""
+        return self._failure is not None
+
     async def failed(self) -> LogError:
         """Wait until the log fails; after that nothing is acknowledged any more and the process must end."""
         return await asyncio.shield(self._failed)
@@ -143,7 +148,7 @@ class Engine:
         self._schedule()
 
     async def call(self, command: Command) -> Reply:
-        """`submit` as an awaitable."""
+        """`submit` as an awaitable. Raises Unavailable where the log fails before the answer is durable."""
         future: asyncio.Future[Reply] = self._loop.create_future()
 
         def resolve(reply: Reply) -> None:
@@ -151,7 +156,10 @@ class Engine:
                 future.set_result(reply)
 
         self.submit(command, resolve)
-        return await future
+        await asyncio.wait((future, self._failed), return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            raise Unavailable(f"the log failed, and whether this was kept is unknown: {self._failure}")
+        return future.result()
 
     def deliver(self, results: Sequence[JobResult]) -> None:
         """Outcomes from the executors."""

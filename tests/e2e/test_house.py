@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -128,6 +129,43 @@ async def test_read_only_folder(tmp_path: Path, request: pytest.FixtureRequest) 
 def test_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("not a folder")
     said(run_serve("--data", "data", "--port", "0", folder=tmp_path), "data")
+
+
+async def test_log_that_fails(tmp_path: Path) -> None:
+    """A write that fails for good ends the process with 70; what was acknowledged is there when it starts again."""
+    process = process_in(tmp_path)
+    await process.start()
+    pid = process.pid
+    acknowledged = []
+    async with Client(process.address, timeout_s=10) as client:
+        await client.register(chain("heavy", 2, give="x" * 100_000))
+        # From here on every write behind the first MiB of a file fails (setrlimit(2), RLIMIT_FSIZE).
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        async with asyncio.timeout(8):  # less than the grace: nobody waits for what cannot come any more
+            registering = [asyncio.create_task(register_until_it_fails(client, f"client-{i}")) for i in range(4)]
+            with suppress(Unavailable):
+                while True:
+                    acknowledged.append((await client.start("heavy")).id)
+            await asyncio.gather(*registering)
+            while Path(f"/proc/{pid}").exists():  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0.02)
+    assert await process.stop() == 70, process.log_tail()
+    assert "the log failed" in process.log_file.read_text()
+    await process.start()
+    try:
+        async with Client(process.address) as client:
+            for run_id in acknowledged:
+                assert await client.run(run_id).result(30) == {"length": 2}
+    finally:
+        await process.stop()
+    assert len(acknowledged) > 1
+
+
+async def register_until_it_fails(client: Client, name: str) -> None:
+    """Registrations are worked on beside the loop: none of them may keep the process from ending."""
+    with suppress(Unavailable):
+        for count in range(1_000_000):
+            await client.register(chain(f"{name}-{count}", 1))
 
 
 # --- what is taken already ------------------------------------------------------------------------------------------
