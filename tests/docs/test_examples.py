@@ -17,7 +17,8 @@ PAGES = sorted(
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     if ROOT / "docs" / "decisions" not in page.parents and "```" in page.read_text(encoding="utf-8")
 )
-LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
+LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 def free_port() -> int:
@@ -25,6 +26,12 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors of a page's headings, as forges make them."""
+    headings = HEADING.findall(page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def name_of(page: Path) -> str:
@@ -43,8 +50,10 @@ def test_examples_where_there_is_no_curl(page: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]), ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target, _ in LINK.findall(page.read_text(encoding="utf-8")):
-        assert (page.parent / target).exists(), f"{name_of(page)} links to {target}"
+    for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        place = page.parent / target if target else page
+        assert place.exists(), f"{name_of(page)} links to {target}"
+        assert not anchor or anchor in anchors_of(place), f"{name_of(page)} links to {target}#{anchor}"
 
 
 @pytest.mark.parametrize(
