@@ -132,6 +132,8 @@ class Http2Connection(asyncio.Protocol):
             self._write(waiting.popleft()[0])
 
     def _write(self, data: bytes) -> None:
+        if self.lost.done():
+            raise ConnectionError("the connection is gone") from self.lost.result()
         if self._transport is not None:
             self._transport.write(data)
 

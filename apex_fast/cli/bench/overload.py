@@ -20,6 +20,8 @@ TIMES: Final = (2, 5)
 IN_FLIGHT: Final = 1_024
 PEAK: Final = "peak"
 SETTLE_S: Final = 30.0
+GATHER_S: Final = 0.002
+"""A client that sends for volume fills its messages; one start a message would measure its frames."""
 
 
 async def measure(plan: Plan) -> list[Measurement]:
@@ -27,7 +29,7 @@ async def measure(plan: Plan) -> list[Measurement]:
     peaks_per_s: list[float] = []
     async with subject(plan.folder, [workflows.single()]) as gateway:
         waiting = await Stream.connect(gateway.address, "single", wait=True)
-        arriving = await Stream.connect(gateway.address, "single", wait=False)
+        arriving = await Stream.connect(gateway.address, "single", wait=False, gather_s=GATHER_S)
         await gateway.warm_up(waiting.send, IN_FLIGHT)
 
         async def peak() -> Measurement:

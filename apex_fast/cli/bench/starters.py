@@ -46,13 +46,14 @@ class Unary:
 class Stream:
     """Starts on one `StartRuns` stream, gathered into messages of up to 64 in each turn of the loop.
 
-    ``wait``: a start is answered when its run has ended well.
+    ``wait``: a start is answered when its run has ended well. ``gather_s``: how long a start may wait for others.
     """
 
-    def __init__(self, connection: Http2Connection, workflow: str, wait: bool) -> None:
+    def __init__(self, connection: Http2Connection, workflow: str, wait: bool, gather_s: float) -> None:
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._wait = wait
+        self._gather_s = gather_s
         request = start_request(workflow)
         self._item = run_pb2.StartRunsRequest(items=[run_pb2.StartRunRequest.FromString(request)]).SerializeToString()
         self._gathered: list[Done] = []
@@ -62,14 +63,14 @@ class Stream:
         connection.converse(self._answered)
 
     @classmethod
-    async def connect(cls, address: str, workflow: str, wait: bool) -> "Stream":
+    async def connect(cls, address: str, workflow: str, wait: bool, gather_s: float = 0.0) -> "Stream":
         """Connect and open the stream. Raises OSError."""
-        return cls(await Http2Connection.connect(address, f"{RUNS}/StartRuns"), workflow, wait)
+        return cls(await Http2Connection.connect(address, f"{RUNS}/StartRuns"), workflow, wait, gather_s)
 
     def send(self, done: Done) -> None:
         """One start."""
         if not self._gathered:
-            self._loop.call_soon(self._flush)
+            self._loop.call_later(self._gather_s, self._flush)
         self._gathered.append(done)
         if len(self._gathered) == BATCH_MAX:
             self._flush()

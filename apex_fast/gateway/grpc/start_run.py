@@ -3,7 +3,7 @@
 `StartRun` answers one start, `StartRuns` many: results are collected per batch until the turn's answers leave.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from apex_fast.domain import Reply, StartRun
@@ -112,8 +112,13 @@ class Bulk:
                 submit(
                     command_of(tenant, item, item.idempotency_key), partial(self._started, batch, index, request.wait)
                 )
+            except Overloaded as error:
+                # Nothing becomes free within a turn, so the rest is refused alike: at 5 times of what can be done,
+                # refusals are most of the work.
+                self._refused(batch, range(index, len(items)), error)
+                break
             except Exception as error:
-                self._refused(batch, index, fault_of(error))
+                self._refused(batch, (index,), fault_of(error))
             else:
                 self._in_flight += 1
         if not items:
@@ -123,7 +128,7 @@ class Bulk:
         if reply.code:
             self._in_flight -= 1
             if not self._gone:
-                self._refused(batch, index, refusal_of(reply, "/inputs_json"))
+                self._refused(batch, (index,), refusal_of(reply, "/inputs_json"))
             return
         if not reply.existing:
             self._house.metrics.started += 1
@@ -157,7 +162,7 @@ class Bulk:
             state=state_number(reply.state if view is None else view.state),
         )
 
-    def _refused(self, batch: int, index: int, error: ApexError) -> None:
+    def _refused(self, batch: int, indexes: Iterable[int], error: ApexError) -> None:
         detail = common_pb2.Error(
             code=error.code,
             message=error.message,
@@ -166,7 +171,9 @@ class Bulk:
         )
         if isinstance(error, InvalidInput) and error.errors:
             detail.pointer = error.errors[0][0]
-        self._answer(batch).results.add(index=index, error=detail)
+        add = self._answer(batch).results.add
+        for index in indexes:
+            add(index=index, error=detail)
 
     def _answer(self, batch: int) -> run_pb2.StartRunsResponse:
         """The message that collects this turn's results of a batch."""
