@@ -210,7 +210,8 @@ class Coroutines:
             result = await function.call(*function.arguments(assignment.job.input))  # type: ignore[misc]
             answer = self._outcomes.ok(assignment, function, result)
         except BaseException as error:
-            if isinstance(error, Abandoned) or not self._thread.loop.is_running():
+            left = self._abandoned and isinstance(error, asyncio.CancelledError)
+            if left or isinstance(error, Abandoned) or not self._thread.loop.is_running():
                 raise  # the loop is being left, not the function
             answer = self._outcomes.failed(assignment, error)
         running_job.reset(token)

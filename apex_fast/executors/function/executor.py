@@ -62,6 +62,7 @@ class FunctionExecutor:
         self._pinged_s: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
+        self._closed = False
         self._idle: asyncio.Future[None] | None = None
         self._counters = {"done": 0, "stalls": 0, "threads_left_behind": 0}
 
@@ -123,6 +124,8 @@ class FunctionExecutor:
         if self._here and grace_s > 0:
             self._idle = self._loop.create_future()
             await asyncio.wait([self._idle], timeout=grace_s)
+        # What ends from here on ends because the house does: recorded, it would fail its run for that.
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         self._threads.stop()
@@ -132,6 +135,8 @@ class FunctionExecutor:
     # --- answers ---
 
     def _collected(self, answers: list[Answer]) -> None:
+        if self._closed:
+            return
         here = self._here
         results = []
         for assignment, result in answers:

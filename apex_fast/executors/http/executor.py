@@ -53,6 +53,7 @@ class HttpExecutor:
         self._thread: LoopThread | None = None
         self._done = 0
         self._closing = False
+        self._closed = False
         self._idle: asyncio.Future[None] | None = None
         # Of the thread's loop alone:
         self._exchange: Exchange | None = None
@@ -98,12 +99,16 @@ class HttpExecutor:
         if self._here and grace_s > 0:
             self._idle = self._loop.create_future()
             await asyncio.wait([self._idle], timeout=grace_s)
+        # What ends from here on ends because the house does: recorded, it would fail its run for that.
+        self._closed = True
         if self._thread is not None:
             closed = asyncio.run_coroutine_threadsafe(self._leave(), self._thread.loop)
             await asyncio.wrap_future(closed)
             self._thread.stop()
 
     def _collected(self, answers: list[Answer]) -> None:
+        if self._closed:
+            return
         here = self._here
         results = []
         for assignment, result in answers:

@@ -323,6 +323,24 @@ async def test_cancel(open_desk: Open, server: Server) -> None:
     assert [result.status for result in await desk.all_of([first, second])] == ["cancelled", "cancelled"]
 
 
+async def test_close_leaves_what_is_in_flight_to_the_next_owner(server: Server) -> None:
+    begun = asyncio.Event()
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        begun.set()
+        await asyncio.sleep(60)
+        return web.Response()
+
+    server.answers["/"] = slow
+    desk = HttpDesk(allow_hosts=("127.0.0.1",), in_flight_max=1)
+    text = json.dumps({"method": "GET", "url": server.base + "/"}).encode()
+    desk.start(FakeJob(input=text), FakeJob(input=text))
+    await begun.wait()
+    await desk.executor.close(0.1)
+    await asyncio.sleep(0.01)
+    assert desk.results == {}
+
+
 async def test_nobody_listens_or_hangs_up(open_desk: Open) -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
