@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import importlib
 import os
+import resource
 import sys
 import traceback
 from pathlib import Path
@@ -15,6 +16,8 @@ from apex_fast.authoring import App
 from apex_fast.errors import InvalidInput
 from apex_fast.settings import Settings
 from apex_fast.telemetry import logs
+
+OPEN_FILES_MAX = 65_536
 
 
 def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -62,6 +65,13 @@ def _place_of(error: Exception) -> str:
     return "" if isinstance(error, SyntaxError) or not frames else f" ({frames[-1].filename}, line {frames[-1].lineno})"
 
 
+def raise_open_files() -> None:
+    """Take all the open files that the system grants: each connection and viewer is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; 0 after a graceful stop."""
     overrides = {
@@ -72,5 +82,6 @@ def run(arguments: argparse.Namespace) -> int:
     }
     settings = Settings.load(arguments.config, os.environ, {k: v for k, v in overrides.items() if v is not None})
     logs.configure(settings.telemetry.log_level)
+    raise_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(house.serve(settings, load_app(arguments.app)))

@@ -43,7 +43,12 @@ class Run:
         if info.state == "COMPLETED":
             return info.output
         kind = RunCancelled if info.state == "CANCELLED" else RunFailed
-        raise kind(f"run {self.id} ended as {info.state}: {info.error_message}", run_id=self.id)
+        raise kind(
+            f"run {self.id} ended as {info.state}: {info.error_message}",
+            run_id=self.id,
+            node=info.error_node,
+            error_type=info.error_code,
+        )
 
     async def watch(self, from_offset: int = 0) -> AsyncIterator[Event]:
         """Its events as they become durable, from an offset to the end.

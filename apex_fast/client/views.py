@@ -50,6 +50,8 @@ class RunInfo:
     elapsed_s: float
     output: Any
     error_code: str
+    error_node: str
+    """Instance path of the node that failed; empty where none is concerned."""
     error_message: str
     started: str
     ended: str
@@ -75,6 +77,7 @@ class RunInfo:
             elapsed_s=run.progress.elapsed_s,
             output=value_of(run.output_json),
             error_code=run.error.code,
+            error_node=run.error.node,
             error_message=run.error.message,
             started=run.started_time,
             ended=run.ended_time,

@@ -32,7 +32,7 @@ _COUNTERS = frozenset(
 )  # fmt: skip
 
 # A line per histogram that says when the process began to count: the process's own start time says that.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Buckets:

@@ -205,6 +205,10 @@ fn what_does_not_run_yet_compiles_and_is_listed() {
             (NodeType::Signal, "/nodes/1")
         ]
     );
+    let locked = r#"{"id": "a", "type": "function", "config": {"name": "f"}, "concurrency_key": "${inputs.k}"}"#;
+    let ir = ok(&workflow(locked, ""));
+    let listed: Vec<(NodeType, &str)> = ir.unsupported.iter().map(|(kind, at)| (*kind, &**at)).collect();
+    assert_eq!(listed, [(NodeType::Function, "/nodes/0/concurrency_key")]);
     assert_eq!(
         refused(
             r#"{"id": "a", "type": "agent", "config": {"tools": "t", "output_schema": {"type": "x"}, "may_patch": 1}}"#

@@ -198,16 +198,21 @@ fn prefixes(graphs: &[super::read::GraphDraft], nodes: &[NodeDraft]) -> Vec<Stri
     prefixes
 }
 
-/// Types that do not run yet, with the pointer of the first of each.
+/// What does not run yet, with the pointer of the first of each: types of nodes, and critical sections, which a run must
+/// not believe itself in.
 fn unsupported(draft: &Draft<'_>) -> Box<[(NodeType, Box<str>)]> {
     let prefixes = prefixes(&draft.graphs, &draft.nodes);
+    let place = |node: &NodeDraft| format!("{}/nodes/{}", prefixes[node.graph as usize], node.place);
+    let locking = draft.nodes.iter().filter(|node| node.concurrency_key.is_some()).min_by_key(|node| node.at);
+    let locks = locking.map(|node| (node.kind.node_type(), format!("{}/concurrency_key", place(node)).into()));
     [NodeType::Agent, NodeType::Composite, NodeType::Loop, NodeType::Signal]
         .into_iter()
         .filter_map(|wanted| {
             let of_type = draft.nodes.iter().filter(|node| node.kind.node_type() == wanted);
             let node = of_type.min_by_key(|node| node.at)?;
-            Some((wanted, format!("{}/nodes/{}", prefixes[node.graph as usize], node.place).into()))
+            Some((wanted, place(node).into()))
         })
+        .chain(locks)
         .collect()
 }
 
