@@ -68,6 +68,18 @@ def check_bind(settings: Settings) -> None:
         )
 
 
+def bound_name(settings: Settings) -> tuple[str, ...]:
+    """The bound address as a Host header names it; none where it stands for every address of the machine."""
+    host = settings.server.host
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return (host,)
+    if address.is_unspecified:
+        return ()
+    return (f"[{host}]" if address.version == 6 else host,)
+
+
 def open_log(settings: Settings) -> EmbeddedEventLog:
     """Take the folder. Raises Unavailable naming what is in the way."""
     folder = Path(settings.data.dir) / "log"
@@ -165,9 +177,13 @@ class House:
                 snapshot_every_records=limits.snapshot_every_records,
             ),
         )
+        try:
+            http = HttpExecutor(self.engine.deliver, settings.http, secret)
+        except ValueError as error:
+            raise InvalidInput(str(error)) from error
         self._executors: dict[str, Executor] = {
             "function": FunctionExecutor(app.functions, self.engine.deliver, settings.functions),
-            "http": HttpExecutor(self.engine.deliver, settings.http, secret),
+            "http": http,
         }
         self._door: Door | None = None
         self.address = ""
@@ -189,7 +205,7 @@ class House:
             attempts_max=self._settings.planner.attempts_max,
             calls_in_flight_max=self._settings.planner.calls_in_flight_max,
         )
-        options = GatewayOptions(allow_hosts=self._settings.server.allow_hosts)
+        options = GatewayOptions(allow_hosts=(*bound_name(self._settings), *self._settings.server.allow_hosts))
         self._door = Door(self.engine, planner, self._app.table(), options, version=version())
         for kind, executor in self._executors.items():
             self._door.metrics.watch(f"{kind}_", executor.stats)
@@ -208,9 +224,8 @@ class House:
         grace_s = 0.0 if self.engine.has_failed else self._settings.server.grace_s
         if self._door is not None:
             await self._door.stop(grace_s)
-        for executor in self._executors.values():
-            await executor.close(grace_s)
-        await self.engine.drain()
+        await asyncio.gather(*(executor.close(grace_s) for executor in self._executors.values()))
+        await self.engine.drain(max(grace_s, 1.0))
         with contextlib.suppress(LogError):  # a failed log was reported when it failed
             await self._log.close()
 
@@ -224,10 +239,16 @@ async def _run(settings: Settings, app: App, workflow: str, inputs: Any) -> Any:
         if reply.code:
             raise error_of(reply.code, reply.message)
         ended = asyncio.Event()
-        view = await house.engine.read_run(TENANT, reply.run_id)
+        # No wait between the look and the waiter: the end may be the next thing that becomes durable.
+        view = house.engine.run(TENANT, reply.run_id)
         if view is not None and view.ended_ns is None:
             house.engine.when_ended(reply.run_id, ended.set)
-            await ended.wait()
+            waits = {asyncio.create_task(ended.wait()), asyncio.create_task(house.engine.failed())}
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            if house.engine.has_failed:
+                raise Unavailable(f"the log failed; run {reply.run_id} goes on when the folder is opened again")
         view = await house.engine.read_run(TENANT, reply.run_id)
         if view is None:
             raise Unavailable(f"run {reply.run_id} is gone")

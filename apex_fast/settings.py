@@ -9,6 +9,7 @@ named secret, and never shows a secret.
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit, urlunsplit
@@ -341,7 +342,10 @@ def _checked(section: str, name: str, value: object, origin: str) -> object:
             value = _list(str(value))
         if _is_secret(section, name):
             return Secret(value if isinstance(value, str) else "")
-        return msgspec.convert(value, hint, strict=not from_text)
+        found = msgspec.convert(value, hint, strict=not from_text)
+        if isinstance(found, float) and not isfinite(found):
+            raise msgspec.ValidationError("Expected a finite number")
+        return found
     except msgspec.ValidationError as error:
         place = origin if from_text else f"{origin}: {section}.{name}"
         raise SettingsError(f"{place}: {error}") from None

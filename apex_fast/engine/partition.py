@@ -74,11 +74,12 @@ class Engine:
         self._token = 0
         self._turn_scheduled = False
         self._held: Turn | None = None
-        self._appended = event_log.durable()
-        self._durable = self._appended
+        self._durable = event_log.durable()
+        # Where the machine stands; ahead of `_appended` while a turn is held.
+        self._decided = self._appended = self._durable
         self._snapshot_at = self._durable
         self._reads: deque[tuple[int, Callable[[], None]]] = deque()
-        self._waiters: dict[str, list[Callable[[], None]]] = {}
+        self._waiters: dict[str, dict[Callable[[], None], None]] = {}
         self._on_ended: Callable[[list[Ended]], None] = lambda _: None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: int | None = None
@@ -109,16 +110,34 @@ class Engine:
         """Wait until the log fails; after that nothing is acknowledged any more and the process must end."""
         return await asyncio.shield(self._failed)
 
-    async def drain(self) -> None:
-        """Refuse new commands, wait until all that was accepted is durable and answered, keep a snapshot."""
+    async def answer(self, grace_s: float) -> None:
+        """Refuse new commands, and wait up to ``grace_s`` for the answers of those that were accepted. Runs go on."""
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
-        while self._failure is None and (self._inbox or self._turn_scheduled or self._durable < self._appended):
-            self._idle = self._loop.create_future()
-            await self._idle
-        if self._failure is None and self._durable > self._snapshot_at:
+        await self._until(lambda: not self._replies and not self._reads, grace_s)
+
+    async def drain(self, grace_s: float = 60.0) -> None:
+        """`answer`, wait until all that was decided is durable as well, keep a snapshot.
+
+        For when the executors are closed: while they work there is always more to decide. What is not durable after
+        ``grace_s`` (a full disk) was acknowledged to nobody.
+        """
+        began_s = self._loop.time()
+        await self.answer(grace_s)
+        left_s = max(0.0, began_s + grace_s - self._loop.time())
+        await self._until(
+            lambda: not self._inbox and not self._turn_scheduled and self._durable >= self._decided, left_s
+        )
+        if self._failure is None and self._snapshot_at < self._durable == self._decided:
             self._keep_snapshot()
+
+    async def _until(self, is_so: Callable[[], bool], grace_s: float) -> None:
+        """Wait until something is so after a turn, the log fails, or the grace is over."""
+        until_s = self._loop.time() + grace_s
+        while self._failure is None and not is_so() and (left_s := until_s - self._loop.time()) > 0:
+            self._idle = self._loop.create_future()
+            await asyncio.wait([self._idle], timeout=left_s)
 
     # --- commands -------------------------------------------------------------------------------------------------
 
@@ -170,17 +189,24 @@ class Engine:
     # --- reads ----------------------------------------------------------------------------------------------------
 
     def when_durable(self, callback: Callable[[], None]) -> None:
-        """Call back once all that is decided by now is durable: at once if it is."""
-        if self._durable >= self._appended:
+        """Call back once all that is decided by now is durable: at once if it is.
+
+        Raises Unavailable where it never will be, because the log has failed.
+        """
+        if self._durable >= self._decided:
             callback()
+        elif self._failure is not None:
+            raise Unavailable(f"the log failed: {self._failure}")
         else:
-            self._reads.append((self._appended, callback))
+            self._reads.append((self._decided, callback))
 
     async def _shown(self, view: T) -> T:
-        if self._durable < self._appended:
-            future: asyncio.Future[None] = self._loop.create_future()
-            self._reads.append((self._appended, lambda: None if future.done() else future.set_result(None)))
-            await future
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.when_durable(lambda: None if future.done() else future.set_result(None))
+        if not future.done():
+            await asyncio.wait((future, self._failed), return_when=asyncio.FIRST_COMPLETED)
+            if not future.done():
+                raise Unavailable(f"the log failed: {self._failure}")
         return view
 
     def run(self, tenant: str, run_id: str) -> RunView | None:
@@ -224,15 +250,13 @@ class Engine:
 
     def when_ended(self, run_id: str, callback: Callable[[], None]) -> None:
         """Call back once the run has ended, durably. For a run that has not ended yet."""
-        self._waiters.setdefault(run_id, []).append(callback)
+        self._waiters.setdefault(run_id, {})[callback] = None
 
     def forget(self, run_id: str, callback: Callable[[], None]) -> None:
         """Undo `when_ended`."""
-        waiters = self._waiters.get(run_id, [])
-        if callback in waiters:
-            waiters.remove(callback)
-            if not waiters:
-                del self._waiters[run_id]
+        waiters = self._waiters.get(run_id, {})
+        if waiters.pop(callback, callback) is None and not waiters:
+            del self._waiters[run_id]
 
     def on_ended(self, callback: Callable[[list[Ended]], None]) -> None:
         """Name who counts ended runs."""
@@ -270,8 +294,14 @@ class Engine:
         if self._failure is not None or (self._held is not None and not self._append(self._held)):
             return
         batch = self._inbox.take(self._limits.starts_per_turn_max)
-        turn = self._machine.step(self._clock.now_ns(), batch)
+        try:
+            turn = self._machine.step(self._clock.now_ns(), batch)
+        except Exception as error:
+            # What was in the batch is not decided: nothing may be decided after it either.
+            self._on_failure(LogError("INTERNAL", str(error)))
+            return
         if turn.count:
+            self._decided = turn.position
             if not self._append(turn):
                 return
         elif self._durable >= self._appended:
@@ -305,7 +335,7 @@ class Engine:
         if position > self._durable:
             self._durable = position
             self._release(position)
-            if position - self._snapshot_at >= self._limits.snapshot_every_records and position == self._appended:
+            if position - self._snapshot_at >= self._limits.snapshot_every_records and position == self._decided:
                 self._keep_snapshot()
         self._wake_drain()
 
@@ -322,7 +352,10 @@ class Engine:
                 executor.cancel(cancels)
         pop = self._replies.pop
         for reply in replies:
-            pop(reply.token)(reply)
+            try:
+                pop(reply.token)(reply)
+            except Exception:
+                log.exception("an answer could not be given; the others go on")
         self.feed.durable(position)
         if ended:
             self._ended(ended)
@@ -365,7 +398,11 @@ class Engine:
         self._schedule()
 
     def _keep_snapshot(self) -> None:
-        self._log.save_snapshot(self._durable, self._machine.snapshot())
+        """A snapshot only shortens recovery: where it cannot be kept (a full disk), the log has everything."""
+        try:
+            self._log.save_snapshot(self._durable, self._machine.snapshot())
+        except LogError as error:
+            log.warning("no snapshot was kept", extra={"error": str(error)})
         self._snapshot_at = self._durable
 
     def _on_failure(self, error: LogError) -> None:

@@ -107,7 +107,7 @@ class Door:
         """Take nothing new, answer everything that was accepted, close. True if nothing was cut off.
 
         The order: streams are ended, health says so, what runs beside the loop is awaited, the engine makes durable
-        and answers what it was given, then the connections may close.
+        and answers what it was given, then the connections may close; all of it within ``grace_s``.
         """
         front = self._front
         self.house.ready = False
@@ -120,10 +120,11 @@ class Door:
         front.stop_accepting()
         self._turn()
         self._give_up()
-        await self.house.settle()
-        await self._engine.drain()
+        until_s = self._loop.time() + grace_s
+        await self.house.settle(grace_s)
+        await self._engine.answer(max(0.0, until_s - self._loop.time()))
         self._outbox.flush()
-        whole = await asyncio.to_thread(front.shutdown, grace_s)
+        whole = await asyncio.to_thread(front.shutdown, max(0.0, until_s - self._loop.time()))
         self._loop.remove_reader(front.fileno())
         self._watching_log.cancel()
         return whole

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from apex_fast.core import compile as compile_definition
 from apex_fast.domain import Definition, WorkflowView
 from apex_fast.engine import Engine
-from apex_fast.errors import ApexError, Overloaded
+from apex_fast.errors import ApexError, Overloaded, Unavailable
 from apex_fast.gateway.admission import Hosts
 from apex_fast.gateway.faults import fault_of
 from apex_fast.gateway.grpc.method import Conversation
@@ -79,6 +79,7 @@ class House:
             try:
                 await work
             except asyncio.CancelledError:
+                failed(Unavailable("the gateway is stopping; ask again"))
                 raise
             except Exception as error:
                 failed(fault_of(error))
@@ -98,10 +99,12 @@ class House:
 
         self.engine.when_durable(guarded)
 
-    async def settle(self) -> None:
-        """Wait for what runs beside the loop."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+    async def settle(self, grace_s: float) -> None:
+        """Wait up to ``grace_s`` for what runs beside the loop; what is left is answered and given up."""
+        if self._tasks:
+            _, left = await asyncio.wait(set(self._tasks), timeout=grace_s)
+            for task in left:
+                task.cancel()
 
     async def compile(self, definition: bytes) -> Definition:
         """Compile with the registered functions. Raises CompileError."""

@@ -4,12 +4,16 @@ Knows the shapes of `Front.reply`, and nothing of what is in them.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from apex_fast.domain import Front
 from apex_fast.errors import ApexError
 from apex_fast.gateway.problems import grpc_failure, http_failure
+
+log = logging.getLogger(__name__)
 
 Frame = tuple[int | None, bytes]
 Headers = list[tuple[str, str]]
@@ -54,7 +58,27 @@ class Outbox:
                 callback()
         if self._replies and self._front is not None:
             replies, self._replies = self._replies, []
-            self._front.reply(replies)
+            try:
+                self._front.reply(replies)
+            except Exception:
+                # The front door took none of them: one that cannot be said must not cost the others theirs.
+                for reply in replies:
+                    self._reply_alone(self._front, reply)
+
+    def _reply_alone(self, front: Front, reply: tuple[Any, ...]) -> None:
+        try:
+            front.reply([reply])
+        except Exception:
+            log.exception("an answer could not be said", extra={"kind": reply[0]})
+            error = ApexError("something of ours went wrong; the log of the gateway says what")
+            kind, token = reply[0], reply[1]
+            with suppress(Exception):
+                if kind in (_GRPC, _GRPC_ERROR):
+                    front.reply([(_GRPC_ERROR, token, *grpc_failure(error))])
+                elif kind == _HTTP:
+                    front.reply([(_HTTP, token, *http_failure(error))])
+                else:
+                    front.reply([(_STREAM_END, token, *grpc_failure(error))])
 
     # --- gRPC -----------------------------------------------------------------------------------------------------
 

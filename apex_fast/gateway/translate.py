@@ -5,7 +5,7 @@ What both gRPC and HTTP say of a run is read here, so that both say the same.
 
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -13,6 +13,7 @@ from apex_fast.domain import ApprovalView, Event, RunView, WorkflowView
 from apex_fast.engine import Engine
 from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, workflow_pb2
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PRIORITIES = {0: "medium", 1: "high", 2: "medium", 3: "low"}
 _PRIORITY_NUMBERS = {
     "high": common_pb2.PRIORITY_HIGH,
@@ -44,11 +45,14 @@ def rfc3339(time_ns: int | None) -> str:
 
 
 def time_ns_of(text: str) -> int:
-    """Nanoseconds since 1970 of an RFC 3339 time. Raises ValueError."""
+    """Nanoseconds since 1970 of an RFC 3339 time. Raises ValueError, also for one that is not within int64."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time zone is missing")
-    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1_000
+    time_ns = (moment - _EPOCH) // timedelta(microseconds=1) * 1_000
+    if not -(2**63) <= time_ns < 2**63:
+        raise ValueError("the time is not within the years 1678 to 2261")
+    return time_ns
 
 
 class RunError(msgspec.Struct, omit_defaults=True):

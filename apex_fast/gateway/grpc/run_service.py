@@ -122,6 +122,8 @@ class RunService:
         if not request.wait or view.ended_ns is not None:
             self._house.when_durable(token, partial(self._show_run, token, view))
             return
+        if not self._house.ready:
+            raise Unavailable("the gateway is stopping; the run has not ended")
         engine = self._house.engine
 
         def ended() -> None:

@@ -92,8 +92,8 @@ class Bulk:
         self._closing = False
         self._gone = False
         self._answers: dict[int, run_pb2.StartRunsResponse] = {}
-        # (batch, index) -> run and callback of an item that is answered at the end of its run.
-        self._until_ended: dict[tuple[int, int], tuple[str, Callable[[], None]]] = {}
+        # Callback of an item that is answered at the end of its run -> the run. A client may use a batch id twice.
+        self._until_ended: dict[Callable[[], None], str] = {}
         house.outbox.stream_open(token, [], [], None, 0, False)
 
     def message(self, message: bytes) -> None:
@@ -132,9 +132,13 @@ class Bulk:
             return
         if not reply.existing:
             self._house.metrics.started += 1
-        if wait and reply.state not in ENDED and not self._gone:
-            ended = partial(self._ended, batch, index, reply)
-            self._until_ended[batch, index] = (reply.run_id, ended)
+        if wait and reply.state not in ENDED and not self._gone and self._house.ready:
+
+            def ended() -> None:
+                del self._until_ended[ended]
+                self._ended(batch, index, reply)
+
+            self._until_ended[ended] = reply.run_id
             self._house.engine.when_ended(reply.run_id, ended)
             return
         self._in_flight -= 1
@@ -149,7 +153,6 @@ class Bulk:
 
     def _ended(self, batch: int, index: int, reply: Reply) -> None:
         """Answer with the state as it is: the run has ended, or the house is stopping."""
-        self._until_ended.pop((batch, index), None)
         self._in_flight -= 1
         if self._gone:
             return
@@ -205,13 +208,13 @@ class Bulk:
     def cancelled(self) -> None:
         """The client is gone; what was accepted starts all the same."""
         self._gone = True
-        for run_id, ended in self._until_ended.values():
+        for ended, run_id in self._until_ended.items():
             self._house.engine.forget(run_id, ended)
         self._until_ended.clear()
 
     def give_up(self) -> None:
         """The house is stopping: what waits for the end of its run is answered with the state as it is."""
-        for run_id, ended in list(self._until_ended.values()):
+        for ended, run_id in list(self._until_ended.items()):
             self._house.engine.forget(run_id, ended)
             ended()
         self.half_closed()

@@ -40,6 +40,7 @@ from apex_fast.gateway.translate import (
 )
 
 State = Literal["PENDING", "RUNNING", "WAITING", "PAUSED", "COMPENSATING", "COMPLETED", "FAILED", "CANCELLED"]
+Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 IDEMPOTENCY = {"Idempotency-Key": "The same key gives the same run (at most 255 characters)."}
 LAST_EVENT_ID = {"Last-Event-ID": "Offset of the last event seen; the stream goes on after it."}
 
@@ -85,14 +86,14 @@ class RunsQuery(Body):
 class TimelineQuery(Body):
     """Which events of a run."""
 
-    from_offset: Annotated[int, Meta(ge=0)] = msgspec.field(name="from", default=0)
+    from_offset: Offset = msgspec.field(name="from", default=0)
     limit: Annotated[int, Meta(ge=0)] = 0
 
 
 class EventsQuery(Body):
     """Where a stream begins."""
 
-    from_offset: Annotated[int, Meta(ge=0)] = msgspec.field(name="from", default=0)
+    from_offset: Offset = msgspec.field(name="from", default=0)
 
 
 class RunStarted(msgspec.Struct, omit_defaults=True):

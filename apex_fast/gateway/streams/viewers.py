@@ -45,6 +45,9 @@ class Viewer:
     next_offset: int
     opened: bool = False
     live: bool = False
+    looking: bool = False
+    """A page is on its way: what becomes durable until then is kept in ``early``. One that does not ask for its next
+    page keeps nothing waiting here."""
     early: list[Event] = field(default_factory=list)
 
 
@@ -112,6 +115,7 @@ class Viewers:
 
     def _look(self, viewer: Viewer, view: RunView) -> None:
         viewer.early = []
+        viewer.looking = True
         self._house.engine.when_durable(partial(self._page, viewer, view))
 
     def _page(self, viewer: Viewer, view: RunView) -> None:
@@ -132,6 +136,7 @@ class Viewers:
         if not more:
             past = past + [event for event in viewer.early if event.offset > max(reached, view.offset)]
         viewer.early = []
+        viewer.looking = False
         if past:
             viewer.next_offset = past[-1].offset + 1
         ended = not more and (view.ended_ns is not None or any(event.ends_run for event in past))
@@ -167,7 +172,8 @@ class Viewers:
             if watched is None:
                 continue
             for viewer in watched.paging:
-                viewer.early.append(event)
+                if viewer.looking:
+                    viewer.early.append(event)
             if watched.following:
                 grpc = event.proto() if watched.live[Encoding.GRPC] else b""
                 sse = event.sse() if watched.live[Encoding.SSE] else b""

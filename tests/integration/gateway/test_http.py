@@ -166,3 +166,26 @@ async def test_operations(gateway: Gateway) -> None:
     gateway.door.house.ready = False
     async with gateway.http.get("/ready") as response:
         assert (response.status, (await response.json())["status"]) == (503, "stopping")
+
+
+async def test_numbers_and_times_that_no_offset_or_clock_reaches(gateway: Gateway) -> None:
+    """Refused at the door: what the core cannot hold must not cost others their answers."""
+    await gateway.register(chain(1, "far"))
+    run_id = await gateway.start("far")
+    for query in (f"/runs/{run_id}/events?from={2**70}", f"/runs/{run_id}/timeline?from={2**63}"):
+        assert await problem(gateway, "GET", query) == (400, "INVALID_INPUT", ["/from"])
+    for name in ("started_after", "started_before"):
+        for moment in ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"):
+            assert await problem(gateway, "GET", f"/runs?{name}={moment}") == (400, "INVALID_INPUT", [f"/{name}"])
+
+
+async def test_an_answer_that_cannot_be_said_costs_no_other_its_own(gateway: Gateway) -> None:
+    def numbers() -> dict[str, int]:
+        # In the same turn, before the answer that asks for it: no token is as large.
+        gateway.door.house.outbox.http(2**70, 200, [], b"")
+        return {"asked": 1}
+
+    gateway.door.metrics.watch("unsayable_", numbers)
+    async with gateway.http.get("/metrics") as response:
+        assert response.status == 200
+        assert "unsayable_asked 1.0" in await response.text()

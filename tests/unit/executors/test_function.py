@@ -107,6 +107,33 @@ async def test_what_a_function_raises_fails_its_attempt_and_nothing_else(
     assert again.value == b"1"
 
 
+class Hostile(Exception):
+    @property
+    def retryable(self) -> bool:
+        raise SystemExit(1)
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+Hostile.__name__ = "x" * 1_000
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_an_exception_that_raises_when_it_is_looked_at(app: App, open_desk: Open, plain: bool) -> None:
+    @app.function()
+    async def raises() -> None:
+        raise Hostile
+
+    @app.function()
+    def raises_plainly() -> None:
+        raise Hostile
+
+    [result] = await open_desk().run(FakeJob("raises_plainly" if plain else "raises"))
+    assert (result.status, result.type, result.retryable) == ("failed", "x" * 128, None)
+    assert "KeyboardInterrupt" in result.message
+
+
 async def test_an_exception_may_say_that_a_retry_does_not_help(app: App, open_desk: Open) -> None:
     class Final(Exception):
         retryable = False

@@ -89,6 +89,8 @@ def test_a_bad_file_names_file_and_key(document: str, says: str, file: Path) -> 
         ("APEX_SERVER_PRT", "1", "APEX_SERVER_PRT: no such setting (did you mean APEX_SERVER_PORT?)"),
         ("APEX_SERVER_INSECURE", "maybe", "APEX_SERVER_INSECURE: Expected `bool`"),
         ("APEX_FUNCTIONS_TIMEOUT_S", "nan s", "APEX_FUNCTIONS_TIMEOUT_S"),
+        ("APEX_SERVER_GRACE_S", "inf", "APEX_SERVER_GRACE_S: Expected a finite number"),
+        ("APEX_SERVER_GRACE_S", "nan", "APEX_SERVER_GRACE_S: Expected"),
     ],
 )
 def test_a_bad_variable_is_named(variable: str, value: str, says: str, file: Path) -> None:

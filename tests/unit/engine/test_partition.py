@@ -1,0 +1,201 @@
+"""The loop round the machine where its log is full, slow or gone: nothing is shown, kept or answered too early."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+import pytest_asyncio
+
+from apex_fast.adapters.clock import SystemClock
+from apex_fast.adapters.memory.event_log import MemoryEventLog, Store
+from apex_fast.core import compile
+from apex_fast.domain import Job, JobResult, LogError, Machine, RegisterWorkflow, Reply, StartRun, Turn
+from apex_fast.engine import Engine, EngineLimits
+from apex_fast.errors import Unavailable
+
+DEFINITION = compile(
+    b'{"name": "w", "version": "1", "nodes": [{"id": "n", "type": "function", "config": {"name": "f"}}]}'
+).canonical
+
+
+class Disk(MemoryEventLog):
+    """A log in memory whose disk may be full, or fail."""
+
+    def __init__(self) -> None:
+        super().__init__(Store())
+        self.full = False
+        self.has_room_for_snapshots = True
+        self.silent = False
+        """Nothing becomes durable."""
+        self.snapshots: list[int] = []
+        self.fail: Callable[[LogError], None] = lambda _: None
+
+    def on_durable(self, durable: Callable[[int], None], failed: Callable[[LogError], None]) -> None:
+        super().on_durable(durable, failed)
+        self.fail = failed
+
+    def append(self, turn: Turn) -> None:
+        if self.full:
+            raise LogError("FULL", "no space left on device")
+        super().append(turn)
+
+    def _commit(self) -> None:
+        if not self.silent:
+            super()._commit()
+
+    def save_snapshot(self, position: int, state: bytes) -> None:
+        if self.full or not self.has_room_for_snapshots:
+            raise LogError("FULL", "no space left on device")
+        self.snapshots.append(position)
+        super().save_snapshot(position, state)
+
+
+class Hands:
+    """An executor that keeps its jobs."""
+
+    kind = "function"
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        self.jobs += jobs
+
+    def cancel(self, job_ids: Sequence[int]) -> None: ...
+
+    def stats(self) -> dict[str, int]:
+        return {}
+
+    async def close(self, grace_s: float) -> None: ...
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for what a callback brings."""
+    async with asyncio.timeout(5):
+        while not is_so():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+class World:
+    def __init__(self) -> None:
+        self.disk = Disk()
+        self.hands = Hands()
+        limits = EngineLimits(snapshot_every_records=1)
+        self.engine = Engine(Machine(64, self.disk.term), self.disk, SystemClock(), limits)
+        self.engine.start({"function": self.hands})
+
+    async def begin(self) -> str:
+        """A run whose one job is in hand."""
+        assert not (await self.engine.call(RegisterWorkflow("default", DEFINITION, "main"))).code
+        reply = await self.engine.call(StartRun("default", "w"))
+        await until(lambda: bool(self.hands.jobs))
+        return reply.run_id
+
+    def finish(self) -> None:
+        job = self.hands.jobs.pop()
+        self.engine.deliver([JobResult.ok(job.id, job.attempt, b"1")])
+
+
+@pytest_asyncio.fixture
+async def world() -> AsyncIterator[World]:
+    yield World()
+
+
+async def test_what_a_full_disk_holds_up_is_not_shown(world: World) -> None:
+    """The machine has decided the end of the run, the disk has not: a reader waits, and no snapshot is made of it."""
+    run_id = await world.begin()
+    world.disk.full = True
+    world.finish()
+    await asyncio.sleep(0.1)
+    decided = world.engine.run("default", run_id)
+    assert decided is not None
+    assert decided.state == "COMPLETED"
+    reading = asyncio.create_task(world.engine.read_run("default", run_id))
+    called: list[int] = []
+    world.engine.when_durable(lambda: called.append(1))
+    await asyncio.sleep(0.1)
+    assert not reading.done()
+    assert not called
+    world.disk.full = False
+    view = await asyncio.wait_for(reading, 5)
+    assert view is not None
+    assert called
+    assert world.engine.timeline(view, view.offset, 1)[0].ends_run
+    assert all(position <= world.disk.durable() for position in world.disk.snapshots)
+    assert view.head < world.disk.durable()
+
+
+async def test_a_stop_on_a_full_disk_ends(world: World) -> None:
+    await world.begin()
+    world.disk.full = True
+    world.finish()
+    before = list(world.disk.snapshots)
+    async with asyncio.timeout(5):
+        await world.engine.drain(0.2)
+    assert world.disk.snapshots == before, "a snapshot holds what is durable and nothing else"
+
+
+async def test_a_snapshot_that_finds_no_room_is_done_without(world: World) -> None:
+    world.disk.has_room_for_snapshots = False
+    run_id = await world.begin()
+    world.finish()
+    await world.engine.drain(5)
+    view = await world.engine.read_run("default", run_id)
+    assert view is not None
+    assert view.state == "COMPLETED"
+    assert not world.disk.snapshots
+
+
+async def test_a_stop_answers_what_was_accepted_and_does_not_wait_for_runs(world: World) -> None:
+    """Runs that go on and on do not keep the answers from being the end of it."""
+    await world.begin()
+    replies: list[Reply] = []
+    for _ in range(5):
+        world.engine.submit(StartRun("default", "w"), replies.append)
+    async with asyncio.timeout(5):
+        await world.engine.answer(30)
+    assert [reply.code for reply in replies] == [""] * 5
+    with pytest.raises(Unavailable):
+        world.engine.submit(StartRun("default", "w"), replies.append)
+
+
+async def test_a_failed_log_answers_readers_too(world: World) -> None:
+    run_id = await world.begin()
+    world.disk.silent = True
+    world.finish()
+    await asyncio.sleep(0.01)
+    reading = asyncio.create_task(world.engine.read_run("default", run_id))
+    await asyncio.sleep(0)
+    world.disk.fail(LogError("IO", "the disk is gone"))
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(reading, 5)
+    with pytest.raises(Unavailable):
+        world.engine.when_durable(lambda: None)
+    await asyncio.wait_for(world.engine.drain(30), 5)
+
+
+async def test_an_answer_that_raises_keeps_no_other_from_its_own(world: World) -> None:
+    await world.begin()
+    replies: list[Reply] = []
+
+    def broken(_: Reply) -> None:
+        raise RuntimeError("not mine")
+
+    world.engine.submit(StartRun("default", "w"), broken)
+    world.engine.submit(StartRun("default", "w"), replies.append)
+    await until(lambda: bool(replies))
+
+
+async def test_many_who_wait_for_one_run_may_leave(world: World) -> None:
+    run_id = await world.begin()
+    called: list[int] = []
+    callbacks = [lambda n=n: called.append(n) for n in range(20_000)]
+    for callback in callbacks:
+        world.engine.when_ended(run_id, callback)
+    async with asyncio.timeout(5):
+        for callback in reversed(callbacks[1:]):
+            world.engine.forget(run_id, callback)
+        world.engine.forget(run_id, callbacks[1])
+        world.finish()
+        await until(lambda: bool(called))
+    assert called == [0]
