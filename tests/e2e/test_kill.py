@@ -218,12 +218,11 @@ async def finish(load: Load, client: Client) -> dict[str, list[Event]]:
     approving = asyncio.create_task(load.approver(client))
     timelines = {}
     try:
-        async with asyncio.timeout(RESTART_S):
-            for key, run_id in load.runs.items():
-                info = await client.run(run_id).ended(RESTART_S)
-                state = "FAILED" if load.kinds[key] == "undone" else "COMPLETED"
-                assert info.state == state, f"{key} {run_id}: {info}"
-                timelines[run_id] = await client.run(run_id).timeline()
+        for key, run_id in load.runs.items():
+            info = await client.run(run_id).ended(RESTART_S)
+            state = "FAILED" if load.kinds[key] == "undone" else "COMPLETED"
+            assert info.state == state, f"{key} {run_id}: {info}"
+            timelines[run_id] = await client.run(run_id).timeline()
     finally:
         approving.cancel()
         with suppress(asyncio.CancelledError):
