@@ -10,9 +10,10 @@ pub struct Options {
     /// Size of the first segment after each open; each next one is twice as large up to `segment_bytes`, so that a
     /// fresh folder opens at once and no group waits for zeros. 4 MiB.
     pub first_segment_bytes: u64,
-    /// The most that one group takes, and so the largest batch. 16 MiB.
+    /// The most that one group takes, and so the largest batch. 32 MiB: a turn is full at 4 MiB and may end with one
+    /// more record.
     pub group_bytes_max: u64,
-    /// The largest body. 8 MiB.
+    /// The largest body. 16 MiB, as the machine's own bound: a decision on an approval says its edits three times.
     pub record_bytes_max: u64,
     /// The most that may wait for the disk; over it `append` answers `QueueFull`. 64 MiB.
     pub queue_bytes_max: u64,
@@ -23,8 +24,8 @@ impl Default for Options {
         Options {
             segment_bytes: 64 << 20,
             first_segment_bytes: 4 << 20,
-            group_bytes_max: 16 << 20,
-            record_bytes_max: 8 << 20,
+            group_bytes_max: 32 << 20,
+            record_bytes_max: 16 << 20,
             queue_bytes_max: 64 << 20,
         }
     }

@@ -1,6 +1,6 @@
 //! The machine: `step` decides, `advance` releases. What stands between them is durable or is not said.
 
-use crate::action::{Ended, Job, JobKind, Released, Reply, Turn};
+use crate::action::{Ended, Job, JobKind, Refusal, Released, Reply, Turn};
 use crate::command::Command;
 use crate::config::Config;
 use crate::error::code;
@@ -100,6 +100,7 @@ impl Machine {
         while (self.inbox.is_empty() || self.count < half) && self.has_room() && self.visit_next(&mut visits) {}
         if self.ticking {
             self.tick();
+            self.in_hand = None;
         }
         while self.has_room() {
             let Some((token, command)) = self.inbox.pop_front() else { break };
@@ -141,10 +142,11 @@ impl Machine {
         self.ticking = self.fire_due();
     }
 
-    /// When `Command::Tick` should come.
+    /// When `Command::Tick` should come. The timers of a run that is set aside wait with it.
     #[must_use]
     pub fn next_due(&self) -> Option<i64> {
-        self.state.index.timers.first().map(|timer| timer.due)
+        let mut timers = self.state.index.timers.iter();
+        timers.find(|timer| !self.quarantined.contains(&timer.run)).map(|timer| timer.due)
     }
 
     /// Puts a run into the backlog.
@@ -195,6 +197,13 @@ impl Machine {
         self.in_hand = Some((token, Some(run_id)));
     }
 
+    /// Notes that the command in hand has its answer.
+    pub(crate) fn answered(&mut self) {
+        if let Some((token, _)) = &mut self.in_hand {
+            *token = 0;
+        }
+    }
+
     /// After a panic in `step` was caught: sets aside the run that was in hand, answers its command with `INTERNAL`.
     /// Everything else goes on with the next `step`. Gives the run.
     pub fn quarantine_in_hand(&mut self) -> Option<RunId> {
@@ -205,6 +214,14 @@ impl Machine {
         }
         self.refuse(token, refusal(code::INTERNAL, "the machine failed on this command"));
         run_id
+    }
+
+    /// Refuses a command to a run that is set aside: nothing of it would be recorded.
+    pub(crate) fn refuse_quarantined(&self, run_id: &RunId) -> Result<(), Refusal> {
+        if self.quarantined.contains(run_id) {
+            return Err(refusal(code::INTERNAL, format!("run {run_id} is set aside after a fault")));
+        }
+        Ok(())
     }
 
     /// Sets a run aside: nothing touches it any more until the process starts again.

@@ -78,7 +78,7 @@ fn options_that_make_no_sense_are_refused() {
     for options in [
         Options { segment_bytes: 2 << 30, ..defaults() },
         Options { first_segment_bytes: 1, ..defaults() },
-        Options { record_bytes_max: 17 << 20, ..defaults() },
+        Options { record_bytes_max: 33 << 20, ..defaults() },
         Options { queue_bytes_max: 1, ..defaults() },
     ] {
         let refused = Log::open(&folder.0, Arc::new(RealDisk), options);

@@ -121,17 +121,19 @@ impl Machine {
 
     /// Answers a command once all that was decided so far is durable.
     pub(crate) fn answer(&mut self, token: u64, answer: Answer) {
-        if token != 0 {
-            let reply = Reply { token, outcome: Ok(answer) };
-            self.actions.push_back((self.state.position, Action::Reply(Box::new(reply))));
-        }
+        self.reply(token, Ok(answer));
     }
 
     /// Refuses a command, as the state stands.
     pub(crate) fn refuse(&mut self, token: u64, refusal: Refusal) {
+        self.reply(token, Err(refusal));
+    }
+
+    fn reply(&mut self, token: u64, outcome: Result<Answer, Refusal>) {
         if token != 0 {
-            let reply = Reply { token, outcome: Err(refusal) };
-            self.actions.push_back((self.state.position, Action::Reply(Box::new(reply))));
+            self.actions.push_back((self.state.position, Action::Reply(Box::new(Reply { token, outcome }))));
+            // A panic in what follows the answer must not answer again.
+            self.answered();
         }
     }
 }

@@ -39,7 +39,11 @@ impl Machine {
     }
 
     fn try_resolve(&mut self, command: &ResolveApproval) -> Result<(u32, Answer), Refusal> {
-        let not_found = || refusal(code::TICKET_NOT_FOUND, format!("there is no ticket {}", command.ticket));
+        let shown_max = self.config.limits.name_bytes_max;
+        let not_found = || {
+            let shown: String = command.ticket.chars().take(shown_max).collect();
+            refusal(code::TICKET_NOT_FOUND, format!("there is no ticket {shown}"))
+        };
         let (run_id, path) = command.ticket.split_once('~').ok_or_else(not_found)?;
         let run_id = RunId::parse(run_id).ok_or_else(not_found)?;
         let tenant = self.state.symbols.find(&command.tenant).ok_or_else(not_found)?;
@@ -51,8 +55,8 @@ impl Machine {
                 _ => Err(not_found()),
             };
         };
-        self.hand(run_id);
         let run = self.state.run(slot).filter(|run| run.tenant == tenant).ok_or_else(not_found)?;
+        self.refuse_quarantined(&run_id)?;
         let (scope_path, id) = split_path(path);
         let scope = find_scope(run, &self.state.symbols, scope_path).ok_or_else(not_found)?;
         let sym = self.state.symbols.find(id).ok_or_else(not_found)?;
@@ -90,6 +94,7 @@ impl Machine {
             value::check(edits, &limits)
                 .map_err(|error| refusal(code::VALUE_INVALID, format!("edits are no value: {}", error.message)))?;
         }
+        self.hand(run_id);
         self.resolve(
             slot,
             scope,

@@ -39,9 +39,7 @@ impl Machine {
         }
         let &slot = self.state.open.get(&command.run_id).ok_or_else(not_found)?;
         let run = self.state.run(slot).filter(|run| run.tenant == tenant).ok_or_else(not_found)?;
-        if self.quarantined.contains(&command.run_id) {
-            return Err(refusal(code::INTERNAL, format!("run {} is set aside after a fault", command.run_id)));
-        }
+        self.refuse_quarantined(&command.run_id)?;
         let existing = run.failing.is_some();
         self.check_name("by", &command.by)?;
         let max = self.config.limits.name_bytes_max.saturating_mul(16);

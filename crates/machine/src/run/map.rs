@@ -26,18 +26,11 @@ impl Machine {
         };
         let Kind::Map { items_max, .. } = program.ir.nodes[at.ix as usize].kind else { return Ok(()) };
         let items_max = items_max.min(self.config.limits.items_max);
-        let scopes = self.state.run(at.slot).map_or(0, |run| run.scopes.len());
-        let over_scopes = scopes + ranges.len() > self.config.limits.scopes_per_run_max as usize;
-        if ranges.len() > items_max as usize || over_scopes {
-            let message = if over_scopes {
-                format!(
-                    "the run would open more scopes than scopes_per_run_max ({})",
-                    self.config.limits.scopes_per_run_max
-                )
-            } else {
-                format!("{} items, over items_max ({items_max})", ranges.len())
-            };
-            let fault = Fault { kind: kind::LIMIT_EXCEEDED.into(), message: message.into() };
+        let over = (ranges.len() > items_max as usize).then(|| Fault {
+            kind: kind::LIMIT_EXCEEDED.into(),
+            message: format!("{} items, over items_max ({items_max})", ranges.len()).into(),
+        });
+        if let Some(fault) = over.or_else(|| self.over_scopes(at.slot, ranges.len())) {
             self.end_map(program, at, 0, Err(fault));
             return Ok(());
         }
@@ -54,6 +47,16 @@ impl Machine {
             run.work.push_back(Work::Pump { scope: at.scope, slot: touched, ix: at.ix });
         }
         Ok(())
+    }
+
+    /// So many more scopes would be more than a run may open.
+    fn over_scopes(&self, slot: u32, more: usize) -> Option<Fault> {
+        let max = self.config.limits.scopes_per_run_max;
+        let scopes = self.state.run(slot).map_or(0, |run| run.scopes.len());
+        (scopes + more > max as usize).then(|| Fault {
+            kind: kind::LIMIT_EXCEEDED.into(),
+            message: format!("the run would open more scopes than scopes_per_run_max ({max})").into(),
+        })
     }
 
     /// Records one item and begins its body; gives the slot of the map.
@@ -86,18 +89,21 @@ impl Machine {
 
     /// Goes on with a map: opens one more item, or ends it.
     pub(crate) fn pump_map(&mut self, program: &Program, slot: u32, scope: u32, node_slot: u32, ix: NodeIx) {
-        let Some(run) = self.state.run_mut(slot) else { return };
+        let full = self.over_scopes(slot, 1);
+        let Some(run) = self.state.run_mut(slot).filter(|run| !run.is_given_up(scope)) else { return };
         let Some(node) = run.node_mut(scope, node_slot).filter(|node| node.status == Status::Open) else { return };
         let cause = node.requested_seq;
         let at = At { slot, scope, ix, cause };
+        let Wait::Map(items) = &node.wait else { return };
+        // Several maps may have begun while there was room for each of them alone.
+        let fault = items.error.as_deref().cloned().or_else(|| (items.next < items.count).then_some(full).flatten());
         let children: Vec<u32> = match &node.wait {
-            Wait::Map(items) if items.error.is_some() && items.open > 0 => node.children.values().copied().collect(),
+            Wait::Map(items) if fault.is_some() && items.open > 0 => node.children.values().copied().collect(),
             _ => Vec::new(),
         };
         let Wait::Map(items) = &mut node.wait else { return };
-        if let Some(error) = &items.error {
+        if let Some(fault) = fault {
             if items.open == 0 {
-                let fault = (**error).clone();
                 self.end_map(program, at, 1, Err(fault));
                 return;
             }
@@ -144,7 +150,8 @@ impl Machine {
         }
     }
 
-    fn end_map(&mut self, program: &Program, at: At, attempt: u32, outcome: Result<Vec<u8>, Fault>) {
+    /// Decides a map, or a node that was over a limit before it began.
+    pub(crate) fn end_map(&mut self, program: &Program, at: At, attempt: u32, outcome: Result<Vec<u8>, Fault>) {
         let path = self.path(at.slot, at.scope, &program.ir.nodes[at.ix as usize].id);
         let verdict = self.judge(at.slot, program, at.scope, at.ix, outcome.as_deref());
         let fails = verdict.fails;
@@ -167,10 +174,17 @@ impl Machine {
     /// All nodes of an item are decided: its output is evaluated, and it closes.
     pub(crate) fn close_item(&mut self, program: &Program, slot: u32, scope_ix: u32) {
         let Some(run) = self.state.run(slot) else { return };
-        let Some(scope) = run.scope(scope_ix).filter(|scope| !scope.closed && scope.undecided == 0) else { return };
+        if run.is_given_up(scope_ix) {
+            return;
+        }
+        let Some(scope) = run.scope(scope_ix).filter(|scope| scope.undecided == 0) else { return };
         let graph = scope.graph;
         match self.graph_output(slot, program, scope_ix, graph) {
-            Ok(output) => self.record_close(program, slot, scope_ix, "ok", &output, None, None),
+            Ok(output) => match self.over_output_bytes(slot, scope_ix, output.len()) {
+                // The map has failed whatever the other items give: their outputs must not pile up until it says so.
+                Some(fault) => self.record_close(program, slot, scope_ix, "failed", b"", Some(&fault), Some(true)),
+                None => self.record_close(program, slot, scope_ix, "ok", &output, None, None),
+            },
             Err(error) => {
                 let Some((at, _)) = self.owner(program, slot, scope_ix) else { return };
                 let path = self.path(slot, at.scope, &program.ir.nodes[at.ix as usize].id);
@@ -181,17 +195,19 @@ impl Machine {
         }
     }
 
-    /// An item failed, or its map did: one job in flight in it is taken back, then it closes.
+    /// An item failed, or its map did: the jobs in flight in it are taken back, then it closes.
     pub(crate) fn abandon(&mut self, program: &Program, slot: u32, scope_ix: u32, failed: bool) {
         let Some(run) = self.state.run_mut(slot) else { return };
         if run.scope(scope_ix).is_none_or(|scope| scope.closed) || scope_ix == ROOT {
             return;
         }
-        if let Some((scope, node_slot)) = first_in_flight(run, scope_ix) {
+        let mut flying = Vec::new();
+        in_flight(run, scope_ix, &mut flying);
+        if !flying.is_empty() {
             run.work.push_front(Work::Abandon { scope: scope_ix, failed });
-            let Some(sym) = run.node(scope, node_slot).map(|node| node.sym) else { return };
-            let Some(ix) = program.ix(sym) else { return };
-            self.recall(program, At { slot, scope, ix, cause: 0 }, node_slot);
+            for (scope, slot) in flying.into_iter().rev() {
+                run.work.push_front(Work::Recall { scope, slot });
+            }
             return;
         }
         let fault = run.scope(scope_ix).and_then(|scope| scope.failing.as_deref().cloned());
@@ -203,6 +219,24 @@ impl Machine {
             }
             None => self.record_close(program, slot, scope_ix, "cancelled", b"", None, None),
         }
+    }
+
+    /// One job of an item that is abandoned is taken back, if it is still in flight.
+    pub(crate) fn recall_job(&mut self, program: &Program, slot: u32, scope: u32, node_slot: u32) {
+        let node = self.state.run(slot).and_then(|run| run.node(scope, node_slot));
+        let Some(node) = node.filter(|node| matches!(node.wait, Wait::Job(_))) else { return };
+        let Some(ix) = program.ix(node.sym) else { return };
+        self.recall(program, At { slot, scope, ix, cause: 0 }, node_slot);
+    }
+
+    /// With one more output the list of a map would be larger than a result may be.
+    fn over_output_bytes(&mut self, slot: u32, scope_ix: u32, bytes: usize) -> Option<Fault> {
+        let run = self.state.run_mut(slot)?;
+        let scope = run.scope(scope_ix)?;
+        let (parent, owner) = (scope.parent, scope.owner);
+        let Wait::Map(items) = &mut run.node_mut(parent, owner)?.wait else { return None };
+        let sum = items.output_bytes() + bytes;
+        self.over_result_bytes(sum)
     }
 
     /// The map that a scope belongs to.
@@ -243,20 +277,17 @@ impl Machine {
     }
 }
 
-/// A job in flight in a scope or below it.
-fn first_in_flight(run: &crate::state::run::Run, scope_ix: u32) -> Option<(u32, u32)> {
-    let scope = run.scope(scope_ix)?;
+/// The jobs in flight in a scope and below it; bodies nest `bodies_max` deep at most.
+fn in_flight(run: &crate::state::run::Run, scope_ix: u32, found: &mut Vec<(u32, u32)>) {
+    let Some(scope) = run.scope(scope_ix) else { return };
     for (slot, node) in scope.nodes.iter().enumerate() {
         if matches!(node.wait, Wait::Job(_)) {
-            return Some((scope_ix, slot as u32));
+            found.push((scope_ix, slot as u32));
         }
         for &child in node.children.values() {
-            if let Some(found) = first_in_flight(run, child) {
-                return Some(found);
-            }
+            in_flight(run, child, found);
         }
     }
-    None
 }
 
 impl Fault {

@@ -36,6 +36,13 @@ impl Machine {
             return;
         }
         let node = &program.ir.nodes[at.ix as usize];
+        if node.compensation.is_some() {
+            let path = self.path(at.slot, at.scope, &node.id);
+            if let Some(fault) = self.over_undo_bytes(at.slot, &path) {
+                self.end_map(program, at, 0, Err(fault));
+                return;
+            }
+        }
         let began = match &node.kind {
             Kind::Function { name, input, config } => self.start_function(program, at, name, input, config.as_ref()),
             Kind::Http(http) => {
@@ -71,7 +78,8 @@ impl Machine {
         if !node.cancel_rest.is_empty()
             && let Some(run) = self.state.run_mut(at.slot)
         {
-            run.work.push_back(Work::Rest { scope: at.scope, ix: at.ix, at: 0 });
+            // Before anything else of the run: what has not begun yet is skipped, not begun and taken back.
+            run.work.push_front(Work::Rest { scope: at.scope, ix: at.ix, at: 0 });
         }
     }
 
@@ -110,8 +118,7 @@ impl Machine {
         let base = program.ir.graphs[scope.graph as usize].nodes.start;
         let Some(cell) = scope.cells.get((at.ix - base) as usize) else { return false };
         let touched = scope.nodes.get(cell.slot as usize);
-        !scope.closed
-            && scope.failing.is_none()
+        !run.is_given_up(at.scope)
             && touched.is_none_or(|node| node.status == Status::Open && matches!(node.wait, Wait::Nothing))
     }
 
@@ -356,10 +363,11 @@ impl Machine {
         self.settle(at.slot, program, at.scope, touched.slot, at.ix);
     }
 
-    /// Forgets a job; one that was handed out is asked to end.
+    /// Forgets a job, before the record that says so is made; one that was handed out is asked to end once that record
+    /// is durable.
     pub(crate) fn drop_job(&mut self, job: u64) {
         if self.jobs.remove(job).is_some_and(|job| job.released) {
-            self.actions.push_back((self.state.position, Action::Cancel(job)));
+            self.actions.push_back((self.state.position + 1, Action::Cancel(job)));
         }
     }
 

@@ -30,6 +30,10 @@ impl Machine {
             self.answer(token, Answer { existing: true, ..Answer::default() });
             return;
         };
+        if let Err(refusal) = self.refuse_quarantined(&job.run_id) {
+            self.refuse(token, refusal);
+            return;
+        }
         self.hand(job.run_id);
         let ended = self.read(result.outcome);
         self.jobs.remove(result.job);

@@ -5,6 +5,7 @@ use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::run::work::Work;
 use crate::state::run::{Cell, NO_SLOT, Node, ROOT, Run, Scope, Status, Wait};
+use crate::state::symbols::{IdMap, Sym};
 use apex_ir::ir::{Edge, Join, NodeIx};
 use std::collections::VecDeque;
 
@@ -51,20 +52,26 @@ fn settle_edges<'p>(
     program: &'p Program,
     ix: NodeIx,
     status: Status,
-    dead: &[crate::state::symbols::Sym],
+    dead: &[Sym],
 ) -> impl Iterator<Item = (&'p Edge, bool)> {
-    let mut dead = dead.to_vec();
+    let mut counts: IdMap<Sym, u32> = IdMap::default();
+    for &sym in dead {
+        *counts.entry(sym).or_default() += 1;
+    }
     program.ir.outgoing(ix).iter().map(move |edge| {
         let lets = match status {
             Status::Ok => !edge.on_error,
             Status::Failed => edge.on_error,
             Status::Skipped | Status::Open => false,
         };
-        let at = if lets { dead.iter().position(|&sym| sym == program.syms[edge.to as usize]) } else { None };
-        if let Some(at) = at {
-            dead.swap_remove(at);
+        let left = if lets && !counts.is_empty() { counts.get_mut(&program.syms[edge.to as usize]) } else { None };
+        match left.filter(|left| **left > 0) {
+            Some(left) => {
+                *left -= 1;
+                (edge, false)
+            }
+            None => (edge, lets),
         }
-        (edge, lets && at.is_none())
     })
 }
 
@@ -222,7 +229,7 @@ fn resume(program: &Program, scope_ix: u32, scope: &mut Scope, work: &mut VecDeq
             _ => {}
         }
         if cell.fired && node.status != Status::Skipped && !program.ir.nodes[ix as usize].cancel_rest.is_empty() {
-            work.push_back(Work::Rest { scope: scope_ix, ix, at: 0 });
+            work.push_front(Work::Rest { scope: scope_ix, ix, at: 0 });
         }
         if node.status != Status::Open {
             spread(program, scope_ix, scope, ix, work);

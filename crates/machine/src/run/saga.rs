@@ -2,9 +2,10 @@
 
 use crate::error::kind;
 use crate::event::Event;
+use crate::event::failure::NodeError;
 use crate::event::node::{NodeRetryScheduled, ToolResultReceived};
 use crate::event::run::{StepResult, WorkflowFailed};
-use crate::event::saga::{CompensationCompleted, CompensationRequested, CompensationPlanned};
+use crate::event::saga::{CompensationCompleted, CompensationPlanned, CompensationRequested};
 use crate::event::wire::{Flag, Json, List, Time};
 use crate::machine::{Action, Machine};
 use crate::partition::jobs::InFlight;
@@ -16,6 +17,7 @@ use crate::run::timer::timed_out;
 use crate::run::visit::Progress;
 use crate::run::work::Work;
 use crate::state::run::{Fault, ROOT, Run, RunError, Status, StepPhase, Wait};
+use crate::state::symbols::Sym;
 use std::borrow::Cow;
 
 /// How the undoing of one node went.
@@ -287,10 +289,15 @@ impl Machine {
     pub(crate) fn fail_run(&mut self, slot: u32, error: RunError, undone: &[Undone]) {
         let Some(run) = self.state.run(slot) else { return };
         let (run_id, cause) = (run.id, run.next_seq.wrapping_sub(1));
+        // All results stand in one record: where they are many, each may say only so much (their own events say all).
+        let share = (self.config.limits.record_bytes_max / 8 / undone.len().max(1)).max(8);
         let results = undone.iter().map(|undone| StepResult {
             step_id: &undone.step,
             success: undone.error.is_none(),
-            error: undone.error.as_ref().map(Fault::event),
+            error: undone
+                .error
+                .as_ref()
+                .map(|fault| NodeError { r#type: head(&fault.kind, share), message: head(&fault.message, share) }),
         });
         let event = Event::WorkflowFailed(WorkflowFailed {
             error: Some(error.event()),
@@ -304,7 +311,50 @@ impl Machine {
     }
 }
 
+/// As much of a text as fits.
+fn head(text: &str, bytes_max: usize) -> &str {
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// What one step takes of the records that name all of them, beside its path.
+const STEP_BYTES: usize = 40;
+
+impl Machine {
+    /// One more node to undo would make the records that name all of them larger than a record may be.
+    pub(crate) fn over_undo_bytes(&self, slot: u32, path: &str) -> Option<Fault> {
+        let max = self.config.limits.record_bytes_max / 2;
+        let bytes = self.state.run(slot).map_or(0, |run| run.undo_bytes);
+        (bytes + path.len() + STEP_BYTES > max).then(|| Fault {
+            kind: kind::LIMIT_EXCEEDED.into(),
+            message: format!("the run has more to undo than one record can name (record_bytes_max / 2 is {max})")
+                .into(),
+        })
+    }
+}
+
 impl Run {
+    /// A node that may have to be undone was requested for the first time.
+    pub(crate) fn count_undo(&mut self, path: &str) {
+        self.undo_bytes += path.len() + STEP_BYTES;
+    }
+
+    /// Counts all of them, where the state was read and not folded.
+    pub(crate) fn recount_undo(&mut self, symbols: &crate::state::symbols::Symbols) {
+        let mut bytes = 0;
+        for (at, scope) in self.scopes.iter().enumerate() {
+            for node in scope.iter().flat_map(|scope| &scope.nodes) {
+                if node.compensation != Sym::EMPTY {
+                    bytes += self.path(at as u32, symbols.name(node.sym)).len() + STEP_BYTES;
+                }
+            }
+        }
+        self.undo_bytes = bytes;
+    }
+
     /// The step of the compensation that it is at.
     fn step(&self) -> Option<&crate::state::run::Step> {
         let failing = self.failing.as_ref()?;

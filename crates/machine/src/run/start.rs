@@ -43,7 +43,9 @@ impl Machine {
         if tenant.is_some_and(|tenant| tenant.open >= limits.runs_open_per_tenant_max) {
             return Err(over("runs_open_per_tenant_max", limits.runs_open_per_tenant_max));
         }
-        if !command.idempotency_key.is_empty() && self.state.keys >= limits.idempotency_keys_max {
+        // Keys whose time is over leave with the next start; they must not be what refuses it.
+        let leave = self.state.expiring.first_key_value().is_some_and(|((at, _), _)| *at <= self.now);
+        if !command.idempotency_key.is_empty() && self.state.keys >= limits.idempotency_keys_max && !leave {
             return Err(over("idempotency_keys_max", limits.idempotency_keys_max));
         }
         let not_there = || unknown(&command.workflow, &command.selector);

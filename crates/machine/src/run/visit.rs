@@ -100,6 +100,7 @@ impl Machine {
             Work::Pump { scope, slot: node, ix } => self.pump_map(program, slot, scope, node, ix),
             Work::Close { scope } => self.close_item(program, slot, scope),
             Work::Abandon { scope, failed } => self.abandon(program, slot, scope, failed),
+            Work::Recall { scope, slot: node } => self.recall_job(program, slot, scope, node),
             Work::Stop { .. } => {}
         }
         Progress::Did

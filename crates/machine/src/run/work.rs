@@ -22,6 +22,8 @@ pub(crate) enum Work {
     Close { scope: u32 },
     /// An item failed, or its map did: cancel what is in flight in it, then close it.
     Abandon { scope: u32, failed: bool },
+    /// Take back one job in flight in an item that is abandoned.
+    Recall { scope: u32, slot: u32 },
     /// The run is failing: ask one job to end, or note that nobody executes it.
     Stop { scope: u32, slot: u32 },
 }

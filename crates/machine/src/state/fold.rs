@@ -3,7 +3,7 @@
 
 use super::run::{
     Asked, EndedRun, Failing, Fault, Flight, Items, Kept, NO_SLOT, Node, ROOT, Run, RunError, Scope, Status, Step,
-    StepPhase, Wait, split_path, split_scope,
+    StepPhase, Wait, split_path,
 };
 use super::symbols::{Sym, Symbols};
 use super::{Index, Key, State, Ticket, Timer, TimerKind, Version};
@@ -162,6 +162,7 @@ impl State {
             work: Default::default(),
             queued: false,
             cancels_sent: false,
+            undo_bytes: 0,
         });
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -347,6 +348,7 @@ impl Folding<'_> {
                 let due = if e.timeout_ns > 0 { now.saturating_add(e.timeout_ns) } else { 0 };
                 let id = self.run.id;
                 let node = self.node(scope, slot)?;
+                let is_new_to_undo = node.compensation == Sym::EMPTY && compensation != Sym::EMPTY;
                 node.attempt = e.attempt;
                 node.write = e.effect == "write";
                 node.compensation = compensation;
@@ -366,7 +368,8 @@ impl Folding<'_> {
                 }
                 self.run.requested = true;
                 self.run.in_flight += 1;
-                if compensation != Sym::EMPTY {
+                if is_new_to_undo {
+                    self.run.count_undo(e.node);
                     let mut at = scope;
                     while at != ROOT {
                         let Some(scope) = self.run.scope_mut(at) else { break };
@@ -461,6 +464,7 @@ impl Folding<'_> {
                         outputs: Vec::new(),
                         error: None,
                         ranges: Vec::new(),
+                        bytes: Some(0),
                     }));
                 }
                 let Wait::Map(items) = &mut node.wait else { return Err(format!("{} is no map", e.node)) };
@@ -486,6 +490,9 @@ impl Folding<'_> {
                         items.outputs.resize(index + 1, None);
                     }
                     items.outputs[index] = Some(e.output.0.into());
+                    if let Some(bytes) = &mut items.bytes {
+                        *bytes += e.output.0.len();
+                    }
                 }
                 if e.fails.0 && items.error.is_none() {
                     items.error = e.error.as_ref().map(fault);
@@ -605,7 +612,8 @@ impl Folding<'_> {
                     });
                 }
                 let id = self.run.id;
-                let failing = self.run.failing.as_mut().ok_or("compensation is planned for a run that is not failing")?;
+                let failing =
+                    self.run.failing.as_mut().ok_or("compensation is planned for a run that is not failing")?;
                 failing.steps = Some(steps);
                 failing.due = e.due.0;
                 if let Some(timer) = failing.timer(id) {
@@ -800,14 +808,18 @@ impl Folding<'_> {
 
 /// The scope with a path.
 pub(crate) fn find_scope(run: &Run, symbols: &Symbols, path: &str) -> Option<u32> {
-    if path.is_empty() {
-        return Some(ROOT);
+    // From the outside in, not by recursion: a path may come from a client, and be as deep as it likes.
+    let mut at = ROOT;
+    let mut rest = path;
+    while !rest.is_empty() {
+        let (step, inner) = rest.split_once("].").unwrap_or((rest.strip_suffix(']')?, ""));
+        let (id, index) = step.split_once('[')?;
+        let scope = run.scope(at)?;
+        let node = &scope.nodes[scope.find(symbols.find(id)?)? as usize];
+        at = *node.children.get(&index.parse().ok()?)?;
+        rest = inner;
     }
-    let (owner, index) = split_scope(path)?;
-    let (parent_path, id) = split_path(owner);
-    let parent = run.scope(find_scope(run, symbols, parent_path)?)?;
-    let node = &parent.nodes[parent.find(symbols.find(id)?)? as usize];
-    node.children.get(&index).copied()
+    Some(at)
 }
 
 enum Counted {

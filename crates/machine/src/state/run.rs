@@ -58,6 +58,8 @@ pub(crate) struct Run {
     pub(crate) queued: bool,
     /// Cache: jobs in flight were asked to end.
     pub(crate) cancels_sent: bool,
+    /// Cache: bytes of the records that name all nodes with a compensation that were requested.
+    pub(crate) undo_bytes: usize,
 }
 
 /// What a failing run is about.
@@ -252,6 +254,8 @@ pub(crate) struct Items {
     pub(crate) error: Option<Box<Fault>>,
     /// Cache: where each item stands in the list; empty: not looked for.
     pub(crate) ranges: Vec<(u32, u32)>,
+    /// Cache: bytes of `outputs`; `None`: not counted.
+    pub(crate) bytes: Option<usize>,
 }
 
 /// A run that has ended.
@@ -274,6 +278,14 @@ pub(crate) struct EndedRun {
     pub(crate) nodes_done: u32,
     /// `None`: it completed.
     pub(crate) error: Option<Box<RunError>>,
+}
+
+impl Items {
+    /// Bytes of the outputs so far.
+    pub(crate) fn output_bytes(&mut self) -> usize {
+        let outputs = &self.outputs;
+        *self.bytes.get_or_insert_with(|| outputs.iter().flatten().map(|output| output.len()).sum())
+    }
 }
 
 impl Scope {
@@ -370,6 +382,21 @@ impl Run {
         self.scopes.get_mut(scope as usize)?.as_deref_mut()
     }
 
+    /// Whether an item that the scope is or stands in failed, or its map did: nothing begins there any more.
+    pub(crate) fn is_given_up(&self, scope: u32) -> bool {
+        let mut at = scope;
+        while at != ROOT {
+            let Some(inner) = self.scope(at) else { return true };
+            let owner = self.node(inner.parent, inner.owner).map(|owner| &owner.wait);
+            let map_failed = matches!(owner, Some(Wait::Map(items)) if items.error.is_some());
+            if inner.failing.is_some() || inner.closed || map_failed {
+                return true;
+            }
+            at = inner.parent;
+        }
+        false
+    }
+
     /// A node that was touched.
     pub(crate) fn node(&self, scope: u32, slot: u32) -> Option<&Node> {
         self.scope(scope)?.nodes.get(slot as usize)
@@ -387,13 +414,6 @@ pub(crate) fn split_path(path: &str) -> (&str, &str) {
         Some(at) => (&path[..=at], &path[at + 2..]),
         None => ("", path),
     }
-}
-
-/// Splits the path of a scope: `m[3].n[0]` is (`m[3].n`, 0).
-pub(crate) fn split_scope(path: &str) -> Option<(&str, u32)> {
-    let open = path.rfind('[')?;
-    let index = path.get(open + 1..path.len().checked_sub(1)?)?;
-    Some((&path[..open], index.parse().ok()?))
 }
 
 impl Run {

@@ -20,7 +20,7 @@ codec!(RunError { code, kind, message, node });
 codec!(Fault { kind, message });
 codec!(Asked { prompt, requested_ns, due });
 codec!(Flight { http, name, input, config, timeout_ns, due, max_attempts } with { job: 0 });
-codec!(Items { list, count, next, open, outputs, error } with { ranges: Vec::new() });
+codec!(Items { list, count, next, open, outputs, error } with { ranges: Vec::new(), bytes: None });
 codec!(Step { scope, slot, phase, attempt, flight, due, error });
 codec!(Failing { error, compensate, steps, settled, due, expired });
 codec!(Node {
@@ -60,7 +60,7 @@ codec!(Run {
     id, tenant, workflow, version, ir_hash, epoch, correlation, inputs, labels, priority, goal, key, started, requested,
     started_ns, due, next_seq, head, hash, nodes_total, nodes_done, in_flight, waiting, failing, scopes
 } with {
-    program: None, work: Default::default(), queued: false, cancels_sent: false
+    program: None, work: Default::default(), queued: false, cancels_sent: false, undo_bytes: 0
 });
 codec!(Status as Open = 0, Ok = 1, Failed = 2, Skipped = 3);
 codec!(StepPhase as Ahead = 0, InFlight = 1, Retrying = 2, Done = 3, Failed = 4);
@@ -259,7 +259,8 @@ impl State {
             state.tenants.insert(sym, tenant);
         }
         for slot in 0..u32::get(r)? {
-            let run = Box::new(Run::get(r)?);
+            let mut run = Box::new(Run::get(r)?);
+            run.recount_undo(&state.symbols);
             run.index_waits(&mut state.index);
             let tenant = state.tenants.entry(run.tenant).or_default();
             tenant.runs.insert(run.id);

@@ -62,3 +62,29 @@ fn the_end_of_its_time_decides() {
     assert_eq!(last(&world, &run, "WorkflowFailed")["error"]["type"], "ApprovalTimeout");
     assert_eq!(world.state(&run), RunState::Failed);
 }
+
+#[test]
+fn a_ticket_of_any_depth_is_just_unknown() {
+    let (nodes, edges) = asking("reject");
+    let mut world = world(&nodes, &edges);
+    let run = world.start("w", 1, "{\"what\":\"it\"}");
+    for path in ["gate[0].".repeat(500_000), "[0].".repeat(1_000_000), "]".into(), "].".into(), "gate[1]x].y".into()] {
+        let refused = world.resolve(&format!("{run}~{path}x"), true).outcome.unwrap_err();
+        assert_eq!(refused.code, code::TICKET_NOT_FOUND);
+        assert!(refused.message.len() < 1_000, "a refusal does not repeat what it was sent");
+    }
+}
+
+#[test]
+fn nothing_of_a_run_that_is_set_aside_is_acknowledged_or_due() {
+    let (nodes, edges) = asking("reject");
+    let mut world = world(&nodes, &edges);
+    let run = world.start("w", 1, "{\"what\":\"it\"}");
+    world.machine.quarantine(&run);
+    let records = world.log.len();
+    assert_eq!(world.resolve(&format!("{run}~gate"), true).outcome.unwrap_err().code, code::INTERNAL);
+    assert_eq!(world.cancel(run).outcome.unwrap_err().code, code::INTERNAL);
+    assert_eq!(world.machine.next_due(), None, "or its clock would ring for ever");
+    world.tick_at(world.now + 100 * SECOND);
+    assert_eq!(world.log.len(), records);
+}

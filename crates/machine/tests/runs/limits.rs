@@ -1,6 +1,6 @@
-use crate::function;
 use crate::world::World;
-use apex_machine::command::Command;
+use crate::{function, last};
+use apex_machine::command::{Command, Outcome, ResolveApproval};
 use apex_machine::error::code;
 use apex_machine::{Config, RunState};
 use serde_json::json;
@@ -101,4 +101,114 @@ fn a_limit_is_set_by_its_name() {
     let mut limits = apex_machine::Limits::default();
     assert!(limits.set("items_max", 5) && limits.items_max == 5);
     assert!(!limits.set("items_max", 0) && !limits.set("items_max", i64::MAX) && !limits.set("nope", 1));
+}
+
+/// The largest record of a world.
+fn largest(world: &World) -> usize {
+    world.log.iter().map(Vec::len).max().unwrap()
+}
+
+#[test]
+fn no_record_is_larger_than_its_bound() {
+    // A client may send a quarter of it, as by default.
+    let bounds = [
+        ("record_bytes_max", 4_096),
+        ("inputs_bytes_max", 1_024),
+        ("result_bytes_max", 1_024),
+        ("rendered_bytes_max", 1_024),
+    ];
+    let mut config = Config { partitions: 4, ..Config::default() };
+    for (name, value) in bounds {
+        assert!(config.limits.set(name, value), "{name}");
+    }
+    let mut world = World::new(config);
+    let body = json!({"nodes": [function("f", json!({}))], "edges": []});
+    world.register(
+        &json!({"name": "w", "version": "1", "edges": [{"from": "g", "to": "z"}, {"from": "b", "to": "z"}], "nodes": [
+            {"id": "m", "type": "map", "config": {"over": "${inputs.list}", "body": body}},
+            {"id": "g", "type": "approval", "config": {"prompt": "?"}},
+            function("b", json!({})),
+            function("z", json!({"input": {"a": "${nodes.g.output.edits.x}", "b": "${nodes.b.output.x}"}}))]})
+        .to_string(),
+    );
+    let text = "x".repeat(1_000);
+    let run = world.start("w", 1, &json!({"list": [text]}).to_string());
+    world.ok("b", &json!({"x": text}).to_string());
+    let ticket = format!("{run}~g");
+    let edits = Some(json!({"x": text}).to_string().into_bytes());
+    let (by, reason) = ("me".into(), "so".into());
+    let command = ResolveApproval { tenant: "t".into(), ticket, approve: true, reason, edits, by };
+    world.ask(Command::ResolveApproval(command)).outcome.unwrap();
+    assert!(largest(&world) > 3_000 && largest(&world) <= 4_096, "{}", largest(&world));
+}
+
+#[test]
+fn what_a_saga_says_in_one_record_is_bounded() {
+    let map = json!({"id": "m", "type": "map", "config": {"over": "${inputs.list}", "max_concurrency": 1000, "body": {"edges": [],
+        "nodes": [function("f", json!({"compensation": {"name": "u", "input": {}}}))]}}});
+    let bounds = [("record_bytes_max", 4_096)];
+    let start = |n: usize| {
+        let mut world = limited(&bounds, json!([map.clone()]));
+        world.compares = false;
+        let list: Vec<usize> = (0..n).collect();
+        let run = world.start("w", 1, &json!({"list": list}).to_string());
+        (world, run)
+    };
+    let (mut world, run) = start(40);
+    for n in 0..39 {
+        world.ok(&format!("m[{n}].f"), "1");
+    }
+    world.crash(&mut crate::world::Chance(1));
+    world.fail("m[39].f", "Odd");
+    while let Some(job) = world.jobs.values().next().cloned() {
+        let message = "long ".repeat(100);
+        world.answer(&job, Outcome::Failed { kind: "Odd".into(), message, retryable: Some(false) });
+    }
+    assert_eq!(world.state(&run), RunState::Failed);
+    assert_eq!(last(&world, &run, "WorkflowFailed")["compensation_results"].as_array().unwrap().len(), 39);
+    assert!(largest(&world) <= 4_096, "{}", largest(&world));
+    let (world, run) = start(60);
+    assert_eq!(world.state(&run), RunState::Failed);
+    assert_eq!(world.view(&run).error.map(|e| String::from_utf8(e).unwrap().contains("LimitExceeded")), Some(true));
+}
+
+#[test]
+fn outputs_of_items_do_not_pile_up_and_nested_maps_share_the_scopes() {
+    let body = json!({"nodes": [function("f", json!({}))], "edges": [], "output": "${nodes.f.output}"});
+    let map = |over: &str, body: &serde_json::Value, id: &str| json!({"id": id, "type": "map", "config": {"over": over, "body": body, "max_concurrency": 1000, "on_item_error": "skip"}});
+    let mut world = limited(&[("result_bytes_max", 100)], json!([map("${inputs.list}", &body, "m")]));
+    let run = world.start("w", 1, "{\"list\":[1,2,3,4,5]}");
+    let text = format!("\"{}\"", "x".repeat(40));
+    world.ok("m[0].f", &text);
+    world.ok("m[4].f", &text);
+    world.crash(&mut crate::world::Chance(1));
+    world.ok("m[2].f", &text);
+    assert_eq!(last(&world, &run, "WorkflowFailed")["error"]["type"], "LimitExceeded");
+
+    let inner = json!({"nodes": [map("${inputs.list}", &body, "i")], "edges": []});
+    let mut world = limited(&[("scopes_per_run_max", 30)], json!([map("${inputs.list}", &inner, "m")]));
+    let run = world.start("w", 1, "{\"list\":[1,2,3,4,5,6,7,8,9,10]}");
+    for _ in 0..100 {
+        let Some(job) = world.jobs.values().next().cloned() else { break };
+        world.answer(&job, Outcome::Ok(b"1".to_vec()));
+    }
+    let opened = world.names(&run).iter().filter(|name| **name == "ScopeOpened").count();
+    assert!(opened < 30, "{opened}");
+    assert_eq!(last(&world, &run, "WorkflowFailed")["error"]["type"], "LimitExceeded");
+}
+
+#[test]
+fn keys_whose_time_is_over_do_not_refuse_a_start() {
+    let mut world =
+        limited(&[("idempotency_keys_max", 1), ("idempotency_ttl_ns", 10)], json!([function("a", json!({}))]));
+    let start = |world: &mut World, n: u64, key: &str| {
+        let command = world.start_command("w", n, key, "{}");
+        world.ask(Command::StartRun(Box::new(command))).outcome
+    };
+    start(&mut world, 1, "k1").unwrap();
+    assert_eq!(start(&mut world, 2, "k2").unwrap_err().code, code::LIMIT_EXCEEDED);
+    world.ok("a", "1");
+    world.now += 11;
+    start(&mut world, 3, "k3").unwrap();
+    assert_eq!(world.machine.counts().idempotency_keys, 1);
 }

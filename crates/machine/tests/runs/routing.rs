@@ -143,3 +143,42 @@ fn only_what_is_read_of_a_large_output_is_kept_and_serves_as_the_whole() {
     assert_eq!(last(&world, &run, "WorkflowCompleted")["output"], json!({"x": [1, 2]}));
     assert!(world.machine.snapshot().len() < 1_500);
 }
+
+#[test]
+fn what_had_not_begun_when_a_join_fired_is_not_begun() {
+    let join = json!({"id": "j", "type": "join", "join": "any", "cancel_rest": true});
+    let pass = json!({"id": "p", "type": "join"});
+    let nodes = json!([function("s", json!({})), pass, function("b", json!({})), join, function("z", json!({}))]);
+    // The token is at the join before it is, by way of `p`, at `b`.
+    let edges = json!([edge("s", "p"), edge("p", "b"), edge("s", "j"), edge("b", "j"), edge("j", "z")]);
+    let mut world = world(&nodes, &edges);
+    let run = world.start("w", 1, "{}");
+    world.ok("s", "1");
+    let events = world.events(&run);
+    let of_b: Vec<&str> = events.iter().filter(|event| event.node() == "b").map(|event| event.name).collect();
+    let at_join = events.iter().position(|event| event.node() == "j").unwrap();
+    let at_b = events.iter().position(|event| event.node() == "b").unwrap();
+    assert!(at_join < at_b);
+    assert_eq!(of_b, ["NodeSkipped"]);
+    world.ok("z", "1");
+    assert_eq!(world.state(&run), RunState::Completed);
+}
+
+#[test]
+fn half_of_a_wide_fan_is_dead() {
+    let n = 30_000;
+    let mut nodes = vec![function("s", json!({}))];
+    let mut edges = Vec::new();
+    for at in 0..n {
+        nodes.push(json!({"id": format!("t{at}"), "type": "join"}));
+        let mut edge = edge("s", &format!("t{at}"));
+        edge["when"] = json!(format!("{} == 0", at % 2));
+        edges.push(edge);
+    }
+    let mut world = world(&json!(nodes), &json!(edges));
+    world.compares = false;
+    let run = world.start("w", 1, "{}");
+    world.ok("s", "1");
+    assert_eq!(world.state(&run), RunState::Completed);
+    assert_eq!(world.names(&run).iter().filter(|name| **name == "NodeSkipped").count(), n / 2);
+}
