@@ -38,6 +38,7 @@ test-rust: ## tests of the core
 
 test-python: build ## tests of the house, with everything real
 	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest bench/gates --benchmark-disable-gc --benchmark-quiet
 
 soak: build ## the long proofs: 200 kills, many seeds, `make test` many times over
 	$(BIN)/python -m pytest -m soak

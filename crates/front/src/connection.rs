@@ -19,8 +19,9 @@ use crate::body::Body;
 use crate::house::{Connected, House};
 use crate::{grpc, http_call};
 
-/// HTTP/2 windows: a message of the largest size fits one stream's window four times over a connection.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// HTTP/2 windows. h2 closes a connection whose unread small frames cost it more than half of the connection's window
+/// (256 bytes each); with this window the small messages of one stream that is held back cannot.
+const STREAM_WINDOW_BYTES: u32 = 128 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const PREFACE: &[u8; 4] = b"PRI ";
 

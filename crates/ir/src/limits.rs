@@ -41,7 +41,7 @@ pub struct ExpressionLimits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            bytes_max: 4 << 20,
+            bytes_max: 64 << 20,
             nodes_max: 200_000,
             edges_max: 1_000_000,
             depth_max: 64,

@@ -4,31 +4,44 @@ use crate::errors;
 use crate::event::Event;
 use crate::machine::Turn;
 use apex_log::{Options, RealDisk, Space};
+use apex_machine::RunId;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 #[pyclass(frozen, module = "apex_fast.core._core")]
 struct Log {
     log: apex_log::Log,
     recovered: apex_log::Recovered,
+    marks: Mutex<Marks>,
 }
+
+/// Where some records of long runs stand, by run: (offset, position), newest first. A timeline is read backwards, so a
+/// page far from the end would else walk over all that came after it.
+type Marks = HashMap<RunId, Vec<(u64, u64)>>;
+
+/// Records between two marks of a run.
+const MARK_EVERY: u64 = 512;
+/// Runs with marks; over it they are found anew.
+const MARKED_RUNS_MAX: usize = 1_024;
 
 #[pymethods]
 impl Log {
     #[staticmethod]
     #[pyo3(signature = (path, segment_bytes = None))]
     fn open(py: Python<'_>, path: &str, segment_bytes: Option<u64>) -> PyResult<Self> {
-        let mut options = Options::default();
+        // What the machine may decide, the log must take: a record that it refused would stop the house.
+        let limits = apex_machine::Limits::default();
+        let mut options = Options { record_bytes_max: limits.record_bytes_max as u64, ..Options::default() };
         if let Some(bytes) = segment_bytes {
             options.segment_bytes = bytes;
             options.first_segment_bytes = options.first_segment_bytes.min(bytes);
         }
         py.detach(|| apex_log::Log::open(Path::new(path), Arc::new(RealDisk), options))
-            .map(|(log, recovered)| Self { log, recovered })
+            .map(|(log, recovered)| Self { log, recovered, marks: Mutex::default() })
             .map_err(|e| errors::log(&e))
     }
     #[getter]
@@ -126,10 +139,24 @@ impl Log {
     fn walk(&self, head: u64, from_offset: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, apex_log::LogError> {
         let mut found = std::collections::VecDeque::new();
         let mut position = head;
+        let mut passed = Vec::new();
+        let mut run = None;
+        let end = from_offset.saturating_add(limit as u64);
         while let Some(body) = self.log.read(position)? {
             let Ok(header) = apex_machine::Header::parse(&body) else { break };
             if header.run_seq < from_offset {
                 break;
+            }
+            if run.is_none() {
+                run = Some(header.run_id);
+                // The lowest mark at or after the end of the page; what is read there is checked like any other.
+                if let Some(mark) = self.mark(&header.run_id, end).filter(|mark| mark.0 < header.run_seq) {
+                    position = mark.1;
+                    continue;
+                }
+            }
+            if header.run_seq % MARK_EVERY == 0 {
+                passed.push((header.run_seq, position));
             }
             let previous = header.run_prev;
             found.push_front((position, body));
@@ -141,7 +168,31 @@ impl Log {
             }
             position = previous;
         }
+        if let Some(run) = run {
+            self.keep_marks(run, &passed);
+        }
         Ok(found.into())
+    }
+
+    fn mark(&self, run: &RunId, from: u64) -> Option<(u64, u64)> {
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let marks = marks.get(run)?;
+        let after = marks.partition_point(|mark| mark.0 >= from);
+        marks.get(after.checked_sub(1)?).copied()
+    }
+
+    fn keep_marks(&self, run: RunId, passed: &[(u64, u64)]) {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        if passed.is_empty() {
+            return;
+        }
+        if marks.len() >= MARKED_RUNS_MAX && !marks.contains_key(&run) {
+            marks.clear();
+        }
+        let kept = marks.entry(run).or_default();
+        kept.extend_from_slice(passed);
+        kept.sort_unstable_by(|a, b| b.cmp(a));
+        kept.dedup();
     }
 }
 
