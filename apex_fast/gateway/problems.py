@@ -4,18 +4,22 @@ Sources: google/rpc/code.proto and error_details.proto; RFC 9457 (problem detail
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-from apex_fast.errors import ApexError, InvalidInput
+from apex_fast.errors import ApexError, FieldError, InvalidInput
 
 DOMAIN = "apex"
 TYPE = "urn:apex:problem:"
 """Prefix of a problem's `type`; the rest is the code, which has its page in `docs/errors/`."""
 PROBLEM_JSON = "application/problem+json"
+# Of the trailers of a failed call: percent-encoded message; its copy, the places and the rest in base64.
+MESSAGE_BYTES_MAX = 1_536
+VIOLATIONS_BYTES_MAX = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,27 +144,50 @@ def retry_after_s(error: ApexError) -> float | None:
     return 1.0 if row is None and error.retryable else row
 
 
+def _shortened(text: str, bytes_max: int) -> str:
+    """At most this many bytes once it is percent-encoded, as gRPC sends a message."""
+    if len(text) * 12 <= bytes_max:
+        return text
+    size = 0
+    for index, char in enumerate(text):
+        size += 1 if " " <= char <= "~" and char != "%" else 3 * len(char.encode("utf-8", "replace"))
+        if size > bytes_max - 9:
+            return text[:index] + "…"
+    return text
+
+
+def _violations(errors: Sequence[FieldError]) -> error_details_pb2.BadRequest:
+    """As many of the places as fit, at least one, and then how many there are beside."""
+    found = error_details_pb2.BadRequest()
+    size = 0
+    for index, (pointer, detail) in enumerate(errors):
+        field, description = _shortened(pointer, 1_024), _shortened(detail, 1_024)
+        size += len(field.encode()) + len(description.encode()) + 8
+        if index and size > VIOLATIONS_BYTES_MAX:
+            found.field_violations.add(description=f"and {len(errors) - index} more places")
+            break
+        found.field_violations.add(field=field, description=description)
+    return found
+
+
 def grpc_failure(error: ApexError) -> tuple[int, str, bytes]:
-    """Status code, message, and a serialized `google.rpc.Status` with ErrorInfo, BadRequest and RetryInfo."""
+    """Status code, message, and a serialized `google.rpc.Status` with ErrorInfo, BadRequest and RetryInfo.
+
+    All of it leaves as trailers, of which a client of gRPC takes 8 KiB: message and places are cut to fit.
+    """
     row = problem_of(error.code)
-    status = status_pb2.Status(code=row.grpc, message=error.message)
+    message = _shortened(error.message, MESSAGE_BYTES_MAX)
+    status = status_pb2.Status(code=row.grpc, message=message)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN))
     if isinstance(error, InvalidInput) and error.errors:
-        status.details.add().Pack(
-            error_details_pb2.BadRequest(
-                field_violations=[
-                    error_details_pb2.BadRequest.FieldViolation(field=pointer, description=detail)
-                    for pointer, detail in error.errors
-                ]
-            )
-        )
+        status.details.add().Pack(_violations(error.errors))
     wait_s = retry_after_s(error)
     if wait_s is not None:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(wait_s * 1e9))
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     serialized: bytes = status.SerializeToString()
-    return row.grpc, error.message, serialized
+    return row.grpc, message, serialized
 
 
 def http_failure(error: ApexError) -> tuple[int, list[tuple[str, str]], bytes]:

@@ -10,6 +10,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (  # ty
     ProtoReflectionDescriptorDatabase,
 )
 
+from apex_fast.client.connection import error_from
+from apex_fast.errors import DefinitionInvalid
 from apex_fast.wire.apex.v1 import patch_pb2, run_pb2, worker_pb2
 from apex_fast.wire.grpc.health.v1 import health_pb2
 from tests.integration.gateway.conftest import Gateway
@@ -126,3 +128,22 @@ async def test_reflection_knows_the_services(gateway: Gateway) -> None:
 
     found = await asyncio.to_thread(services)
     assert {"apex.v1.RunService", "apex.v1.PatchService", "grpc.health.v1.Health"} <= set(found)
+
+
+async def test_long_refusals_fit_into_trailers(gateway: Gateway) -> None:
+    """A client takes 8 KiB of trailers; beyond it every refusal would be INTERNAL."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await gateway.call("ResolveApproval", ticket="é" * 100_000, decision=1)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await gateway.call("GetWorkflow", workflow={"name": "n" * 100_000})
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    nodes = [{"id": f"n{i}", "type": "no such type", "why" * 300: "\u20ac" * 300} for i in range(500)]
+    body = json.dumps({"name": "bad", "version": "1", "nodes": nodes}).encode()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await gateway.register(body)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    error = error_from(caught.value)
+    assert isinstance(error, DefinitionInvalid)
+    assert error.errors[0][0].startswith("/nodes/0")
+    assert error.errors[-1][1].endswith("more places")
