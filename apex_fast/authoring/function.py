@@ -42,6 +42,11 @@ def _enc_hook(value: object) -> object:
     raise NotImplementedError(f"a {type(value).__qualname__} is not a JSON value")
 
 
+def _without_raw(value: object) -> object:
+    """JSON that is ready has no floats of Python in it; the core checks it as any value."""
+    return None if isinstance(value, msgspec.Raw) else _enc_hook(value)
+
+
 def _dec_hook(kind: type, value: object) -> object:
     if kind is object:
         return value
@@ -289,7 +294,7 @@ def _conform(result: object, kind: Any) -> object:
 
 def _refuse_not_a_number(result: object) -> None:
     """Raise InvalidResult where a float that JSON has no name for was written as null."""
-    waiting = [msgspec.to_builtins(result, enc_hook=_enc_hook)]
+    waiting = [msgspec.to_builtins(result, enc_hook=_without_raw)]
     while waiting:
         value = waiting.pop()
         if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):

@@ -1,6 +1,6 @@
 """The typed async client: the wire as a user of Python wants it.
 
-Holds the connection (`connection.py`), what comes back (`views.py`), a handle for one run (`run.py`), the client itself.
+Holds the connection (`connection.py`), what comes back (`views.py`), a handle for one run (`run.py`), the client.
 May know: `apex_fast.wire`, grpc, the errors, how workflows are written. Never: a room of the server.
 In: Python values. Out: Python values, and the exceptions of `apex_fast.errors`, made from `google.rpc` details.
 """

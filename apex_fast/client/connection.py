@@ -81,7 +81,7 @@ class Connection:
     async def unary(
         self, method: str, request: Message, answer: "Answer[A]", timeout_s: float | None = None, retry: bool = False
     ) -> A:
-        """One call; ``retry``: it may be sent again after UNAVAILABLE, because it changes nothing or has a key."""
+        """One call; ``retry``: it changes nothing or has a key, so it may wait for a gateway that is not there yet."""
         call = self._calls.get(method)
         if call is None:
             call = self._calls[method] = self._channel.unary_unary(

@@ -13,11 +13,14 @@ CONTROL = (CancelRun, ResolveApproval, RegisterWorkflow, TagWorkflow)
 class Inbox:
     """Commands with their tokens. All methods are called on the engine's loop."""
 
-    def __init__(self, starts_max: int) -> None:
+    def __init__(self, starts_max: int, bytes_max: int) -> None:
         self._results: list[tuple[int, Command]] = []
         self._control: list[tuple[int, Command]] = []
         self._starts: deque[tuple[int, Command]] = deque()
+        self._sizes: deque[int] = deque()
+        self._bytes = 0
         self.starts_max = starts_max
+        self.bytes_max = bytes_max
 
     def __len__(self) -> int:
         return len(self._results) + len(self._control) + len(self._starts)
@@ -30,11 +33,14 @@ class Inbox:
         """Queue a command on something that exists."""
         self._control.append((token, command))
 
-    def start(self, token: int, command: Command) -> bool:
-        """Queue a start; False when the lane is full."""
-        if len(self._starts) >= self.starts_max:
+    def start(self, token: int, command: Command, size: int) -> bool:
+        """Queue a start of ``size`` bytes; False when the lane is full."""
+        held = self._bytes + size
+        if len(self._starts) >= self.starts_max or (held > self.bytes_max and self._starts):
             return False
         self._starts.append((token, command))
+        self._sizes.append(size)
+        self._bytes = held
         return True
 
     def take(self, starts_max: int) -> list[tuple[int, Command]]:
@@ -47,6 +53,9 @@ class Inbox:
         if len(starts) <= starts_max:
             batch += starts
             starts.clear()
+            self._sizes.clear()
+            self._bytes = 0
         else:
             batch += [starts.popleft() for _ in range(starts_max)]
+            self._bytes -= sum(self._sizes.popleft() for _ in range(starts_max))
         return batch

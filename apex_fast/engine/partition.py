@@ -48,6 +48,7 @@ class EngineLimits:
     """Bounds of the house (invariant 10)."""
 
     starts_queued_max: int = 20_000
+    starts_queued_bytes_max: int = 64 << 20
     starts_per_turn_max: int = 2_000
     jobs_pending_max: int = 50_000
     snapshot_every_records: int = 2_000_000
@@ -69,7 +70,7 @@ class Engine:
         self._clock = clock
         self._limits = limits
         self._executors: Mapping[str, Executor] = {}
-        self._inbox = Inbox(limits.starts_queued_max)
+        self._inbox = Inbox(limits.starts_queued_max, limits.starts_queued_bytes_max)
         self._replies: dict[int, OnReply] = {}
         self._token = 0
         self._turn_scheduled = False
@@ -141,8 +142,8 @@ class Engine:
 
     # --- commands -------------------------------------------------------------------------------------------------
 
-    def submit(self, command: Command, on_reply: OnReply) -> None:
-        """Queue a command; ``on_reply`` is called once its answer is durable.
+    def submit(self, command: Command, on_reply: OnReply, size: int = 0) -> None:
+        """Queue a command of about ``size`` bytes; ``on_reply`` is called once its answer is durable.
 
         Raises Overloaded (starts only, when the house is full) and Unavailable (stopping, or the log failed).
         """
@@ -156,7 +157,7 @@ class Engine:
                 raise Overloaded(
                     "the disk of the log is nearly full; free some space", code="DISK_FULL", retry_after_s=5.0
                 )
-            if self._jobs_pending >= self._limits.jobs_pending_max or not self._inbox.start(token, command):
+            if self._jobs_pending >= self._limits.jobs_pending_max or not self._inbox.start(token, command, size):
                 raise Overloaded(
                     f"{self._jobs_pending} jobs and {len(self._inbox)} commands are waiting",
                     retry_after_s=1.0,

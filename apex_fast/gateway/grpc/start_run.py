@@ -64,7 +64,7 @@ class Starts:
         request = _read_start(message)
         key = request.idempotency_key or metadata.get("idempotency-key", "")
         command = command_of(tenant_of(metadata), request, key)
-        self._submit(command, partial(self._started, token))
+        self._submit(command, partial(self._started, token), len(message))
 
     def _started(self, token: int, reply: Reply) -> None:
         if reply.code:
@@ -110,7 +110,9 @@ class Bulk:
                 if self._in_flight >= IN_FLIGHT_MAX:
                     raise Overloaded(f"{IN_FLIGHT_MAX} starts of this stream wait for their answers")
                 submit(
-                    command_of(tenant, item, item.idempotency_key), partial(self._started, batch, index, request.wait)
+                    command_of(tenant, item, item.idempotency_key),
+                    partial(self._started, batch, index, request.wait),
+                    len(item.inputs_json),
                 )
             except Overloaded as error:
                 # Nothing becomes free within a turn, so the rest is refused alike: at 5 times of what can be done,

@@ -257,7 +257,7 @@ class RunRoutes:
         command = StartRun(
             exchange.tenant, body.workflow, body.version, tag, inputs, key, "", body.priority, body.labels or None
         )
-        self._house.engine.submit(command, partial(self._started, exchange))
+        self._house.engine.submit(command, partial(self._started, exchange), len(exchange.body))
 
     def _started(self, exchange: Exchange, reply: Reply) -> None:
         if reply.code:

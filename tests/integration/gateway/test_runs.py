@@ -8,6 +8,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
+from apex_fast.client import Client
 from apex_fast.wire.apex.v1 import common_pb2, run_pb2
 from tests.integration.gateway.conftest import Gateway
 from tests.support.definitions import chain, definition, node
@@ -286,3 +287,10 @@ async def test_a_stop_answers_those_who_wait_for_an_end(gateway: Gateway) -> Non
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await read_on(watching)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_the_client_starts_more_at_once_than_a_stream_may_hold(gateway: Gateway) -> None:
+    await gateway.register(definition("held", [{"id": "a", "type": "approval", "config": {"prompt": "?"}}]))
+    async with Client(gateway.address) as client:
+        runs = await client.start_many("held", [{}] * 20_000)
+    assert len({run.id for run in runs}) == 20_000

@@ -138,6 +138,7 @@ def test_defaults_are_the_functions_own() -> None:
         (object, object(), "object"),
         (object, float("nan"), "nan"),
         (object, {"a": [None, float("-inf")]}, "-inf"),
+        (object, [msgspec.Raw(b"null"), float("nan")], "nan"),
         (object, "\ud800", "surrogate"),
         (int, "1", "`int`, got `str`"),
         (str, None, "`str`, got `null`"),
@@ -154,6 +155,12 @@ def test_results_that_do_not_fit(kind: Any, value: object, says: str) -> None:
     with pytest.raises(InvalidResult) as caught:
         Function(f, "f").encode(value)
     assert says in str(caught.value)
+
+
+def test_json_that_is_ready_goes_as_it_is() -> None:
+    def f() -> Any: ...
+
+    assert Function(f, "f").encode([msgspec.Raw(b"null"), None]) == b"[null,null]"
 
 
 def test_a_result_that_holds_itself() -> None:

@@ -11,7 +11,7 @@ from apex_fast.adapters.memory.event_log import MemoryEventLog, Store
 from apex_fast.core import compile
 from apex_fast.domain import Job, JobResult, LogError, Machine, RegisterWorkflow, Reply, StartRun, Turn
 from apex_fast.engine import Engine, EngineLimits
-from apex_fast.errors import Unavailable
+from apex_fast.errors import Overloaded, Unavailable
 
 DEFINITION = compile(
     b'{"name": "w", "version": "1", "nodes": [{"id": "n", "type": "function", "config": {"name": "f"}}]}'
@@ -199,3 +199,18 @@ async def test_many_who_wait_for_one_run_may_leave(world: World) -> None:
         world.finish()
         await until(lambda: bool(called))
     assert called == [0]
+
+
+async def test_starts_that_wait_are_bounded_in_bytes(world: World) -> None:
+    """On a full disk nothing leaves the queue; its place is counted in bytes as well."""
+    await world.begin()
+    replies: list[Reply] = []
+    accepted = 16
+    size = EngineLimits().starts_queued_bytes_max // accepted
+    for _ in range(accepted):
+        world.engine.submit(StartRun("default", "w"), replies.append, size)
+    with pytest.raises(Overloaded):
+        world.engine.submit(StartRun("default", "w"), replies.append, 1)
+    await until(lambda: len(replies) == accepted)
+    world.engine.submit(StartRun("default", "w"), replies.append, 1 << 30)
+    await until(lambda: len(replies) == accepted + 1)
