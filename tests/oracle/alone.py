@@ -1,4 +1,4 @@
-"""Runs a definition on the interpreter alone, in an order of its own: what any machine must come to where order has no say."""
+"""Runs a definition on the interpreter alone, in its own order: what a machine must come to where order has no say."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ OutcomeOf = Callable[[str, int, bool], Outcome]
 
 
 def run_alone(definition: Document, inputs: Any, outcome_of: OutcomeOf, approves: Callable[[str], bool]) -> Interpreter:
-    """The first open move, else the first result, else the first decision, else the time. The interpreter at the end."""
+    """The first open move, else the first result, the first decision, or the time. The interpreter at the end."""
     run = Interpreter(definition, inputs)
     now = 0
     while run.phase != "ended":
@@ -32,14 +32,21 @@ def run_alone(definition: Document, inputs: Any, outcome_of: OutcomeOf, approves
 def decision(approved: bool) -> dict[str, Any]:
     """The output of an approval that a person decided."""
     word = "approve" if approved else "reject"
-    return {"approved": approved, "decision": word, "reason": "as drawn", "by": "ann", "edits": None, "timed_out": False}
+    return {
+        "approved": approved,
+        "decision": word,
+        "reason": "as drawn",
+        "by": "ann",
+        "edits": None,
+        "timed_out": False,
+    }
 
 
 def _give_a_result(run: Interpreter, outcome_of: OutcomeOf, now: int) -> bool:
     for name, work in run.waiting("job").items():
         outcome = outcome_of(name, work.attempt, work.due is not None)
         if outcome.status != "hangs":
-            run.result(name, work.attempt, outcome, now)
+            run.result(name, work.attempt, outcome)
             return True
     if run.undoing and run.undoing.in_flight:
         undoing = run.undoing
@@ -59,7 +66,7 @@ def _pass_time(run: Interpreter, now: int) -> None:
     for name, work in run.waiting("job", "retry", "timer").items():
         if work.due is not None and now >= work.due[0]:
             if work.kind == "job":
-                run.result(name, work.attempt, timeout, now)
+                run.result(name, work.attempt, timeout)
             elif work.kind == "retry":
                 run.retry(name, now)
             else:

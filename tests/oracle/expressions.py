@@ -6,9 +6,9 @@ arithmetic and order only on numbers of one type.
 
 import re
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
-Value: TypeAlias = "None | bool | int | float | str | list[Value] | dict[str, Value]"
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 
 _TOKEN = re.compile(r'\s*(?:(\d+)|"([^"\\]*)"|([A-Za-z_]\w*)|(\|\||&&|[=!<>]=|[-+*/%<>!?:().\[\]]))')
 _LEVELS = [["||"], ["&&"], ["==", "!=", "<", "<=", ">", ">="], ["+", "-"], ["*", "/", "%"]]
@@ -27,7 +27,7 @@ ABSENT = Absent()
 
 
 def evaluate(text: str, names: Mapping[str, object]) -> Value:
-    """The value of `text`. `names`: what stands behind the first name of a path; `ABSENT` inside gives null at any depth."""
+    """The value of `text`. `names`: what stands behind the first name of a path; `ABSENT` gives null at any depth."""
     parser = _Parser(text, names)
     value = parser.ternary()
     parser.end()
@@ -91,7 +91,7 @@ class _Parser:
 
     def end(self) -> None:
         if self.at != len(self.tokens):
-            raise ValueError(f"trailing {self.tokens[self.at:]}")
+            raise ValueError(f"trailing {self.tokens[self.at :]}")
 
     def peek(self, *operators: str) -> bool:
         return self.at < len(self.tokens) and self.tokens[self.at] in [("op", o) for o in operators]
@@ -152,17 +152,17 @@ class _Parser:
             return {"true": True, "false": False, "null": None}[text]
         if kind != "name":
             raise ValueError(f"unexpected {text}")
-        value: object = self.names[text]
+        return self.path(self.names[text])
+
+    def path(self, found: object) -> _Result:
         while self.peek(".", "["):
             if self.take()[1] == ".":
                 key: object = self.take()[1]
             else:
                 key = self.ternary()
                 self.expect("]")
-            value = _member(value, key)
-        if isinstance(value, Absent):
-            return None
-        return value  # type: ignore[return-value]  # names hold values, ABSENT or errors only
+            found = _member(found, key)
+        return None if isinstance(found, Absent) else cast(_Result, found)
 
 
 def _member(value: object, key: object) -> object:

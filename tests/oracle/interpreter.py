@@ -19,7 +19,7 @@ class Move(NamedTuple):
 
     kind: str
     node: str = ""
-    index: int = 0
+    item: int = 0
 
 
 @dataclass(frozen=True)
@@ -188,36 +188,60 @@ class Interpreter:
 
     def _open_items(self, instance: str) -> int:
         scope, node = self.place(instance)
-        return sum(
-            not body.closed and body.parent is scope and body.owner == node.id for body in self.scopes.values()
-        )
+        return sum(not body.closed and body.parent is scope and body.owner == node.id for body in self.scopes.values())
 
     def take(self, move: Move, now_ns: int) -> Any:
         """Do one open move. What it gave: the input of a job, the output of a join, map, scope or run, …"""
         if move not in self.moves():
             raise NotNow(f"{move} is not open; open are {self.moves()}")
-        method = getattr(self, f"_{move.kind}")
-        return method(move, now_ns)
+        match move.kind:
+            case "start":
+                return self._start(move.node, now_ns)
+            case "skip":
+                return self._settle(*self.place(move.node), Verdict("skipped"))
+            case "unreachable":
+                return self._unreachable(move.node)
+            case "cancel":
+                return self._cancel(move.node)
+            case "schedule":
+                return self._schedule(move.node, now_ns)
+            case "open":
+                return self._open(move.node, move.item)
+            case "close":
+                return self._close(move.node, move.item)
+            case "finish":
+                return self._finish(move.node)
+            case "complete":
+                return self._complete()
+            case "propose":
+                self.phase, self.plan = "undoing", self._to_undo()
+                return list(self.plan)
+            case "undo":
+                self.undoing = Undoing(move.node)
+                return self._undo_attempt(now_ns)
+            case _:
+                self.phase = "ended"
+                return None
 
-    def _start(self, move: Move, now_ns: int) -> Any:
-        scope, node = self.place(move.node)
+    def _start(self, instance: str, now_ns: int) -> Any:
+        scope, node = self.place(instance)
         if node.cancel_rest:
             scope.doomed |= {
                 other for other in scope.undecided()
                 if other != node.id and scope.graph.only_leads_to(other, node.id)
             }  # fmt: skip
         try:
-            return self._begin(scope, node, move.node, now_ns)
+            return self._begin(scope, node, instance, now_ns)
         except ExpressionError as error:
             self._decide(scope, node, Verdict("failed", error=_error("ExpressionFailed", str(error))))
-            self._fail_run(Failure("EXPRESSION_FAILED", "ExpressionFailed", move.node))
+            self._fail_run(Failure("EXPRESSION_FAILED", "ExpressionFailed", instance))
             return error
 
     def _begin(self, scope: Scope, node: Node, instance: str, now_ns: int) -> Any:
         names = self._names(scope)
         if node.type == "function":
             rendered = render(node.input, names)
-            scope.work[node.id] = Work("job", 1, _after(now_ns, node.timeout_ns))
+            scope.work[node.id] = Work("job", 1, _after(now_ns, node.timeout_ns), input=rendered)
             self.requests.append((instance, 1))
             return rendered
         if node.type == "join":
@@ -245,59 +269,66 @@ class Interpreter:
         scope.work[node.id] = Work("map", items=Items(over, [None] * len(over)))
         return over
 
-    def _skip(self, move: Move, now_ns: int) -> None:
-        scope, node = self.place(move.node)
-        self._settle(scope, node, Verdict("skipped"))
-
-    def _unreachable(self, move: Move, now_ns: int) -> None:
-        scope, node = self.place(move.node)
+    def _unreachable(self, instance: str) -> None:
+        scope, node = self.place(instance)
         self._decide(scope, node, Verdict("failed", error=_error("QuorumUnreachable", "")))
-        self._fail_run(Failure("QUORUM_UNREACHABLE", "QuorumUnreachable", move.node))
+        self._fail_run(Failure("QUORUM_UNREACHABLE", "QuorumUnreachable", instance))
 
-    def _cancel(self, move: Move, now_ns: int) -> None:
-        scope, node = self.place(move.node)
+    def _cancel(self, instance: str) -> None:
+        scope, node = self.place(instance)
         if scope.work[node.id].kind == "job" and node.write:
-            self.unknown.add(move.node)
+            self.unknown.add(instance)
         self._decide(scope, node, Verdict("failed", error=_error("Cancelled", "")))
 
-    def _open(self, move: Move, now_ns: int) -> Any:
-        scope, node = self.place(move.node)
+    def _open(self, instance: str, index: int) -> Any:
+        scope, node = self.place(instance)
         items = scope.work[node.id].items
         assert items is not None
         assert node.body is not None
-        prefix = f"{move.node}[{move.index}]."
-        item = items.over[move.index]
-        self.scopes[prefix] = Scope(prefix, node.body, scope, node.id, move.index, item)
+        prefix = f"{instance}[{index}]."
+        item = items.over[index]
+        self.scopes[prefix] = Scope(prefix, node.body, scope, node.id, index, item)
         items.opened += 1
         return item
 
-    def _close(self, move: Move, now_ns: int) -> tuple[str, Any]:
-        body = self.scopes[f"{move.node}[{move.index}]."]
-        scope, node = self.place(move.node)
+    def _close(self, instance: str, index: int) -> tuple[str, Any]:
+        body = self.scopes[f"{instance}[{index}]."]
+        scope, node = self.place(instance)
         items = scope.work[node.id].items
         assert items is not None
         if body.gives_up():
             for inner in self._within(body):
                 inner.closed = True
                 inner.work.clear()
+            if body.ending == "failed" and node.config.get("on_item_error", "fail") == "fail":
+                self._fail_map(scope, node, items, body.error)
             return body.ending or "cancelled", body.error
         try:
-            items.results[move.index] = self._output_of(body)
+            items.results[index] = self._output_of(body)
         except ExpressionError as error:
-            self._fail_run(Failure("EXPRESSION_FAILED", "ExpressionFailed", move.node))
+            self._decide(scope, node, Verdict("failed", error=_error("ExpressionFailed", str(error))))
+            self._fail_run(Failure("EXPRESSION_FAILED", "ExpressionFailed", instance))
             return "failed", error
         body.closed = True
-        return "ok", items.results[move.index]
+        return "ok", items.results[index]
 
-    def _schedule(self, move: Move, now_ns: int) -> Work:
-        scope, node = self.place(move.node)
+    def _schedule(self, instance: str, now_ns: int) -> Work:
+        scope, node = self.place(instance)
         work = scope.work[node.id]
         early, late = node.retry.delays(work.attempt)
         work.kind, work.due = "retry", (now_ns + early, now_ns + late)
         return work
 
-    def _finish(self, move: Move, now_ns: int) -> Any:
-        scope, node = self.place(move.node)
+    def _fail_map(self, scope: Scope, node: Node, items: Items, error: dict[str, str] | None) -> None:
+        """An item failed, and has closed: the map is to fail with its error, and gives up the others."""
+        if items.failure is None:
+            items.failure = error
+        for other in self.scopes.values():
+            if other.parent is scope and other.owner == node.id and not other.closed and not other.ending:
+                other.ending = "cancelled"
+
+    def _finish(self, instance: str) -> Any:
+        scope, node = self.place(instance)
         items = scope.work[node.id].items
         assert items is not None
         if items.failure is not None:
@@ -306,7 +337,7 @@ class Interpreter:
         self._settle(scope, node, Verdict("ok", items.results))
         return items.results
 
-    def _complete(self, move: Move, now_ns: int) -> Any:
+    def _complete(self) -> Any:
         try:
             self.output = self._output_of(self.root)
         except ExpressionError as error:
@@ -318,9 +349,7 @@ class Interpreter:
     def _output_of(self, scope: Scope) -> Any:
         if scope.graph.output is not None:
             return render(scope.graph.output, self._names(scope))
-        return {
-            leaf: scope.decided[leaf].output for leaf in scope.graph.leaves if scope.decided[leaf].status == "ok"
-        }
+        return {leaf: scope.decided[leaf].output for leaf in scope.graph.leaves if scope.decided[leaf].status == "ok"}
 
     # --- deciding -----------------------------------------------------------------------------------------------
 
@@ -340,7 +369,7 @@ class Interpreter:
         """Decides a node, then the edges out of it. The targets whose guard was false."""
         self._decide(scope, node, verdict)
         dead: list[str] = []
-        if self.phase != "running":
+        if self.phase != "running" or scope.gives_up():
             return dead
         names = self._names(scope)
         try:
@@ -357,22 +386,15 @@ class Interpreter:
 
     def _failed(self, scope: Scope, node: Node, error: dict[str, str]) -> list[str]:
         """A node failed for good."""
+        was_given_up = scope.gives_up()
         dead = self._settle(scope, node, Verdict("failed", error=error))
         handled = any(scope.tokens.get(at) for at in scope.graph.out[node.id])
-        if self.phase != "running" or handled or node.continues:
+        if self.phase != "running" or was_given_up or handled or node.continues:
             return dead
         if scope.parent is None:
             self._fail_run(Failure("NODE_FAILED", error["type"], node.id))
             return dead
-        owner = scope.parent.graph.nodes[scope.owner]
         scope.ending, scope.error = "failed", error
-        if owner.config.get("on_item_error", "fail") == "fail":
-            items = scope.parent.work[owner.id].items
-            assert items is not None
-            items.failure = error
-            for other in self.scopes.values():
-                if other is not scope and other.parent is scope.parent and other.owner == owner.id:
-                    other.ending = "cancelled"
         return dead
 
     def _fail_run(self, failure: Failure) -> None:
@@ -382,20 +404,27 @@ class Interpreter:
 
     # --- what comes from outside --------------------------------------------------------------------------------
 
-    def result(self, instance: str, attempt: int, outcome: Outcome, now_ns: int) -> tuple[bool, list[str]]:
-        """An attempt ended. Whether another one follows, and the targets whose guard was false."""
+    def result(self, instance: str, attempt: int, outcome: Outcome) -> tuple[bool, list[str]]:
+        """An attempt ended. Whether another one follows, and the targets whose guard was false.
+
+        A job that was given up may still be quicker than its cancel: that is recorded, and changes nothing else.
+        """
         scope, node = self.place(instance)
         work = scope.work.get(node.id)
         if work is None or work.kind != "job" or work.attempt != attempt:
             raise NotNow(f"{instance} does not await attempt {attempt}")
+        if outcome.status in ("timeout", "cancelled") and node.write:
+            self.unknown.add(instance)
+        if scope.gives_up() or node.id in scope.doomed:
+            error = None if outcome.status == "ok" else _error(outcome.type, "")
+            self._decide(scope, node, Verdict("failed" if error else "ok", outcome.value, error))
+            return False, []
         if outcome.status == "ok":
             self.unknown.discard(instance)
             return False, self._settle(scope, node, Verdict("ok", outcome.value))
-        if outcome.status in ("timeout", "cancelled") and node.write:
-            self.unknown.add(instance)
         error_type = outcome.type or {"timeout": "Timeout", "cancelled": "Cancelled"}[outcome.status]
         if self.phase == "running" and node.retry.goes_on(attempt, error_type, outcome.retryable):
-            scope.work[node.id] = Work("scheduling", attempt)
+            scope.work[node.id] = Work("scheduling", attempt, input=work.input)
             self._count(instance)
             return True, []
         return False, self._failed(scope, node, _error(error_type, ""))
@@ -407,9 +436,9 @@ class Interpreter:
         if work is None or work.kind != "retry":
             raise NotNow(f"{instance} waits for no retry")
         _reached(work.due, now_ns)
-        scope.work[node.id] = Work("job", work.attempt + 1, _after(now_ns, node.timeout_ns))
+        scope.work[node.id] = Work("job", work.attempt + 1, _after(now_ns, node.timeout_ns), input=work.input)
         self.requests.append((instance, work.attempt + 1))
-        return render(node.input, self._names(scope))
+        return work.input
 
     def timer(self, instance: str, output: Any, now_ns: int) -> list[str]:
         """A timer ran out."""
@@ -461,14 +490,6 @@ class Interpreter:
         covered = [instance for instance in done if self.node(instance).compensation]
         return sorted(covered, key=lambda instance: -self.last_result[instance])
 
-    def _propose(self, move: Move, now_ns: int) -> list[str]:
-        self.phase, self.plan = "undoing", self._to_undo()
-        return list(self.plan)
-
-    def _undo(self, move: Move, now_ns: int) -> Any:
-        self.undoing = Undoing(move.node)
-        return self._undo_attempt(now_ns)
-
     def undo_retry(self, instance: str, now_ns: int) -> Any:
         """The wait before the next attempt of a compensation is over. Its input."""
         if self.undoing is None or self.undoing.node != instance or self.undoing.in_flight:
@@ -508,9 +529,6 @@ class Interpreter:
         self.plan.remove(instance)
         self.undoing = None
         return False
-
-    def _fail(self, move: Move, now_ns: int) -> None:
-        self.phase = "ended"
 
     @property
     def state(self) -> str:

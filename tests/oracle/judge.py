@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from tests.oracle.definition import SECOND, Document, nanoseconds
 from tests.oracle.expressions import ExpressionError, same
-from tests.oracle.interpreter import Failure, Interpreter, Move, NotNow, Outcome
-from tests.oracle.state import Scope
+from tests.oracle.interpreter import Interpreter, Move, NotNow, Outcome
+from tests.oracle.state import Failure, Scope
 
 
 class Happening(NamedTuple):
@@ -64,7 +64,7 @@ class Judge:
     handed_out: set[tuple[str, int]] = field(default_factory=set)
     """Attempts that an executor has seen; one that none has seen may be cancelled without asking."""
     lost: set[tuple[str, int]] = field(default_factory=set)
-    """Attempts that were in flight when a process died while the run was failing: nobody will ever tell how they ended."""
+    """Attempts in flight when a process died while the run was failing: nobody will ever tell how they ended."""
     interpreter: Interpreter = field(init=False)
 
     def read(self, happenings: Iterable[Happening]) -> None:
@@ -138,13 +138,17 @@ class Judge:
                 return self.offers.pop(at)
         return None
 
-    def _outcome(self, node: str, attempt: int, payload: dict[str, Any], due: tuple[int, int] | None, now: int) -> Outcome:
+    def _outcome(
+        self, node: str, attempt: int, payload: dict[str, Any], due: tuple[int, int] | None, now: int
+    ) -> Outcome:
         """The outcome that the event tells of: offered by an executor, or made by time."""
         error = payload.get("error") or {}
         told = Outcome(payload["status"], payload.get("output"), error.get("type", ""))
         offer = self._offer("result", node, attempt)
         if self.trusting:
-            return Outcome(told.status, told.value, told.type, None if payload.get("retry") else False)
+            happened = told.status != "cancelled" or payload.get("unknown", False)
+            status = told.status if happened else "unseen"
+            return Outcome(status, told.value, told.type, None if payload.get("retry") else False)
         if offer is None and told.status == "cancelled" and self.interpreter.phase == "failing":
             if (node, attempt) in self.handed_out:
                 raise Disagreement("an executor may be at it: its result is to be awaited")
@@ -228,8 +232,7 @@ class Judge:
         name, now = h.payload["node"], h.time_ns
         scope, node = self.interpreter.place(name)
         work = scope.work.get(node.id)
-        if Move("cancel", name) in self.interpreter.moves():
-            self._expect("status", h.payload["status"], "cancelled")
+        if Move("cancel", name) in self.interpreter.moves() and h.payload["status"] == "cancelled":
             seen = self.trusting or (name, h.payload["attempt"]) in self.handed_out
             unknown = seen and work is not None and work.kind == "job" and node.write
             if not self.trusting:
@@ -241,11 +244,12 @@ class Judge:
             self._started_and_decided(h, scope)
         elif work.kind == "job":
             outcome = self._outcome(name, h.payload["attempt"], h.payload, work.due, now)
-            again, dead = self.interpreter.result(name, h.payload["attempt"], outcome, now)
+            was_given_up = scope.gives_up() or node.id in scope.doomed
+            again, dead = self.interpreter.result(name, h.payload["attempt"], outcome)
             self._expect("retry", h.payload.get("retry", False), again)
-            if self.interpreter.phase == "running" or self.interpreter.failure is None:
+            if self.interpreter.phase == "running" and not was_given_up:
                 self._expect("dead", sorted(h.payload.get("dead", [])), sorted(dead))
-            if not again and not self._was_failing(h):
+            if not again and not was_given_up and not self._was_failing(h):
                 self._expect_failure(h.payload.get("fails"), scope, name)
             self._expect("unknown", h.payload.get("unknown", False),
                          outcome.status in ("timeout", "cancelled") and node.write)  # fmt: skip
@@ -338,8 +342,16 @@ class Judge:
 
     def _on_ScopeClosed(self, h: Happening) -> None:
         name, index = h.payload["node"], h.payload["index"]
+        body = self.interpreter.scopes[f"{name}[{index}]."]
+        cancelled = any((verdict.error or {}).get("type") == "Cancelled" for verdict in body.decided.values())
         status, output = self.interpreter.take(Move("close", name, index), h.time_ns)
-        self._expect("status", h.payload["status"], status)
+        if status != "cancelled":
+            self._expect("status", h.payload["status"], status)
+        elif h.payload["status"] == "ok" and (cancelled or body.undecided()):
+            raise Disagreement("an item that was given up before it was done is not ok")
+        config = self.interpreter.node(name).config
+        fails = h.payload["status"] == "failed" and config.get("on_item_error", "fail") == "fail"
+        self._expect("fails", h.payload.get("fails", False), fails)
         if status == "ok":
             self._expect("output", h.payload["output"], output)
 
@@ -408,7 +420,8 @@ class Judge:
         name, undoing = h.payload["node"], self.interpreter.undoing
         assert undoing is not None
         error = h.payload.get("error")
-        status = "ok" if h.payload["success"] else "timeout" if error["type"] == "Timeout" else "error"
+        status = "ok" if error is None else "timeout" if error["type"] == "Timeout" else "error"
+        self._expect("success", h.payload["success"], error is None)
         told = {"status": status, "error": error}
         outcome = self._outcome_of_undo(f"{name}/undo", h.payload["attempt"], told, undoing.due, h.time_ns)
         if self.interpreter.undo_result(name, h.payload["attempt"], outcome, h.time_ns):

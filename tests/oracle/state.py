@@ -39,13 +39,15 @@ class Items:
 
 @dataclass
 class Work:
-    """What a started node is doing: `job`, `scheduling` and `retry` (the wait before the next attempt), `timer`, `approval` or `map`."""
+    """Of a started node: `job`, `scheduling` and `retry` (before the next attempt), `timer`, `approval`, `map`."""
 
     kind: str
     attempt: int = 1
     due: tuple[int, int] | None = None
     """Earliest and latest moment of what ends the wait, ns."""
     items: Items | None = None
+    input: Any = None
+    """Of a job; the same in every attempt."""
 
 
 @dataclass(eq=False)

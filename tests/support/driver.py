@@ -1,4 +1,4 @@
-"""A world round one machine: a log in memory, a clock, executors and people, all on one seed; a judge follows every run.
+"""A world round one machine: a log in memory, a clock, executors and people on one seed; a judge follows every run.
 
 Drives `Machine` by the three calls of docs/decisions/0003-the-turn.md and checks at each turn what must always hold.
 """
@@ -73,6 +73,8 @@ class World:
     limits: dict[str, int] | None = None
     cancels: float = 0.0
     """Chance of a cancel of a run in a turn."""
+    punctual: bool = False
+    """No time limit runs out while a result is at hand."""
     records: list[bytes] = field(default_factory=list)
     durable: int = 0
     term: int = 1
@@ -117,13 +119,15 @@ class World:
     def turn(self, commands: list[tuple[int, Any]]) -> int:
         """One batch, and on until the machine has done all that follows from it. The number of records it made."""
         made = 0
+        goes_on = False
         while True:
             turn = self.machine.step(self.now_ns, commands)
             commands = []
             made += turn.count
             self.turns += 1
-            self._append(turn)
-            if not turn.more:
+            self._append(turn, goes_on)
+            goes_on = turn.more
+            if not goes_on:
                 break
         for judge in self.judges.values():
             judge.check_quiet()
@@ -133,7 +137,7 @@ class World:
             self.on_turn(self)
         return made
 
-    def _append(self, turn: Turn) -> None:
+    def _append(self, turn: Turn, goes_on: bool) -> None:
         bodies = split_records(turn.records())
         assert len(bodies) == turn.count
         assert turn.position == len(self.records) + turn.count
@@ -141,7 +145,7 @@ class World:
         self.records.extend(bodies)
         for position in range(before, len(self.records)):
             self._follow(position)
-        if bodies:
+        if bodies and not goes_on:
             jobs, cancels, replies, ended = self.machine.advance(self.durable)
             assert not jobs
             assert not cancels, "a cancel before the event that asks for it is durable"
@@ -237,11 +241,13 @@ class World:
             view = self.machine.run(TENANT, run_id)
             assert view is not None
             assert not view.quarantined
-            assert view.state == judge.interpreter.state, f"{view.state}, to be {judge.interpreter.state}\n{judge.tail()}"
+            assert view.state == judge.interpreter.state, (
+                f"{view.state}, to be {judge.interpreter.state}\n{judge.tail()}"
+            )
             assert view.offset == len(judge.history) - 1
             if view.ended_ns is None:
                 root = judge.interpreter.root
-                assert (view.nodes_done, view.nodes_total) == (len(root.decided), len(root.graph.nodes))
+                assert (view.nodes_done, view.nodes_total) == (len(root.decided), len(root.graph.nodes)), judge.tail()
 
     # --- what goes on outside -----------------------------------------------------------------------------------
 
@@ -273,7 +279,7 @@ class World:
         return self.result(job, outcome)
 
     def stale(self) -> list[JobResult]:
-        """Duplicates of results given before, some saying otherwise, and results of attempts and jobs that never were."""
+        """Duplicates of results given before, some saying otherwise; results of attempts and jobs that never were."""
         found = []
         for job, outcome in self.dice.sample(self.past, min(len(self.past), 3)):
             said = self.dice.choice([outcome, Outcome("ok", {"n": 99}), Outcome("error", type="Late")])
@@ -326,7 +332,9 @@ class World:
             if not self.open_judges():
                 return False
             assert due is not None, f"nothing will ever happen again\n{self.open_judges()[0].tail()}"
-        if self.open_judges() and due is not None and (not commands or self.dice.random() < 0.05):
+        is_idle = not commands and not (self.punctual and (ready or self.durable < len(self.records)))
+        is_early = not self.punctual and self.dice.random() < 0.05
+        if self.open_judges() and due is not None and (is_idle or is_early):
             self.now_ns = max(self.now_ns, due)
             commands.append(Tick())
         self.turn([(0, command) for command in commands])
@@ -382,7 +390,9 @@ class World:
                 self.place_of[judge.run_id, happened.offset] = position
                 suffix = {"ToolCallRequested": "", "CompensationRequested": "/undo"}.get(happened.type)
                 if suffix is not None:
-                    self.requested[judge.run_id, happened.payload["node"] + suffix, happened.payload["attempt"]] = position
+                    self.requested[judge.run_id, happened.payload["node"] + suffix, happened.payload["attempt"]] = (
+                        position
+                    )
                 judge.read([happened])
         for judge in self.judges.values():
             judge.trusting = False

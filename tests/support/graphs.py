@@ -17,7 +17,7 @@ class Features:
     """What a drawn definition may hold."""
 
     racing: bool = True
-    """Whatever lets the order of results change the end: `any`, `quorum`, `cancel_rest`, items that fail, time limits of runs."""
+    """What lets the order of results change the end: `any`, `quorum`, `cancel_rest`, failing items, time limits."""
     maps: bool = True
     waits: bool = True
     nodes_max: int = 25
@@ -165,7 +165,17 @@ class Drawer:
         node: dict[str, Any] = {"id": self.new_id(), "type": kind}
         reference = f'nodes["{node["id"]}"]' if "-" in node["id"] or "." in node["id"] else f"nodes.{node['id']}"
         given = Names(bools=[f'{reference}.status == "{self.one_of("ok", "failed", "skipped")}"'])
-        getattr(self, f"_{kind}")(node, names, given, reference, depth)
+        if kind == "function":
+            self.function(node, names, given, reference)
+        elif kind == "map":
+            self.map(node, names, depth)
+        elif kind == "approval":
+            self.approval(node, names)
+            given.bools.append(f"{reference}.output.approved == true")
+        elif kind == "timer":
+            node["config"] = {"duration_s": self.one_of(0, 0.25, 1, 1, 10)}
+        else:
+            given.doubtful.append(f"{reference}.output.live")
         if len(sources) > 1 and self.features.racing and self.chance(30):
             node["join"] = self.one_of(
                 "any", "all", {"quorum": self.draw(st.integers(1, len(sources)))},
@@ -181,7 +191,7 @@ class Drawer:
                 node["on_error"] = "continue"
         return node, given
 
-    def _function(self, node: dict[str, Any], names: Names, given: Names, reference: str, depth: int) -> None:
+    def function(self, node: dict[str, Any], names: Names, given: Names, reference: str) -> None:
         node["config"] = {"name": self.one_of("f", "g")}
         node["input"] = {"x": self.template(names), "y": self.template(names)}
         if self.chance(30):
@@ -210,21 +220,14 @@ class Drawer:
             policy["non_retryable"] = ["Fatal"]
         return policy
 
-    def _join(self, node: dict[str, Any], names: Names, given: Names, reference: str, depth: int) -> None:
-        given.doubtful.append(f"{reference}.output.live")
-
-    def _timer(self, node: dict[str, Any], names: Names, given: Names, reference: str, depth: int) -> None:
-        node["config"] = {"duration_s": self.one_of(0, 0.25, 1, 1, 10)}
-
-    def _approval(self, node: dict[str, Any], names: Names, given: Names, reference: str, depth: int) -> None:
+    def approval(self, node: dict[str, Any], names: Names) -> None:
         node["config"] = {"prompt": f"go on with ${{{self.integer(names)}}}?"}
-        if self.chance(60):
+        if self.features.racing and self.chance(60):
             node["config"]["timeout_s"] = self.one_of(1, 5)
             if self.chance(80):
                 node["config"]["on_timeout"] = self.one_of("reject", "approve", "fail")
-        given.bools.append(f"{reference}.output.approved == true")
 
-    def _map(self, node: dict[str, Any], names: Names, given: Names, reference: str, depth: int) -> None:
+    def map(self, node: dict[str, Any], names: Names, depth: int) -> None:
         over = self.one_of("${inputs.l}", [1, 2, 3], [], *(f"${{{text}}}" for text in names.lists))
         inside = names.plus(Names(ints=["item", "index"]))
         node["config"] = {"over": over, "body": self.graph(inside, depth + 1, self.draw(st.integers(1, 4)))}
@@ -235,7 +238,7 @@ class Drawer:
 
 
 @st.composite
-def cases(draw: Draw, features: Features = Features(), trouble: float | None = None) -> Case:  # noqa: B008
+def cases(draw: Draw, features: Features = Features(), trouble: float | None = None) -> Case:
     """A definition of 1 to `nodes_max` nodes, inputs, and outcomes."""
     drawer = Drawer(draw, features)
     around = Names(ints=["inputs.n"], bools=["inputs.b"], lists=["inputs.l"])

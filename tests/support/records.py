@@ -33,7 +33,7 @@ def header(body: bytes) -> Header:
 
 
 def check_records(bodies: list[bytes]) -> None:
-    """Sequences dense per partition, offsets dense per run, each record linked and chained to the run's previous one."""
+    """Sequences dense per partition, offsets dense per run, each record linked to the run's previous one."""
     sequences: dict[int, int] = {}
     heads: dict[bytes, tuple[int, int, bytes]] = {}
     for position, body in enumerate(bodies):

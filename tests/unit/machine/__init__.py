@@ -1,0 +1,1 @@
+"""The machine through its door: invariants of the architecture, judged by the oracle."""
