@@ -1,6 +1,7 @@
 """The promises of `ports.event_log`, on every adapter. The number in a test's name is the promise's."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +116,31 @@ async def test_5_a_timeline_is_dense_and_ascending_from_any_offset(open_log: Ope
             part = writer.log.timeline(view.head, start, 100)
             assert [event.json() for event in part] == [event.json() for event in whole[start:]]
         assert [event.offset for event in writer.log.timeline(view.head, 0, 1)] == [0]
+    await writer.log.close()
+
+
+async def test_5_pages_of_a_long_timeline_are_the_same_in_any_order(open_log: Open) -> None:
+    writer = Writer(open_log())
+    nodes = [{"id": f"n{n}", "type": "join"} for n in range(2_000)]
+    definition = {"name": "long", "version": "1", "nodes": nodes, "edges": []}
+    commands: list[tuple[int, Command]] = [
+        (0, RegisterWorkflow("default", compile(json.dumps(definition).encode()).canonical)),
+        (0, StartRun("default", "long")),
+    ]
+    turn = writer.machine.step(writer.now_ns, commands)
+    writer.log.append(turn)
+    while turn.more:
+        turn = writer.machine.step(writer.now_ns, [])
+        if turn.count:
+            writer.log.append(turn)
+    await writer.until(turn.position)
+    (view,), _ = writer.machine.runs("default", 10)
+    whole = [event.json() for event in writer.log.timeline(view.head, 0, 10_000)]
+    assert len(whole) == view.offset + 1 > 2_000
+    for start in (0, 1_900, 511, 512, 513, 1_024, 37, 1_500, view.offset, view.offset + 1):
+        for limit in (1, 100, 600):
+            page = [event.json() for event in writer.log.timeline(view.head, start, limit)]
+            assert page == whole[start : start + limit]
     await writer.log.close()
 
 
