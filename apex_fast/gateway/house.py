@@ -112,11 +112,12 @@ class House:
             return compile_definition(definition, self.functions)
         return await asyncio.to_thread(compile_definition, definition, self.functions)
 
-    def compiled(self, view: WorkflowView) -> Definition:
+    async def compiled(self, view: WorkflowView) -> Definition:
         """A registered version, compiled again and kept by its hash."""
         found = self._compiled.get(view.hash)
         if found is None:
-            found = compile_definition(view.definition)
+            # Beside the loop, however small: a page may have a thousand of them.
+            found = await asyncio.to_thread(compile_definition, view.definition)
             if len(self._compiled) >= _COMPILED_KEPT:
                 del self._compiled[next(iter(self._compiled))]
             self._compiled[view.hash] = found

@@ -98,17 +98,19 @@ class WorkflowService:
             chosen = f"version {version!r}" if version else f"tag {tag!r}"
             raise NotFound(f"there is no workflow {ref.name!r} with {chosen}", code="WORKFLOW_NOT_FOUND")
 
-        def show() -> None:
-            answer = self._described(view)
+        async def work() -> None:
+            answer = await self._described(view)
             answer.definition_json = view.definition
             answer.inputs_schema_json = inputs_schema_of(view.definition)
             self._house.outbox.grpc(token, answer.SerializeToString())
 
-        self._house.when_durable(token, show)
+        self._house.when_durable(
+            token, lambda: self._house.beside(work(), partial(self._house.outbox.grpc_error, token))
+        )
 
-    def _described(self, view: WorkflowView) -> workflow_pb2.Workflow:
+    async def _described(self, view: WorkflowView) -> workflow_pb2.Workflow:
         answer = workflow_message(view)
-        definition: Definition = self._house.compiled(view)
+        definition: Definition = await self._house.compiled(view)
         answer.nodes = definition.node_count
         answer.edges = definition.edge_count
         return answer
@@ -121,12 +123,14 @@ class WorkflowService:
             self._house.engine.workflows(tenant_of(metadata)), request.name, request.tag, size, request.page_token
         )
 
-        def show() -> None:
+        async def work() -> None:
             answer = workflow_pb2.ListWorkflowsResponse(next_page_token=page)
-            answer.workflows.extend([self._described(view) for view in views])
+            answer.workflows.extend([await self._described(view) for view in views])
             self._house.outbox.grpc(token, answer.SerializeToString())
 
-        self._house.when_durable(token, show)
+        self._house.when_durable(
+            token, lambda: self._house.beside(work(), partial(self._house.outbox.grpc_error, token))
+        )
 
     def tag_workflow(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`TagWorkflow`."""

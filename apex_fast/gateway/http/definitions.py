@@ -199,8 +199,8 @@ class DefinitionRoutes:
 
         exchange.beside(work())
 
-    def _shown(self, view: WorkflowView) -> DefinitionShown:
-        compiled = self._house.compiled(view)
+    async def _shown(self, view: WorkflowView) -> DefinitionShown:
+        compiled = await self._house.compiled(view)
         return DefinitionShown(
             name=view.name,
             version=view.version,
@@ -218,7 +218,11 @@ class DefinitionRoutes:
         views, page = list_workflows(
             self._house.engine.workflows(exchange.tenant), "", query.tag, size, query.page_token
         )
-        exchange.when_durable(lambda: exchange.answer(200, DefinitionPage([self._shown(view) for view in views], page)))
+
+        async def work() -> None:
+            exchange.answer(200, DefinitionPage([await self._shown(view) for view in views], page))
+
+        exchange.when_durable(lambda: exchange.beside(work()))
 
     def get(self, exchange: Exchange) -> None:
         """`GET /definitions/{name}`."""
@@ -236,14 +240,14 @@ class DefinitionRoutes:
         if view is None:
             raise NotFound(f"there is no workflow {what}", code="WORKFLOW_NOT_FOUND")
 
-        def show() -> None:
-            answer = self._shown(view)
+        async def work() -> None:
+            answer = await self._shown(view)
             answer.definition = msgspec.Raw(view.definition)
             schema = inputs_schema_of(view.definition)
             answer.inputs_schema = msgspec.Raw(schema) if schema else msgspec.UNSET
             exchange.answer(200, answer)
 
-        exchange.when_durable(show)
+        exchange.when_durable(lambda: exchange.beside(work()))
 
     def tag(self, exchange: Exchange) -> None:
         """`PUT /definitions/{name}/tags/{tag}`."""
