@@ -57,9 +57,11 @@ def main() -> int:
                 wrong.append(f"{name} → {other}: only {', '.join(sorted(ONLY_IN[other]))} may name it")
             if name in PURE and shipped and other in IMPURE:
                 wrong.append(f"{name} → {other}: a pure crate has no clock, file, thread or randomness")
-    for path in sorted((ROOT / "apex_fast").rglob("*.py")):
-        if EXTENSION.search(path.read_text()) and path.parent.name != "core":
-            wrong.append(f"{path.relative_to(ROOT)}: import it from apex_fast.core or apex_fast.domain")
+    wrong += [
+        f"{path.relative_to(ROOT)}: import it from apex_fast.core or apex_fast.domain"
+        for path in sorted((ROOT / "apex_fast").rglob("*.py"))
+        if EXTENSION.search(path.read_text()) and path.parent.name != "core"
+    ]
     print("\n".join(wrong) if wrong else f"arrows: {len(packages)} crates, all right")
     return 1 if wrong else 0
 

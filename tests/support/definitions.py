@@ -9,9 +9,7 @@ def node(node_id: str, **more: Any) -> dict[str, Any]:
     return {"id": node_id, "type": "function", "config": {"name": "step"}, **more}
 
 
-def definition(
-    name: str, nodes: list[dict[str, Any]], edges: list[dict[str, Any]] | None = None, **more: Any
-) -> bytes:
+def definition(name: str, nodes: list[dict[str, Any]], edges: list[dict[str, Any]] | None = None, **more: Any) -> bytes:
     """A definition in version 1."""
     body = {"name": name, "version": "1", "nodes": nodes, "edges": edges or [], **more}
     return json.dumps(body).encode()
