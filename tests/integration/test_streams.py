@@ -65,10 +65,13 @@ async def long_run(house: Served, items: int) -> Run:
 
 
 async def sse(house: Served, run_id: str, last: int | None) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-    """(id, data) of a stream of server-sent events, from after ``last``; it ends with the stream."""
+    """(id, data) of a stream of server-sent events, from after ``last``; it ends with the stream, or with 204 at once."""
     headers = {} if last is None else {"last-event-id": str(last)}
     fields: dict[str, str] = {}
     async with house.http.get(f"/runs/{run_id}/events", headers=headers) as answer:
+        if answer.status == 204:
+            assert last is not None, "only who has seen the end is told not to come back"
+            return
         assert (answer.status, answer.content_type) == (200, "text/event-stream")
         async for raw in answer.content:
             line = raw.decode().rstrip("\n")

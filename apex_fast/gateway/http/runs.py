@@ -369,6 +369,10 @@ class RunRoutes:
         if exchange.head:
             exchange.answer_bytes(200, [("content-type", "text/event-stream")], b"")
             return
+        if last and view.ended_ns is not None and start > view.offset:
+            # The viewer has seen the end: 204 is what stops an EventSource from coming back (WHATWG HTML, 9.2.3).
+            exchange.answer_bytes(204, [], b"")
+            return
         self._viewers.open(exchange.token, view, start, Encoding.SSE)
 
     # --- the end of a run -----------------------------------------------------------------------------------------
