@@ -15,7 +15,7 @@ from tests.oracle.state import Failure, Items, Scope, Verdict, Work
 
 
 class Move(NamedTuple):
-    """`kind`: start, skip, unreachable, cancel, schedule, open, finish, close, complete, propose, undo or fail."""
+    """One of start, skip, unreachable, cancel, schedule, open, finish, close, complete, propose, undo, abandon or fail."""
 
     kind: str
     node: str = ""
@@ -69,6 +69,11 @@ class Interpreter:
         self.plan: list[str] | None = None
         self.undoing: Undoing | None = None
         self.undone: list[tuple[str, bool]] = []
+        limit_s = definition.get("compensation_timeout_s")
+        self.undo_timeout_ns = None if limit_s is None else nanoseconds(limit_s)
+        self.undo_due: int | None = None
+        """Until when compensation may take; none once that has passed."""
+        self.undo_expired = False
         self.results = 0
 
     # --- where things are ---------------------------------------------------------------------------------------
@@ -115,6 +120,8 @@ class Interpreter:
             yield self.undoing.due
         if self.due is not None and self.phase == "running":
             yield self.due, self.due
+        if self.undo_due is not None and self.phase == "undoing":
+            yield self.undo_due, self.undo_due
 
     def _names(self, scope: Scope) -> dict[str, object]:
         nodes: dict[str, object] = {}
@@ -139,6 +146,8 @@ class Interpreter:
             return found
         if self.phase == "failing" and not self.in_flight():
             return [Move("propose" if self._to_undo() else "fail")]
+        if self.phase == "undoing" and self.undo_expired and self.plan:
+            return [Move("abandon", self.plan[0])]
         if self.phase == "undoing" and self.undoing is None:
             assert self.plan is not None
             return [Move("undo", self.plan[0]) if self.plan else Move("fail")]
@@ -215,7 +224,14 @@ class Interpreter:
                 return self._complete()
             case "propose":
                 self.phase, self.plan = "undoing", self._to_undo()
+                self.undo_due = None if self.undo_timeout_ns is None else now_ns + self.undo_timeout_ns
                 return list(self.plan)
+            case "abandon":
+                assert self.plan is not None
+                self.plan.remove(move.node)
+                self.undone.append((move.node, False))
+                self.undoing = None
+                return None
             case "undo":
                 self.undoing = Undoing(move.node)
                 return self._undo_attempt(now_ns)
@@ -489,6 +505,13 @@ class Interpreter:
         done = {node for node, verdict in self.verdicts.items() if verdict.status == "ok"} | self.unknown
         covered = [instance for instance in done if self.node(instance).compensation]
         return sorted(covered, key=lambda instance: -self.last_result[instance])
+
+    def undo_timeout(self, now_ns: int) -> None:
+        """The time of the compensation is over: what is not undone by now will not be."""
+        if self.phase != "undoing" or self.undo_due is None:
+            raise NotNow("the compensation has no time limit now")
+        _reached((self.undo_due, self.undo_due), now_ns)
+        self.undo_due, self.undo_expired = None, True
 
     def undo_retry(self, instance: str, now_ns: int) -> Any:
         """The wait before the next attempt of a compensation is over. Its input."""

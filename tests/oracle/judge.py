@@ -191,11 +191,11 @@ class Judge:
         self._output_failed(h)
         steps = self.interpreter.take(Move("propose"), h.time_ns)
         self._expect("steps", h.payload["steps"], steps)
+        due = self.interpreter.undo_due
+        self._expect_due(h.payload.get("due"), None if due is None else (due, due))
         assert self.interpreter.failure is not None
         if "error" in h.payload:
             self._expect_error(h.payload["error"], self.interpreter.failure)
-
-    _on_CorrectionProposed = _on_CompensationPlanned
 
     def _on_WorkflowFailed(self, h: Happening) -> None:
         self._output_failed(h)
@@ -366,6 +366,9 @@ class Judge:
             self.interpreter.run_timeout(h.time_ns)
             self._expect_failure(h.payload.get("fails"))
             return
+        if h.payload.get("timer") == "compensation":
+            self.interpreter.undo_timeout(h.time_ns)
+            return
         output = h.payload["output"]
         self._expect("fired at", parse_time(output["fired_at"]), h.time_ns)
         self._resolved(h, self.interpreter.timer(h.payload["node"], output, h.time_ns))
@@ -418,6 +421,10 @@ class Judge:
 
     def _on_CompensationCompleted(self, h: Happening) -> None:
         name, undoing = h.payload["node"], self.interpreter.undoing
+        if Move("abandon", name) in self.interpreter.moves():
+            self._expect("success", h.payload["success"], False)
+            self.interpreter.take(Move("abandon", name), h.time_ns)
+            return
         assert undoing is not None
         error = h.payload.get("error")
         status = "ok" if error is None else "timeout" if error["type"] == "Timeout" else "error"

@@ -88,6 +88,8 @@ class World:
     """Results that were given: a source of duplicates."""
     jobs_seen: list[tuple[str, str, int, str]] = field(default_factory=list)
     """(run, instance, attempt, idempotency key) of each job handed out, in order."""
+    snapshots: list[tuple[int, bytes]] = field(default_factory=list)
+    """Some states, with the position that each stands at."""
     turns: int = 0
     on_turn: Callable[["World"], None] | None = None
     """Called when the machine has nothing more to do by itself."""
@@ -133,6 +135,8 @@ class World:
             judge.check_quiet()
             judge.check_offers()
         self._check_views()
+        if self.dice.random() < 0.05:
+            self.snapshots.append((len(self.records), self.machine.snapshot()))
         if self.on_turn:
             self.on_turn(self)
         return made
@@ -357,8 +361,8 @@ class World:
         self.handed.clear()
         self.asked_to_stop.clear()
         self.past.clear()
-        self.machine = Machine(partitions=self.partitions, term=self.term, limits=self.limits)
-        at = 0
+        self.snapshots = [taken for taken in self.snapshots if taken[0] <= kept]
+        at = self._recover_from()
         while at < kept:
             upto = self.dice.randint(at + 1, kept)
             assert self.machine.apply(at, packed(self.records[at:upto])) == upto
@@ -372,6 +376,15 @@ class World:
         waiting = [token for token, start in self.starts.items() if token not in self.replies]
         for token in waiting:
             self.turn([(token, self.start_command(token))])
+
+    def _recover_from(self) -> int:
+        """A new machine, from nothing or from a snapshot; the position that it stands at."""
+        if self.snapshots and self.dice.random() < 0.5:
+            at, snapshot = self.dice.choice(self.snapshots)
+            self.machine = Machine.restore(snapshot, self.term, self.partitions, self.limits)
+            return at
+        self.machine = Machine(partitions=self.partitions, term=self.term, limits=self.limits)
+        return 0
 
     def _follow_again(self) -> None:
         """The judges forget what was lost, and follow what was kept."""

@@ -194,7 +194,7 @@ class Drawer:
     def function(self, node: dict[str, Any], names: Names, given: Names, reference: str) -> None:
         node["config"] = {"name": self.one_of("f", "g")}
         node["input"] = {"x": self.template(names), "y": self.template(names)}
-        if self.chance(30):
+        if self.chance(45):
             node["retry"] = self.retry()
         if self.chance(25):
             node["timeout_s"] = self.one_of(0.5, 3, 20)
@@ -211,7 +211,7 @@ class Drawer:
         given.lists.append(f"{reference}.output.l")
 
     def retry(self) -> dict[str, Any]:
-        policy: dict[str, Any] = {"max_attempts": self.draw(st.integers(1, 3))}
+        policy: dict[str, Any] = {"max_attempts": self.one_of(1, 2, 3, 3)}
         if self.chance(80):
             policy |= {"jitter": 0, "initial_s": self.one_of(0.1, 1.0, 7), "factor": self.one_of(1.0, 2.0, 3.5)}
         if self.chance(30):
@@ -246,6 +246,8 @@ def cases(draw: Draw, features: Features = Features(), trouble: float | None = N
     definition: dict[str, Any] = {"name": "drawn", "version": "1", **graph}
     if features.racing and drawer.chance(10):
         definition["timeout_s"] = drawer.one_of(2, 15)
+    if drawer.chance(20):
+        definition["compensation_timeout_s"] = drawer.one_of(0.05, 1, 5)
     inputs = {
         "n": draw(st.integers(0, 5)),
         "b": draw(st.booleans()),
