@@ -69,7 +69,7 @@ $(VENV)/.ready: requirements/dev.txt
 	touch $@
 
 $(EXTENSION): $(RUST) $(VENV)/.ready pyproject.toml
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
+	PIP_QUIET=1 VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
 	touch $@
 
 .PHONY: help build demo test lint test-rust test-python soak bench rivals protos format lock clean
