@@ -15,7 +15,7 @@ from tests.oracle.state import Failure, Items, Scope, Verdict, Work
 
 
 class Move(NamedTuple):
-    """One of start, skip, unreachable, cancel, schedule, open, finish, close, complete, propose, undo, abandon or fail."""
+    """Kinds: start, skip, unreachable, cancel, schedule, open, finish, close, complete, propose, undo, abandon, fail."""
 
     kind: str
     node: str = ""
