@@ -65,7 +65,7 @@ async def long_run(house: Served, items: int) -> Run:
 
 
 async def sse(house: Served, run_id: str, last: int | None) -> AsyncIterator[tuple[int, dict[str, Any]]]:
-    """(id, data) of a stream of server-sent events, from after ``last``; it ends with the stream, or with 204 at once."""
+    """(id, data) of a stream of server-sent events, from after ``last``; it ends with the stream, or by a 204."""
     headers = {} if last is None else {"last-event-id": str(last)}
     fields: dict[str, str] = {}
     async with house.http.get(f"/runs/{run_id}/events", headers=headers) as answer:

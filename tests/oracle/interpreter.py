@@ -15,7 +15,7 @@ from tests.oracle.state import Failure, Items, Scope, Verdict, Work
 
 
 class Move(NamedTuple):
-    """Kinds: start, skip, unreachable, cancel, schedule, open, finish, close, complete, propose, undo, abandon, fail."""
+    """Start, skip, unreachable, cancel, schedule, open, finish, close, complete, propose, undo, abandon, fail."""
 
     kind: str
     node: str = ""
