@@ -72,9 +72,14 @@ def _pass_time(run: Interpreter, now: int) -> None:
             else:
                 run.timer(name, {"fired_at": ""}, now)
             return
+    if run.undo_due is not None and run.phase == "undoing" and now >= run.undo_due:
+        run.undo_timeout(now)
+        return
     undoing = run.undoing
     if undoing is not None and undoing.due is not None and now >= undoing.due[0]:
         if undoing.in_flight:
             run.undo_result(undoing.node, undoing.attempt, timeout, now)
         else:
             run.undo_retry(undoing.node, now)
+        return
+    raise AssertionError("time passes, and nothing comes of it")
