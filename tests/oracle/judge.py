@@ -237,8 +237,10 @@ class Judge:
             unknown = seen and work is not None and work.kind == "job" and node.write
             if not self.trusting:
                 self._expect("unknown", h.payload.get("unknown", False), unknown)
+            # An attempt before this one may have been a write of unknown outcome: that stays so.
+            was_unknown = name in self.interpreter.unknown
             self.interpreter.take(Move("cancel", name), now)
-            if not h.payload.get("unknown", False):
+            if not h.payload.get("unknown", False) and not was_unknown:
                 self.interpreter.unknown.discard(name)
         elif work is None:
             self._started_and_decided(h, scope)
