@@ -1,7 +1,7 @@
 """How many examples a property gets, and which.
 
-In `make test` the same ones each time, so that a red build says that the change did it. `APEX_EXAMPLES` multiplies their
-number and draws new ones each time, for a soak; a failure prints the blob that brings it back.
+In `make test` they are the same each time, so that a red build says that the change did it. `APEX_EXAMPLES` multiplies
+their number and draws new ones each time, for a soak; a failure prints the blob that brings it back.
 """
 
 import os
