@@ -42,6 +42,7 @@ test-python: build ## tests of the house, with everything real
 
 soak: build ## the long proofs: 200 kills, many seeds, `make test` many times over
 	$(BIN)/python -m pytest -m soak
+	APEX_EXAMPLES=20 $(BIN)/python -m pytest tests/unit/machine
 
 bench: build ## the gates: ratios measured in one run
 	$(BIN)/python -m pytest bench/gates --benchmark-json=bench/results/local/gates.json
