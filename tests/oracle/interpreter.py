@@ -433,7 +433,8 @@ class Interpreter:
             self.unknown.add(instance)
         if scope.gives_up() or node.id in scope.doomed:
             error = None if outcome.status == "ok" else _error(outcome.type, "")
-            self._decide(scope, node, Verdict("failed" if error else "ok", outcome.value, error))
+            verdict = Verdict("failed", error=error) if error else Verdict("ok", outcome.value)
+            self._decide(scope, node, verdict)
             return False, []
         if outcome.status == "ok":
             self.unknown.discard(instance)
