@@ -257,10 +257,12 @@ class Judge:
                          outcome.status in ("timeout", "cancelled") and node.write)  # fmt: skip
         elif work.kind == "approval":
             self._expect("error", h.payload["error"]["type"], "ApprovalTimeout")
+            was_given_up = scope.gives_up() or node.id in scope.doomed
             dead = self.interpreter.approval_timeout(name, None, now)
-            self._expect("dead", sorted(h.payload.get("dead", [])), sorted(dead))
-            self._expect_failure(h.payload.get("fails"), scope, name)
-        elif (h.payload.get("fails") or {}).get("code") == "EXPRESSION_FAILED":
+            if not was_given_up:
+                self._expect("dead", sorted(h.payload.get("dead", [])), sorted(dead))
+                self._expect_failure(h.payload.get("fails"), scope, name)
+        elif Move("finish", name) not in self.interpreter.moves():
             self._output_of_item_failed(h)
         else:
             output = self.interpreter.take(Move("finish", name), now)
