@@ -49,6 +49,8 @@ pub(crate) struct Run {
     /// Timers, retries and approvals waited for.
     pub(crate) waiting: u32,
     pub(crate) failing: Option<Box<Failing>>,
+    /// What few runs have.
+    pub(crate) extra: Option<Box<Extra>>,
     /// Never reused; a closed scope without anything to undo leaves a hole.
     pub(crate) scopes: Vec<Option<Box<Scope>>>,
     /// Cache: the compiled definition, and what is to be done next.
@@ -60,6 +62,23 @@ pub(crate) struct Run {
     pub(crate) cancels_sent: bool,
     /// Cache: bytes of the records that name all nodes with a compensation that were requested.
     pub(crate) undo_bytes: usize,
+}
+
+/// What few runs have; a run without any of it has no `Extra`.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// The composite node that it runs for.
+    pub(crate) parent: Option<Parent>,
+}
+
+/// The composite node that a run runs for.
+#[derive(Debug)]
+pub(crate) struct Parent {
+    pub(crate) run: RunId,
+    /// Instance path.
+    pub(crate) node: Box<str>,
+    /// Runs above it.
+    pub(crate) depth: u32,
 }
 
 /// What a failing run is about.

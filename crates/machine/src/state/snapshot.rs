@@ -1,9 +1,10 @@
-//! A snapshot: the state as bytes, equal for equal states. Version 1: the magic, the version, a table of names, then
+//! A snapshot: the state as bytes, equal for equal states. Version 2: the magic, the version, a table of names, then
 //! the state. A version that is not known is refused: the log is replayed instead, it is the truth.
 
 use super::codec::{Codec, Source, Writer, codec, read_names, with_names};
 use super::run::{
-    Asked, EndedRun, Failing, Fault, Flight, Items, Kept, Node, Run, RunError, Scope, Status, Step, StepPhase, Wait,
+    Asked, EndedRun, Extra, Failing, Fault, Flight, Items, Kept, Node, Parent, Run, RunError, Scope, Status, Step,
+    StepPhase, Wait,
 };
 use super::{Key, Registry, State, Tenant, Version, Workflow};
 use crate::error::RestoreError;
@@ -11,7 +12,7 @@ use crate::id::RunId;
 use apex_ir::ir::Priority;
 
 const MAGIC: &[u8; 8] = b"APEXSNAP";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 codec!(Registry { next_seq, head, hash, versions });
 codec!(Version { version, hash, definition, registered_ns });
@@ -22,6 +23,8 @@ codec!(Asked { prompt, requested_ns, due });
 codec!(Flight { http, name, input, config, timeout_ns, due, max_attempts } with { job: 0 });
 codec!(Items { list, count, next, open, outputs, error } with { ranges: Vec::new(), bytes: None });
 codec!(Step { scope, slot, phase, attempt, flight, due, error });
+codec!(Parent { run, node, depth });
+codec!(Extra { parent });
 codec!(Failing { error, compensate, steps, settled, due, expired });
 codec!(Node {
     sym,
@@ -58,7 +61,8 @@ codec!(EndedRun {
 });
 codec!(Run {
     id, tenant, workflow, version, ir_hash, epoch, correlation, inputs, labels, priority, goal, key, started, requested,
-    started_ns, due, next_seq, head, hash, nodes_total, nodes_done, in_flight, waiting, failing, scopes
+    started_ns, due, next_seq, head, hash, nodes_total, nodes_done, in_flight, waiting, failing,
+    extra, scopes
 } with {
     program: None, work: Default::default(), queued: false, cancels_sent: false, undo_bytes: 0
 });

@@ -1,19 +1,24 @@
 //! The fold: one record changes the state. The same for a decision just made and for one read from a log. Evaluates
 //! no expression, compiles nothing, reads no limit.
 
-use super::run::{
-    Asked, EndedRun, Failing, Fault, Flight, Items, Kept, NO_SLOT, Node, ROOT, Run, RunError, Scope, Status, Step,
-    StepPhase, Wait, split_path,
-};
-use super::symbols::{Sym, Symbols};
-use super::{Index, Key, State, Ticket, Timer, TimerKind, Version};
-use crate::error::code;
+mod node;
+mod run;
+mod saga;
+mod scope;
+mod waiting;
+
 use crate::event::Event;
 use crate::event::failure::{Failure, NodeError};
 use crate::event::node::Kept as KeptPart;
 use crate::event::run::RunStarted;
 use crate::id::RunId;
 use crate::record::{Header, NONE};
+use crate::state::run::{
+    EndedRun, Failing, Fault, Kept, NO_SLOT, Node, ROOT, Run, RunError, Scope, Status, Step, StepPhase, Wait,
+    split_path,
+};
+use crate::state::symbols::{Sym, Symbols};
+use crate::state::{Index, Key, State, Ticket, Timer, TimerKind, Version};
 use apex_ir::ir::Priority;
 use std::sync::Arc;
 
@@ -26,17 +31,17 @@ pub(crate) struct Touched {
 }
 
 /// A record that does not follow from those before it.
-type Unfit = String;
+pub(super) type Unfit = String;
 
 /// How a node was decided.
-struct Decision<'e> {
-    status: Status,
-    output: &'e [u8],
-    error: Option<&'e NodeError<'e>>,
-    dead: &'e [&'e str],
-    kept_all: bool,
-    kept: &'e [KeptPart<'e>],
-    fails: Option<&'e Failure<'e>>,
+pub(super) struct Decision<'e> {
+    pub(super) status: Status,
+    pub(super) output: &'e [u8],
+    pub(super) error: Option<&'e NodeError<'e>>,
+    pub(super) dead: &'e [&'e str],
+    pub(super) kept_all: bool,
+    pub(super) kept: &'e [KeptPart<'e>],
+    pub(super) fails: Option<&'e Failure<'e>>,
 }
 
 impl State {
@@ -157,6 +162,7 @@ impl State {
             in_flight: 0,
             waiting: 0,
             failing: None,
+            extra: None,
             scopes: vec![Some(Box::new(Scope::new(ROOT, NO_SLOT, 0, Arc::from(&b""[..]), "".into())))],
             program: None,
             work: Default::default(),
@@ -298,11 +304,11 @@ fn follows(header: &Header<'_>, next_seq: u64, head: u64) -> Result<(), Unfit> {
     Ok(())
 }
 
-fn fault(error: &NodeError<'_>) -> Box<Fault> {
+pub(super) fn fault(error: &NodeError<'_>) -> Box<Fault> {
     Box::new(Fault { kind: error.r#type.into(), message: error.message.into() })
 }
 
-fn run_error(failure: &Failure<'_>) -> RunError {
+pub(super) fn run_error(failure: &Failure<'_>) -> RunError {
     RunError {
         code: failure.code.into(),
         kind: failure.r#type.into(),
@@ -330,335 +336,31 @@ pub(crate) fn priority_name(priority: Priority) -> &'static str {
 }
 
 /// The open run a record is about, and what must change with it.
-struct Folding<'s> {
-    run: &'s mut Run,
-    index: &'s mut Index,
-    symbols: &'s mut Symbols,
+pub(super) struct Folding<'s> {
+    pub(super) run: &'s mut Run,
+    pub(super) index: &'s mut Index,
+    pub(super) symbols: &'s mut Symbols,
 }
-
 impl Folding<'_> {
     fn fold(&mut self, header: &Header<'_>, event: &Event<'_>) -> Result<(u32, u32), Unfit> {
-        let (seq, now) = (header.run_seq, header.time_ns);
         match event {
-            Event::ToolCallRequested(e) => {
-                let (scope, slot) = self.touch(e.node)?;
-                self.clear_wait(scope, slot);
-                let name = self.symbols.intern(e.name);
-                let compensation = self.symbols.intern(e.compensation);
-                let due = if e.timeout_ns > 0 { now.saturating_add(e.timeout_ns) } else { 0 };
-                let id = self.run.id;
-                let node = self.node(scope, slot)?;
-                let is_new_to_undo = node.compensation == Sym::EMPTY && compensation != Sym::EMPTY;
-                node.attempt = e.attempt;
-                node.write = e.effect == "write";
-                node.compensation = compensation;
-                node.requested_seq = seq;
-                node.wait = Wait::Job(Box::new(Flight {
-                    http: e.kind == "http",
-                    name,
-                    input: e.input.0.into(),
-                    config: e.config.0.into(),
-                    timeout_ns: e.timeout_ns,
-                    due,
-                    max_attempts: e.max_attempts,
-                    job: 0,
-                }));
-                if due != 0 {
-                    self.index.timers.insert(Timer { due, run: id, kind: TimerKind::Attempt, scope, slot });
-                }
-                self.run.requested = true;
-                self.run.in_flight += 1;
-                if is_new_to_undo {
-                    self.run.count_undo(e.node);
-                    let mut at = scope;
-                    while at != ROOT {
-                        let Some(scope) = self.run.scope_mut(at) else { break };
-                        scope.undo = true;
-                        at = scope.parent;
-                    }
-                }
-                Ok((scope, slot))
-            }
-            Event::ToolResultReceived(e) => {
-                let (scope, slot) = self.touch(e.node)?;
-                self.node(scope, slot)?.unknown |= e.unknown.0;
-                if e.retry.0 {
-                    let wait = self.clear_wait(scope, slot);
-                    let Wait::Job(flight) = wait else { return Err(format!("{} is not in flight", e.node)) };
-                    let node = self.node(scope, slot)?;
-                    node.wait = Wait::Retry { flight, due: 0 };
-                    // A write of unknown outcome may have to be undone although it is tried again.
-                    node.decided_seq = seq;
-                    return Ok((scope, slot));
-                }
-                let status = if e.status == "ok" { Status::Ok } else { Status::Failed };
-                self.decide(
-                    scope,
-                    slot,
-                    seq,
-                    &Decision {
-                        status,
-                        output: e.output.0,
-                        error: e.error.as_ref(),
-                        dead: &e.dead,
-                        kept_all: e.kept_all.0,
-                        kept: &e.kept,
-                        fails: e.fails.as_ref(),
-                    },
-                )?;
-                Ok((scope, slot))
-            }
-            Event::NodeSkipped(e) => {
-                let (scope, slot) = self.touch(e.node)?;
-                self.decide(
-                    scope,
-                    slot,
-                    seq,
-                    &Decision {
-                        status: Status::Skipped,
-                        output: &[],
-                        error: None,
-                        dead: &[],
-                        kept_all: false,
-                        kept: &[],
-                        fails: None,
-                    },
-                )?;
-                Ok((scope, slot))
-            }
-            Event::NodeRetryScheduled(e) if e.compensation.0 => {
-                self.clear_step()?;
-                let run = self.run.id;
-                let (step, number) = self.step()?;
-                step.phase = StepPhase::Retrying;
-                step.due = e.due.0;
-                step.error = e.error.as_ref().map(fault);
-                let place = (step.scope, step.slot);
-                let timer = Timer { due: e.due.0, run, kind: TimerKind::StepRetry, scope: ROOT, slot: number };
-                self.index.timers.insert(timer);
-                self.run.waiting += 1;
-                Ok(place)
-            }
-            Event::NodeRetryScheduled(e) => {
-                let (scope, slot) = self.touch(e.node)?;
-                let id = self.run.id;
-                let Wait::Retry { due, .. } = &mut self.node(scope, slot)?.wait else {
-                    return Err(format!("{} has nothing to try again", e.node));
-                };
-                *due = e.due.0;
-                self.index.timers.insert(Timer { due: e.due.0, run: id, kind: TimerKind::Retry, scope, slot });
-                self.run.waiting += 1;
-                Ok((scope, slot))
-            }
-            Event::ScopeOpened(e) => {
-                let (scope, slot) = self.touch(e.node)?;
-                let child = self.run.scopes.len() as u32;
-                let node = self.node(scope, slot)?;
-                if !matches!(node.wait, Wait::Map(_)) {
-                    node.requested_seq = seq;
-                    node.wait = Wait::Map(Box::new(Items {
-                        list: e.over.0.into(),
-                        count: e.items,
-                        next: 0,
-                        open: 0,
-                        outputs: Vec::new(),
-                        error: None,
-                        ranges: Vec::new(),
-                        bytes: Some(0),
-                    }));
-                }
-                let Wait::Map(items) = &mut node.wait else { return Err(format!("{} is no map", e.node)) };
-                items.next = e.index + 1;
-                items.open += 1;
-                node.children.insert(e.index, child);
-                let path = format!("{}[{}]", e.node, e.index);
-                let scope_state = Scope::new(scope, slot, e.index, e.item.0.into(), path.into());
-                self.run.scopes.push(Some(Box::new(scope_state)));
-                self.run.requested = true;
-                Ok((child, NO_SLOT))
-            }
-            Event::ScopeClosed(e) => {
-                let (scope, slot) = self.touch(e.node)?;
-                let node = self.node(scope, slot)?;
-                let child =
-                    *node.children.get(&e.index).ok_or_else(|| format!("{}[{}] is not open", e.node, e.index))?;
-                let Wait::Map(items) = &mut node.wait else { return Err(format!("{} is no map", e.node)) };
-                items.open = items.open.saturating_sub(1);
-                if e.status == "ok" {
-                    let index = e.index as usize;
-                    if items.outputs.len() <= index {
-                        items.outputs.resize(index + 1, None);
-                    }
-                    items.outputs[index] = Some(e.output.0.into());
-                    if let Some(bytes) = &mut items.bytes {
-                        *bytes += e.output.0.len();
-                    }
-                }
-                if e.fails.0 && items.error.is_none() {
-                    items.error = e.error.as_ref().map(fault);
-                }
-                self.close(child);
-                Ok((scope, slot))
-            }
-            Event::TimerStarted(e) => {
-                let (scope, slot) = self.touch(e.node)?;
-                let id = self.run.id;
-                let node = self.node(scope, slot)?;
-                node.requested_seq = seq;
-                node.wait = Wait::Timer { due: e.due.0 };
-                self.index.timers.insert(Timer { due: e.due.0, run: id, kind: TimerKind::Node, scope, slot });
-                self.run.waiting += 1;
-                self.run.requested = true;
-                Ok((scope, slot))
-            }
-            Event::TimerFired(e) if e.timer == "compensation" => {
-                let id = self.run.id;
-                let failing =
-                    self.run.failing.as_mut().ok_or("a run that is not compensating is out of time for it")?;
-                if let Some(timer) = failing.timer(id) {
-                    self.index.timers.remove(&timer);
-                }
-                failing.due = 0;
-                failing.expired = true;
-                Ok((ROOT, NO_SLOT))
-            }
-            Event::TimerFired(e) if !e.timer.is_empty() => {
-                let failure = e.fails.as_ref().ok_or("a run is out of time without an error")?;
-                self.fail(run_error(failure), true);
-                Ok((ROOT, NO_SLOT))
-            }
-            Event::TimerFired(e) => {
-                let (scope, slot) = self.touch(e.node)?;
-                self.decide(
-                    scope,
-                    slot,
-                    seq,
-                    &Decision {
-                        status: Status::Ok,
-                        output: e.output.0,
-                        error: None,
-                        dead: &e.dead,
-                        kept_all: e.kept_all.0,
-                        kept: &e.kept,
-                        fails: e.fails.as_ref(),
-                    },
-                )?;
-                Ok((scope, slot))
-            }
-            Event::ApprovalRequested(e) => {
-                let (scope, slot) = self.touch(e.node)?;
-                let (id, tenant, due) = (self.run.id, self.run.tenant, e.due.0);
-                let node = self.node(scope, slot)?;
-                node.requested_seq = seq;
-                node.wait = Wait::Approval(Box::new(Asked { prompt: e.prompt.into(), requested_ns: now, due }));
-                if due != 0 {
-                    self.index.timers.insert(Timer { due, run: id, kind: TimerKind::Approval, scope, slot });
-                }
-                self.index.approvals.insert(Ticket { tenant, requested_ns: now, run: id, scope, slot });
-                self.run.waiting += 1;
-                self.run.requested = true;
-                Ok((scope, slot))
-            }
-            Event::ApprovalResolved(e) => {
-                let (scope, slot) = self.touch(e.node)?;
-                // The decision stands in `attempt` (1 approve, 2 reject, 3 by time), so that the same one again is
-                // answered alike.
-                self.node(scope, slot)?.attempt = match (e.timed_out, e.decision) {
-                    (true, _) => 3,
-                    (false, "approve") => 1,
-                    _ => 2,
-                };
-                self.decide(
-                    scope,
-                    slot,
-                    seq,
-                    &Decision {
-                        status: Status::Ok,
-                        output: e.output.0,
-                        error: None,
-                        dead: &e.dead,
-                        kept_all: e.kept_all.0,
-                        kept: &e.kept,
-                        fails: e.fails.as_ref(),
-                    },
-                )?;
-                Ok((scope, slot))
-            }
-            Event::RunCancelled(e) => {
-                let error = RunError {
-                    code: code::CANCELLED.into(),
-                    kind: "Cancelled".into(),
-                    message: e.reason.into(),
-                    node: "".into(),
-                };
-                self.fail(error, e.compensate);
-                Ok((ROOT, NO_SLOT))
-            }
-            Event::CompensationPlanned(e) => {
-                if let Some(failure) = &e.error {
-                    self.fail(run_error(failure), true);
-                }
-                let mut steps = Vec::with_capacity(e.steps.len());
-                for path in &e.steps {
-                    let (scope, slot) = self.touch(path)?;
-                    steps.push(Step {
-                        scope,
-                        slot,
-                        phase: StepPhase::Ahead,
-                        attempt: 0,
-                        flight: None,
-                        due: 0,
-                        error: None,
-                    });
-                }
-                let id = self.run.id;
-                let failing =
-                    self.run.failing.as_mut().ok_or("compensation is planned for a run that is not failing")?;
-                failing.steps = Some(steps);
-                failing.due = e.due.0;
-                if let Some(timer) = failing.timer(id) {
-                    self.index.timers.insert(timer);
-                }
-                Ok((ROOT, NO_SLOT))
-            }
-            Event::CompensationRequested(e) => {
-                let name = self.symbols.intern(e.name);
-                self.clear_step()?;
-                let run = self.run.id;
-                let (step, number) = self.step()?;
-                let due = if e.timeout_ns > 0 { now.saturating_add(e.timeout_ns) } else { 0 };
-                step.phase = StepPhase::InFlight;
-                step.attempt = e.attempt;
-                step.due = due;
-                step.flight = Some(Box::new(Flight {
-                    http: false,
-                    name,
-                    input: e.input.0.into(),
-                    config: Arc::from(&b""[..]),
-                    timeout_ns: e.timeout_ns,
-                    due,
-                    max_attempts: e.max_attempts,
-                    job: 0,
-                }));
-                let place = (step.scope, step.slot);
-                if due != 0 {
-                    let timer = Timer { due, run, kind: TimerKind::StepAttempt, scope: ROOT, slot: number };
-                    self.index.timers.insert(timer);
-                }
-                self.run.in_flight += 1;
-                Ok(place)
-            }
-            Event::CompensationCompleted(e) => {
-                self.clear_step()?;
-                let (step, _) = self.step()?;
-                step.phase = if e.success { StepPhase::Done } else { StepPhase::Failed };
-                step.error = e.error.as_ref().map(fault);
-                let place = (step.scope, step.slot);
-                if let Some(failing) = &mut self.run.failing {
-                    failing.settled += 1;
-                }
-                Ok(place)
-            }
+            Event::ToolCallRequested(e) => self.tool_call_requested(header, e),
+            Event::ToolResultReceived(e) => self.tool_result_received(header, e),
+            Event::NodeSkipped(e) => self.node_skipped(header, e),
+            Event::NodeRetryScheduled(e) if e.compensation.0 => self.compensation_retry_scheduled(e),
+            Event::NodeRetryScheduled(e) => self.node_retry_scheduled(e),
+            Event::ScopeOpened(e) => self.scope_opened(header, e),
+            Event::ScopeClosed(e) => self.scope_closed(e),
+            Event::TimerStarted(e) => self.timer_started(header, e),
+            Event::TimerFired(e) if e.timer == "compensation" => self.compensation_out_of_time(),
+            Event::TimerFired(e) if !e.timer.is_empty() => self.run_out_of_time(e),
+            Event::TimerFired(e) => self.timer_fired(header, e),
+            Event::ApprovalRequested(e) => self.approval_requested(header, e),
+            Event::ApprovalResolved(e) => self.approval_resolved(header, e),
+            Event::RunCancelled(e) => self.run_cancelled(e),
+            Event::CompensationPlanned(e) => self.compensation_planned(e),
+            Event::CompensationRequested(e) => self.compensation_requested(header, e),
+            Event::CompensationCompleted(e) => self.compensation_completed(e),
             Event::WorkflowRegistered(_)
             | Event::WorkflowTagged(_)
             | Event::GoalReceived(_)
@@ -670,7 +372,7 @@ impl Folding<'_> {
     }
 
     /// The node with an instance path; made where it was not touched before.
-    fn touch(&mut self, path: &str) -> Result<(u32, u32), Unfit> {
+    pub(super) fn touch(&mut self, path: &str) -> Result<(u32, u32), Unfit> {
         let (scope_path, id) = split_path(path);
         let scope = self.find_scope(scope_path)?;
         let sym = self.symbols.intern(id);
@@ -678,37 +380,18 @@ impl Folding<'_> {
         Ok((scope, slot))
     }
 
-    fn find_scope(&self, path: &str) -> Result<u32, Unfit> {
+    pub(super) fn find_scope(&self, path: &str) -> Result<u32, Unfit> {
         if path.is_empty() {
             return Ok(ROOT);
         }
         find_scope(self.run, self.symbols, path).ok_or_else(|| format!("no scope {path} is open"))
     }
 
-    fn node(&mut self, scope: u32, slot: u32) -> Result<&mut Node, Unfit> {
+    pub(super) fn node(&mut self, scope: u32, slot: u32) -> Result<&mut Node, Unfit> {
         self.run.node_mut(scope, slot).ok_or_else(|| "a node without a state".into())
     }
 
-    /// The step of the compensation that it is at.
-    fn step(&mut self) -> Result<(&mut Step, u32), Unfit> {
-        let failing = self.run.failing.as_mut().ok_or("nothing is being undone")?;
-        let number = failing.settled;
-        let steps = failing.steps.as_mut().ok_or("what is undone was not said")?;
-        steps.get_mut(number as usize).map(|step| (step, number)).ok_or_else(|| "everything is undone already".into())
-    }
-
-    /// Ends what that step is at.
-    fn clear_step(&mut self) -> Result<(), Unfit> {
-        let Run { id, failing, in_flight, waiting, .. } = &mut *self.run;
-        let failing = failing.as_mut().ok_or("nothing is being undone")?;
-        let number = failing.settled;
-        if let Some(step) = failing.steps.iter_mut().flatten().nth(number as usize) {
-            step.clear(number, *id, self.index, in_flight, waiting);
-        }
-        Ok(())
-    }
-
-    fn clear_wait(&mut self, scope: u32, slot: u32) -> Wait {
+    pub(super) fn clear_wait(&mut self, scope: u32, slot: u32) -> Wait {
         let (id, tenant) = (self.run.id, self.run.tenant);
         let Some(node) = self.run.node_mut(scope, slot) else { return Wait::Nothing };
         let wait = std::mem::replace(&mut node.wait, Wait::Nothing);
@@ -720,7 +403,7 @@ impl Folding<'_> {
         wait
     }
 
-    fn decide(&mut self, scope: u32, slot: u32, seq: u64, decision: &Decision<'_>) -> Result<(), Unfit> {
+    pub(super) fn decide(&mut self, scope: u32, slot: u32, seq: u64, decision: &Decision<'_>) -> Result<(), Unfit> {
         self.clear_wait(scope, slot);
         let dead: Vec<Sym> = decision.dead.iter().map(|id| self.symbols.intern(id)).collect();
         let node = self.node(scope, slot)?;
@@ -752,57 +435,6 @@ impl Folding<'_> {
             None => {}
         }
         Ok(())
-    }
-
-    /// The run begins to fail: nothing is waited for any more but what is in flight.
-    fn fail(&mut self, error: RunError, compensate: bool) {
-        if self.run.failing.is_some() {
-            return;
-        }
-        if self.run.due != 0 {
-            self.index.timers.remove(&self.run.run_timer());
-            self.run.due = 0;
-        }
-        self.run.failing =
-            Some(Box::new(Failing { error, compensate, steps: None, settled: 0, due: 0, expired: false }));
-        let (id, tenant) = (self.run.id, self.run.tenant);
-        for (scope, state) in self.run.scopes.iter_mut().enumerate() {
-            let Some(state) = state else { continue };
-            for (slot, node) in state.nodes.iter_mut().enumerate() {
-                if matches!(node.wait, Wait::Retry { .. } | Wait::Timer { .. } | Wait::Approval(_)) {
-                    forget_wait(&node.wait, id, tenant, scope as u32, slot as u32, self.index);
-                    node.wait = Wait::Nothing;
-                }
-            }
-        }
-        self.run.waiting = 0;
-    }
-
-    /// A scope ends. What may have to be undone stays.
-    fn close(&mut self, scope: u32) {
-        let Some(state) = self.run.scope(scope) else { return };
-        let (parent, owner, index, undo) = (state.parent, state.owner, state.index, state.undo);
-        let slots = state.nodes.len() as u32;
-        let children: Vec<u32> = state.nodes.iter().flat_map(|node| node.children.values().copied()).collect();
-        for slot in 0..slots {
-            self.clear_wait(scope, slot);
-        }
-        for child in children {
-            if self.run.scope(child).is_some_and(|child| !child.closed) {
-                self.close(child);
-            }
-        }
-        if undo {
-            if let Some(state) = self.run.scope_mut(scope) {
-                state.closed = true;
-                state.cells = Vec::new();
-            }
-        } else {
-            self.run.scopes[scope as usize] = None;
-            if let Some(node) = self.run.node_mut(parent, owner) {
-                node.children.remove(&index);
-            }
-        }
     }
 }
 

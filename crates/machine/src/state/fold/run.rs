@@ -1,0 +1,50 @@
+//! What records of a run as a whole change, while it is open.
+
+use super::{Folding, Unfit, forget_wait, run_error};
+use crate::error::code;
+use crate::event::run::RunCancelled;
+use crate::event::waiting::TimerFired;
+use crate::state::run::{Failing, NO_SLOT, ROOT, RunError, Wait};
+
+impl Folding<'_> {
+    pub(super) fn run_out_of_time(&mut self, e: &TimerFired<'_>) -> Result<(u32, u32), Unfit> {
+        let failure = e.fails.as_ref().ok_or("a run is out of time without an error")?;
+        self.fail(run_error(failure), true);
+        Ok((ROOT, NO_SLOT))
+    }
+
+    pub(super) fn run_cancelled(&mut self, e: &RunCancelled<'_>) -> Result<(u32, u32), Unfit> {
+        let error = RunError {
+            code: code::CANCELLED.into(),
+            kind: "Cancelled".into(),
+            message: e.reason.into(),
+            node: "".into(),
+        };
+        self.fail(error, e.compensate);
+        Ok((ROOT, NO_SLOT))
+    }
+
+    /// The run begins to fail: nothing is waited for any more but what is in flight.
+    pub(super) fn fail(&mut self, error: RunError, compensate: bool) {
+        if self.run.failing.is_some() {
+            return;
+        }
+        if self.run.due != 0 {
+            self.index.timers.remove(&self.run.run_timer());
+            self.run.due = 0;
+        }
+        self.run.failing =
+            Some(Box::new(Failing { error, compensate, steps: None, settled: 0, due: 0, expired: false }));
+        let (id, tenant) = (self.run.id, self.run.tenant);
+        for (scope, state) in self.run.scopes.iter_mut().enumerate() {
+            let Some(state) = state else { continue };
+            for (slot, node) in state.nodes.iter_mut().enumerate() {
+                if matches!(node.wait, Wait::Retry { .. } | Wait::Timer { .. } | Wait::Approval(_)) {
+                    forget_wait(&node.wait, id, tenant, scope as u32, slot as u32, self.index);
+                    node.wait = Wait::Nothing;
+                }
+            }
+        }
+        self.run.waiting = 0;
+    }
+}
