@@ -82,7 +82,7 @@ impl Machine {
         if let Ok(output) = outcome {
             keep(program, ix, output, &mut verdict);
         }
-        if run.failing.is_some() || run.scope(scope).is_none_or(|scope| scope.failing.is_some()) {
+        if run.failing.is_some() || run.is_given_up(scope) {
             return verdict;
         }
         let mut view = View::new(run, program, scope);

@@ -49,3 +49,19 @@ fn a_job_that_was_never_handed_out_is_not_handed_out() {
     assert_eq!(world.state(&run), RunState::Cancelled);
     assert!(last(&world, &run, "ToolResultReceived").get("unknown").is_none());
 }
+
+#[test]
+fn a_cancel_of_a_job_waits_for_the_record_that_asks_for_it() {
+    let nodes = json!([function("a", json!({"timeout_s": 5}))]);
+    let mut world = world(&nodes, &json!([]));
+    world.start("w", 1, "{}");
+    let job = world.job("a");
+    world.now += 5 * crate::world::SECOND;
+    let durable = world.durable;
+    world.turn(vec![(0, apex_machine::command::Command::Tick)]);
+    assert_eq!(world.seen[durable as usize].payload["status"], "timeout");
+    world.sync(durable);
+    assert!(world.asked_to_end.is_empty(), "the record of the timeout is not durable");
+    world.sync(durable + 1);
+    assert!(world.asked_to_end.contains(&job.id));
+}

@@ -1,5 +1,7 @@
+use crate::world::failed;
 use crate::{edge, function, last, world};
-use apex_machine::RunState;
+use apex_machine::command::{Command, JobResult, Outcome};
+use apex_machine::{Job, RunState};
 use serde_json::{Value, json};
 
 fn map(more: Value, body: Value) -> Value {
@@ -91,4 +93,62 @@ fn what_items_did_is_undone_after_they_closed() {
     world.ok("m[1].f", "1");
     world.ok("m[0].f", "1");
     assert_eq!(world.state(&run), RunState::Failed);
+}
+
+/// Two items with two steps each, one piece of work per visit, so that commands come between any two decisions.
+fn two_items(retry: Value) -> (crate::world::World, apex_machine::RunId) {
+    let mut config = apex_machine::Config { partitions: 4, ..apex_machine::Config::default() };
+    config.limits.events_per_visit_max = 1;
+    let mut world = crate::world::World::new(config);
+    let body = json!({"nodes": [function("f", retry), function("g", json!({}))], "edges": [edge("f", "g")]});
+    let nodes = json!([map(json!({}), body), function("z", json!({}))]);
+    world.register(&json!({"name": "w", "version": "1", "nodes": nodes, "edges": [edge("m", "z")]}).to_string());
+    let run = world.start("w", 1, "{\"list\":[1,2]}");
+    (world, run)
+}
+
+#[test]
+fn items_of_a_failed_map_do_not_go_on_after_a_crash() {
+    let (mut world, _) = two_items(json!({}));
+    let outcomes = [("m[0].f", failed("Odd")), ("m[1].f", Outcome::Ok(b"1".to_vec()))];
+    let results = outcomes.map(|(node, outcome)| {
+        let Job { id: job, attempt, .. } = world.job(node);
+        (0, Command::JobResult(JobResult { job, attempt, outcome }))
+    });
+    let before = world.log.len();
+    world.settle(results.into());
+    let log = world.log.clone();
+    for kept in before..=log.len() {
+        let mut machine = apex_machine::Machine::new(world.config.clone());
+        for (position, body) in log[..kept].iter().enumerate() {
+            machine.apply(position as u64, body).unwrap();
+        }
+        machine.recovered();
+        let mut events: Vec<_> = log[..kept].iter().map(|body| crate::world::read(body)).collect();
+        while let turn = machine.step(world.now, vec![])
+            && turn.count > 0
+        {
+            let bodies = apex_machine::record::split_records(&turn.records).unwrap();
+            events.extend(bodies.iter().map(|body| crate::world::read(body)));
+        }
+        let failed = events.iter().position(|event| event.payload["fails"] == true);
+        let Some(failed) = failed else { continue };
+        let begun = events[failed..].iter().find(|event| event.name == "ToolCallRequested");
+        assert!(begun.is_none(), "cut at {kept}: {begun:?}");
+    }
+}
+
+#[test]
+fn what_ends_in_an_item_of_a_failed_map_is_not_tried_again() {
+    let (mut world, run) = two_items(json!({"retry": {"max_attempts": 3}}));
+    let results = [("m[0].f", Some(false)), ("m[1].f", None)].map(|(node, retryable)| {
+        let Job { id: job, attempt, .. } = world.job(node);
+        let outcome = Outcome::Failed { kind: "Odd".into(), message: String::new(), retryable };
+        (0, Command::JobResult(JobResult { job, attempt, outcome }))
+    });
+    world.settle(results.into());
+    assert_eq!(last(&world, &run, "WorkflowFailed")["error"]["node"], "m");
+    let names = world.names(&run);
+    assert!(!names.contains(&"NodeRetryScheduled"), "{names:?}");
+    assert!(world.events(&run).iter().all(|event| event.payload["retry"] != true));
 }
