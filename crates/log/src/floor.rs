@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile, read_range};
 use crate::error::LogError;
 use crate::format::{u32_at, u64_at};
 
@@ -31,18 +31,18 @@ impl Floor {
             outcome => outcome,
         }
         .map_err(|error| LogError::io("open", &path, &error))?;
-        let mut bytes = Vec::new();
-        crate::disk::read_range(file.as_ref(), 0, 2 * SLOT_BYTES, &mut bytes)
-            .map_err(|error| LogError::io("read", &path, &error))?;
-        let mut floor = Floor { file, path, slot: 0, position: 0 };
-        for (slot, bytes) in bytes.chunks_exact(SLOT_BYTES).enumerate() {
-            let position = u64_at(bytes, 0);
-            if crc32c::crc32c(&bytes[..8]) == u32_at(bytes, 8) && position >= floor.position {
-                floor.position = position;
-                floor.slot = slot;
-            }
+        let (position, slot) = higher_slot(file.as_ref(), &path)?;
+        Ok(Floor { file, path, slot, position })
+    }
+
+    /// What it says, 0 where there is none; nothing is made.
+    pub(crate) fn look(disk: &dyn Disk, dir: &Path) -> Result<u64, LogError> {
+        let path = dir.join(NAME);
+        match disk.open_to_read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(LogError::io("open", &path, &error)),
+            Ok(file) => higher_slot(file.as_ref(), &path).map(|(position, _)| position),
         }
-        Ok(floor)
     }
 
     /// Notes that everything before `position` is durable, which the caller knows.
@@ -60,4 +60,18 @@ impl Floor {
     pub(crate) fn sync(&self) -> Result<(), LogError> {
         self.file.fdatasync().map_err(|error| LogError::io("fdatasync", &self.path, &error))
     }
+}
+
+/// The higher position that verifies, and which slot has it.
+fn higher_slot(file: &dyn DiskFile, path: &Path) -> Result<(u64, usize), LogError> {
+    let mut bytes = Vec::new();
+    read_range(file, 0, 2 * SLOT_BYTES, &mut bytes).map_err(|error| LogError::io("read", path, &error))?;
+    let mut higher = (0, 0);
+    for (slot, bytes) in bytes.chunks_exact(SLOT_BYTES).enumerate() {
+        let position = u64_at(bytes, 0);
+        if crc32c::crc32c(&bytes[..8]) == u32_at(bytes, 8) && position >= higher.0 {
+            higher = (position, slot);
+        }
+    }
+    Ok(higher)
 }

@@ -123,17 +123,24 @@ pub(crate) fn push_frame(out: &mut Vec<u8>, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
+/// The size of the body in the record frame at `offset`, which was not looked into, or what is wrong with it.
+#[inline]
+pub(crate) fn length(bytes: &[u8], offset: usize) -> Result<usize, &'static str> {
+    let Some(frame) = bytes.get(offset..) else { return Err("the frame is cut") };
+    let Some((head, rest)) = frame.split_first_chunk::<FRAME_BYTES>() else { return Err("the frame is cut") };
+    match u32_at(head, 0) as usize {
+        0 => Err("no frame where one must be"),
+        length if length > rest.len() => Err("the frame's length runs out of the file"),
+        length => Ok(length),
+    }
+}
+
 /// The body of the record frame at `offset`, or what is wrong with it.
 #[inline]
 pub(crate) fn record(bytes: &[u8], offset: usize) -> Result<&[u8], &'static str> {
-    let Some(frame) = bytes.get(offset..) else { return Err("the frame is cut") };
-    let Some((head, rest)) = frame.split_first_chunk::<FRAME_BYTES>() else { return Err("the frame is cut") };
-    let length = u32_at(head, 0);
-    if length == 0 {
-        return Err("no frame where one must be");
-    }
-    let Some(body) = rest.get(..length as usize) else { return Err("the frame's length runs out of the file") };
-    if frame_crc(0, length, body) != u32_at(head, 4) {
+    let length = length(bytes, offset)?;
+    let body = &bytes[offset + FRAME_BYTES..offset + FRAME_BYTES + length];
+    if frame_crc(0, length as u32, body) != u32_at(bytes, offset + 4) {
         return Err("the record's checksum does not match");
     }
     Ok(body)

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
+use crate::error::LogError;
 use crate::queue::unpoisoned;
 use crate::segment::Segment;
 
@@ -13,11 +14,20 @@ impl Index {
         Index(RwLock::new(segments))
     }
 
-    /// The segment in which `position` is or would be; none if it was trimmed.
-    pub(crate) fn find(&self, position: u64) -> Option<Arc<Segment>> {
+    /// The segment in which `position` is or would be.
+    ///
+    /// # Errors
+    /// `Trimmed`.
+    pub(crate) fn seek(&self, position: u64) -> Result<Arc<Segment>, LogError> {
         let segments = unpoisoned(self.0.read());
         let after = segments.partition_point(|segment| segment.base <= position);
-        segments.get(after.checked_sub(1)?).cloned()
+        let found = after.checked_sub(1).and_then(|number| segments.get(number)).cloned();
+        let start = segments.first().map_or(0, |first| first.base);
+        found.ok_or(LogError::Trimmed { start })
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
+        unpoisoned(self.0.read()).clone()
     }
 
     /// Adds the newest. It takes the place of one with the same base, as its file did, and of the records that recovery
@@ -40,11 +50,6 @@ impl Index {
 
     pub(crate) fn drop_first(&self, count: usize) {
         unpoisoned(self.0.write()).drain(..count);
-    }
-
-    /// The first position that can be read.
-    pub(crate) fn start(&self) -> u64 {
-        self.base_at(0).unwrap_or(0)
     }
 
     pub(crate) fn base_at(&self, index: usize) -> Option<u64> {

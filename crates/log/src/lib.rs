@@ -26,6 +26,8 @@ mod segment;
 mod snapshot;
 mod spare;
 mod stats;
+mod view;
+mod walk;
 mod writer;
 
 pub use batch::push_body;
@@ -37,3 +39,4 @@ pub use queue::Space;
 pub use recovery::Cut;
 pub use scan::{Scan, ScanBatch};
 pub use stats::Stats;
+pub use view::{Depth, Part, View};

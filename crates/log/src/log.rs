@@ -15,8 +15,8 @@ use crate::index::Index;
 use crate::meta::{self, Meta};
 use crate::options::Options;
 use crate::queue::{Pending, Queue, Space, unpoisoned};
-use crate::recovery::{self, Cut, Found};
-use crate::scan::Scan;
+use crate::recovery::{self, Cut, Found, Scope};
+use crate::scan::{End, Scan};
 use crate::segment::{Block, Segment};
 use crate::snapshot;
 use crate::stats::{Meter, Stats};
@@ -74,8 +74,8 @@ struct Keeping {
 }
 
 impl Log {
-    /// Opens the log in `dir`, or makes one: takes the folder's lock, verifies everything, cuts a torn last group, raises
-    /// the term, writes the tail that it believes into a new segment and syncs it, and only then returns.
+    /// Opens the log in `dir`, or makes one: takes the folder's lock, verifies all that no snapshot stands for (the rest
+    /// is verified when it is read, and by [`crate::View`]), cuts a torn last group, raises the term, writes the tail that it believes into a new segment and syncs it, and only then returns.
     ///
     /// # Errors
     /// `Locked` with the holder's pid; `Damage` with file, byte and position where stored bytes do not verify other than
@@ -97,8 +97,10 @@ impl Log {
         let mut meta = meta.unwrap_or_default();
         let floor = Floor::open(disk.as_ref(), dir)?;
         let snapshots = snapshot::find(disk.as_ref(), dir, &names)?;
-        let found = recovery::recover(disk.as_ref(), dir, &names, meta.start)?;
-        check_nothing_lost(&found, &floor, &snapshots, meta.start)?;
+        let verify_from = snapshots.newest.as_ref().map_or(0, |(position, _)| *position);
+        let scope = Scope { start: meta.start, verify_from, is_live: false };
+        let found = recovery::recover(disk.as_ref(), dir, &names, &scope)?;
+        check_nothing_lost(&found, floor.position, &snapshots, meta.start)?;
 
         meta.term += 1;
         meta.save(disk.as_ref(), dir)?;
@@ -184,17 +186,14 @@ impl Log {
         if position >= self.durable() {
             return Ok(None);
         }
-        let Some(segment) = self.index.find(position) else {
-            return Err(LogError::Trimmed { start: self.index.start() });
-        };
         let mut block = Block::default();
-        segment.block(position, 1, 0, &mut block)?;
+        self.index.seek(position)?.block(position, 1, 0, &mut block)?;
         Ok(block.body(0).map(<[u8]>::to_vec))
     }
 
     /// The durable records from position `from` on, in order; see [`Scan`].
     pub fn scan(&self, from: u64) -> Scan {
-        Scan::new(Arc::clone(&self.index), Arc::clone(&self.queue), from)
+        Scan::new(Arc::clone(&self.index), End::Durable(Arc::clone(&self.queue)), from)
     }
 
     /// Stores a snapshot of what the records before `position` come to; durable on return, whole or not there. The two
@@ -364,7 +363,12 @@ fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<FolderLock, LogError> {
 }
 
 /// Compares the end of the log with what else is known of it.
-fn check_nothing_lost(found: &Found, floor: &Floor, snapshots: &snapshot::Found, start: u64) -> Result<(), LogError> {
+pub(crate) fn check_nothing_lost(
+    found: &Found,
+    floor: u64,
+    snapshots: &snapshot::Found,
+    start: u64,
+) -> Result<(), LogError> {
     let last = found.segments.last().map_or_else(|| Segment::name_of(start), |segment| segment.name.clone());
     let offset = found.tail.iter().map(|group| group.bytes.len() as u64 + crate::format::TRAILER_BYTES as u64);
     let offset = found.tail_offset + offset.sum::<u64>();
@@ -372,8 +376,8 @@ fn check_nothing_lost(found: &Found, floor: &Floor, snapshots: &snapshot::Found,
         let reason = format!("the log ends here, but records up to {known} were durable ({by})");
         Err(LogError::damage(&last, offset, found.position, reason))
     };
-    if found.position < floor.position {
-        return lost(floor.position, "file floor");
+    if found.position < floor {
+        return lost(floor, "file floor");
     }
     if let Some((position, _)) = snapshots.newest
         && found.position < position

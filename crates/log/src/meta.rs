@@ -23,7 +23,7 @@ impl Meta {
     /// `None` in a folder that never held a log.
     pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, LogError> {
         let path = dir.join(NAME);
-        let file = match disk.open(&path) {
+        let file = match disk.open_to_read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             outcome => outcome.map_err(|error| LogError::io("open", &path, &error))?,
         };

@@ -1,18 +1,20 @@
-//! From files to what is believed: every checksum, trailer and link is verified, a torn last group is cut, anything
-//! else that does not verify is damage and stops the log.
+//! From files to what is believed: a torn last group is cut, anything else that does not verify is damage and stops the
+//! log. Where a snapshot stands for the records of a segment, only its header is looked at: its places are found at the
+//! first read (`segment.rs`), and `View::verify` looks at every byte.
 
-use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::disk::{Disk, read_range};
+use crate::disk::{Disk, DiskFile, read_range};
 use crate::error::LogError;
-use crate::format::{FRAME_BYTES, GENESIS, HEADER_BYTES, Hash, Header, TRAILER_BYTES, Trailer, link, record};
+use crate::format::{GENESIS, HEADER_BYTES, Hash, Header, TRAILER_BYTES, Trailer};
 use crate::group::Group;
 use crate::segment::Segment;
+use crate::walk::{Care, Mark, Walk};
 
-/// Writes reach the disk in pages: when one fails, its neighbours on the page are in doubt too.
-const PAGE_BYTES: usize = 4096;
+/// How often the last segment of a log that is being written is read again before what does not verify in it counts: a
+/// reader may see a later write and not yet an earlier one.
+const LIVE_READS_MAX: u32 = 20;
 
 /// What was cut off the end: a group that was being written when the machine or the process stopped. None of it had
 /// been acknowledged.
@@ -31,6 +33,8 @@ pub(crate) struct Found {
     pub(crate) segments: Vec<Arc<Segment>>,
     /// Position after the last record.
     pub(crate) position: u64,
+    /// Hash of the last group.
+    pub(crate) chain: Hash,
     pub(crate) cut: Option<Cut>,
     /// The groups that may be in the page cache only, where they begin, and the chain before them.
     pub(crate) tail: Vec<Group>,
@@ -40,8 +44,19 @@ pub(crate) struct Found {
     pub(crate) tail_offset: u64,
 }
 
-/// Reads all segments. `start` is the first position that must be there.
-pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], start: u64) -> Result<Found, LogError> {
+/// Which records there must be, and which of them have to verify.
+pub(crate) struct Scope {
+    /// The first position that must be there.
+    pub(crate) start: u64,
+    /// Segments of which every record is below this are taken as they are.
+    pub(crate) verify_from: u64,
+    /// Somebody may be writing.
+    pub(crate) is_live: bool,
+}
+
+/// Reads the segments that `scope` asks for, and the headers of all.
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], scope: &Scope) -> Result<Found, LogError> {
+    let start = scope.start;
     let mut bases: Vec<u64> = names.iter().filter_map(|name| Segment::base_of(name)).collect();
     bases.sort_unstable();
     if bases.first().map_or(start > 0, |&first| first > start) {
@@ -54,6 +69,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], start: u64)
     let mut found = Found {
         segments: Vec::with_capacity(bases.len()),
         position: start,
+        chain: GENESIS,
         cut: None,
         tail: Vec::new(),
         tail_position: start,
@@ -65,25 +81,35 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], start: u64)
     for (number, &base) in bases.iter().enumerate() {
         let name = Segment::name_of(base);
         let path = dir.join(&name);
-        let file = disk.open(&path).map_err(|error| LogError::io("open", &path, &error))?;
-        let size = file.size().map_err(|error| LogError::io("stat", &path, &error))?;
-        read_range(file.as_ref(), 0, size as usize, &mut bytes).map_err(|error| LogError::io("read", &path, &error))?;
-
-        let (header, seed) = Header::decode(&bytes).map_err(|reason| LogError::damage(&name, 0, base, reason))?;
-        if header.base != base {
-            return Err(LogError::damage(&name, 16, base, format!("its header says base {}", header.base)));
+        let file = if scope.is_live { disk.open_to_read(&path) } else { disk.open(&path) };
+        let file = file.map_err(|error| LogError::io("open", &path, &error))?;
+        let next = bases.get(number + 1).copied();
+        if let Some(next) = next.filter(|&next| next <= scope.verify_from) {
+            read_range(file.as_ref(), 0, HEADER_BYTES, &mut bytes)
+                .map_err(|error| LogError::io("read", &path, &error))?;
+            header_of(&bytes, &name, base)?;
+            found.segments.push(Arc::new(Segment::unread(dir, base, next, file)));
+            found.position = next;
+            chain = None;
+            continue;
         }
-        if chain.is_some_and(|chain| chain != header.chain) {
-            return Err(LogError::damage(&name, 32, base, "it does not continue the chain of the segment before"));
-        }
-        let mut walk = Walk::new(base, header.chain);
-        let stop = bases.get(number + 1).copied();
-        let fault = walk.go(&bytes, seed, stop);
-        if let Some(next) = stop {
+        let mut reads = if next.is_none() && scope.is_live { LIVE_READS_MAX } else { 1 };
+        let (walk, seed, fault) = loop {
+            read_whole(file.as_ref(), &path, &mut bytes)?;
+            let (header, seed) = header_of(&bytes, &name, base)?;
+            if chain.is_some_and(|chain| chain != header.chain) {
+                return Err(LogError::damage(&name, 32, base, "it does not continue the chain of the segment before"));
+            }
+            let mut walk = Walk::new(base, header.chain, Care::Everything);
+            let fault = walk.go(&bytes, seed, next);
+            reads -= 1;
+            if fault.is_none() || reads == 0 {
+                break (walk, seed, fault);
+            }
+        };
+        if let Some(next) = next {
             if walk.position != next {
-                let (offset, reason) = fault.unwrap_or_else(|| {
-                    (walk.end, format!("the next segment begins at {next}, this one ends at {}", walk.position))
-                });
+                let (offset, reason) = fault.unwrap_or_else(|| (walk.end, ends_elsewhere(next, walk.position)));
                 return Err(LogError::damage(&name, offset as u64, walk.position, reason));
             }
         } else {
@@ -94,9 +120,10 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], start: u64)
                 })?;
                 found.cut = Some(Cut { segment: name, offset: walk.end as u64, bytes: bytes_cut });
             }
-            walk.keep_tail(&bytes, &mut found);
+            keep_tail(&walk, &bytes, &mut found);
         }
         chain = Some(walk.chain);
+        found.chain = walk.chain;
         found.position = walk.position;
         let segment = Segment::new(dir, base, file, walk.starts, walk.end as u32);
         found.segments.push(Arc::new(segment));
@@ -104,105 +131,49 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], start: u64)
     Ok(found)
 }
 
-/// A group that was verified, by where it is.
-struct Mark {
-    start: usize,
-    /// After its trailer.
-    end: usize,
-    previous: u64,
-    count: u32,
-    hash: Hash,
-    chain_before: Hash,
+/// The header of a segment and the seed of its trailers.
+pub(crate) fn header_of(bytes: &[u8], name: &str, base: u64) -> Result<(Header, u32), LogError> {
+    let (header, seed) = Header::decode(bytes).map_err(|reason| LogError::damage(name, 0, base, reason))?;
+    if header.base != base {
+        return Err(LogError::damage(name, 16, base, format!("its header says base {}", header.base)));
+    }
+    Ok((header, seed))
 }
 
-struct Walk {
-    /// After the last good group.
-    end: usize,
-    position: u64,
-    chain: Hash,
-    starts: Vec<u32>,
-    /// The groups on the pages of the last one.
-    last: VecDeque<Mark>,
+/// Why a segment that is followed by another is not whole.
+pub(crate) fn ends_elsewhere(next: u64, position: u64) -> String {
+    format!("the next segment begins at {next}, this one ends at {position}")
 }
 
-impl Walk {
-    fn new(base: u64, chain: Hash) -> Self {
-        Walk { end: HEADER_BYTES, position: base, chain, starts: Vec::new(), last: VecDeque::new() }
-    }
+/// All bytes of a file.
+pub(crate) fn read_whole(file: &dyn DiskFile, path: &Path, into: &mut Vec<u8>) -> Result<(), LogError> {
+    let size = file.size().map_err(|error| LogError::io("stat", path, &error))?;
+    read_range(file, 0, size as usize, into).map_err(|error| LogError::io("read", path, &error))
+}
 
-    /// Verifies group after group up to `stop`, to zeros or to what does not verify: there, and why.
-    fn go(&mut self, bytes: &[u8], seed: u32, stop: Option<u64>) -> Option<(usize, String)> {
-        while stop.is_none_or(|stop| self.position < stop) {
-            let rest = bytes.get(self.end..).unwrap_or_default();
-            if is_zero(&rest[..rest.len().min(FRAME_BYTES)]) && is_zero(rest) {
-                break;
-            }
-            let before = self.starts.len();
-            if let Err(fault) = self.group(bytes, seed) {
-                self.starts.truncate(before);
-                return Some(fault);
-            }
-        }
-        None
-    }
+/// Copies out the groups that are to be written again.
+fn keep_tail(walk: &Walk, bytes: &[u8], found: &mut Found) {
+    let Some(first) = walk.last.front() else {
+        found.tail_position = walk.position;
+        found.tail_chain = walk.chain;
+        found.tail_offset = walk.end as u64;
+        return;
+    };
+    found.tail_position = first.previous;
+    found.tail_chain = first.chain_before;
+    found.tail_offset = first.start as u64;
+    found.tail = walk.last.iter().map(|mark| copy(walk, bytes, mark)).collect();
+}
 
-    fn group(&mut self, bytes: &[u8], seed: u32) -> Result<(), (usize, String)> {
-        let (start, before) = (self.end, self.starts.len());
-        let mut at = start;
-        while !Trailer::is_marked(bytes, at) {
-            let body = record(bytes, at).map_err(|reason| (at, reason.to_owned()))?;
-            self.starts.push(at as u32);
-            at += FRAME_BYTES + body.len();
-        }
-        let fault = |reason: &str| (at, reason.to_owned());
-        let trailer = Trailer::decode(bytes, at, seed).ok_or_else(|| fault("the group's trailer does not verify"))?;
-        let count = (self.starts.len() - before) as u32;
-        if count == 0 || trailer.count != count || trailer.bytes as usize != at - start {
-            return Err(fault("the group's count or size does not match its trailer"));
-        }
-        if trailer.previous != self.position {
-            return Err(fault("the group continues from another position"));
-        }
-        if link(&self.chain, self.position, count, &bytes[start..at]) != trailer.hash {
-            return Err(fault("the group's hash does not continue the chain"));
-        }
-        let end = at + TRAILER_BYTES;
-        let mark = Mark { start, end, previous: self.position, count, hash: trailer.hash, chain_before: self.chain };
-        self.last.push_back(mark);
-        let page = start - start % PAGE_BYTES;
-        while self.last.front().is_some_and(|mark| mark.end <= page) {
-            self.last.pop_front();
-        }
-        self.end = end;
-        self.position += u64::from(count);
-        self.chain = trailer.hash;
-        Ok(())
-    }
-
-    /// Copies out the groups that are to be written again.
-    fn keep_tail(&self, bytes: &[u8], found: &mut Found) {
-        let Some(first) = self.last.front() else {
-            found.tail_position = self.position;
-            found.tail_chain = self.chain;
-            found.tail_offset = self.end as u64;
-            return;
-        };
-        found.tail_position = first.previous;
-        found.tail_chain = first.chain_before;
-        found.tail_offset = first.start as u64;
-        found.tail = self.last.iter().map(|mark| self.copy(bytes, mark)).collect();
-    }
-
-    fn copy(&self, bytes: &[u8], mark: &Mark) -> Group {
-        let from = self.starts.partition_point(|&start| (start as usize) < mark.start);
-        let starts = self.starts[from..from + mark.count as usize].iter();
-        Group {
-            previous: mark.previous,
-            count: mark.count,
-            bytes: bytes[mark.start..mark.end - TRAILER_BYTES].to_vec(),
-            starts: starts.map(|start| start - mark.start as u32).collect(),
-            hash: mark.hash,
-        }
+fn copy(walk: &Walk, bytes: &[u8], mark: &Mark) -> Group {
+    let from = walk.starts.partition_point(|&start| (start as usize) < mark.start);
+    let starts = walk.starts[from..from + mark.count as usize].iter();
+    Group {
+        previous: mark.previous,
+        count: mark.count,
+        bytes: bytes[mark.start..mark.end - TRAILER_BYTES].to_vec(),
+        starts: starts.map(|start| start - mark.start as u32).collect(),
+        hash: mark.hash,
     }
 }
 
@@ -222,9 +193,4 @@ fn check_is_last_group(bytes: &[u8], seed: u32, start: usize, position: u64) -> 
         }
     }
     Ok((used - start) as u64)
-}
-
-/// In blocks, because a fold over a block becomes vector code and an early exit does not.
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.chunks(PAGE_BYTES).all(|block| block.iter().fold(0, |all, byte| all | byte) == 0)
 }

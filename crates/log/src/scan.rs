@@ -11,11 +11,18 @@ use crate::segment::Block;
 /// One read of a scan. On a warm file 256 KiB to 4 MiB make no difference; this keeps a scan small.
 const READ_BYTES: u32 = 1 << 20;
 
+/// Where a scan has caught up.
+pub(crate) enum End {
+    /// At what is durable by then.
+    Durable(Arc<Queue>),
+    Fixed(u64),
+}
+
 /// An iterator over durable records, `(position, body)`, from a position on. `None` means that it has caught up: asked
 /// again later it goes on with what became durable since. After an error it stays where it is.
 pub struct Scan {
     index: Arc<Index>,
-    queue: Arc<Queue>,
+    end: End,
     position: u64,
     block: Block,
     /// The frame of the block that is next.
@@ -34,8 +41,8 @@ pub struct ScanBatch {
 }
 
 impl Scan {
-    pub(crate) fn new(index: Arc<Index>, queue: Arc<Queue>, position: u64) -> Self {
-        Scan { index, queue, position, block: Block::default(), cursor: 0 }
+    pub(crate) fn new(index: Arc<Index>, end: End, position: u64) -> Self {
+        Scan { index, end, position, block: Block::default(), cursor: 0 }
     }
 
     /// The next records as one blob, about `bytes_max` (at least one record, at most one read of 1 MiB unless a record
@@ -65,13 +72,15 @@ impl Scan {
         if self.cursor < self.block.starts.len() {
             return Ok(true);
         }
-        let left = self.queue.durable().saturating_sub(self.position);
+        let end = match &self.end {
+            End::Durable(queue) => queue.durable(),
+            End::Fixed(position) => *position,
+        };
+        let left = end.saturating_sub(self.position);
         if left == 0 {
             return Ok(false);
         }
-        let Some(segment) = self.index.find(self.position) else {
-            return Err(LogError::Trimmed { start: self.index.start() });
-        };
+        let segment = self.index.seek(self.position)?;
         self.cursor = 0;
         let outcome = segment.block(self.position, left, READ_BYTES, &mut self.block);
         if outcome.is_err() {

@@ -1,12 +1,15 @@
-//! One file of the log as readers see it: where each record starts, four bytes a record.
+//! One file of the log as readers see it: where each record starts, four bytes a record. Of a segment that recovery did
+//! not read this is found at the first read.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use crate::disk::{DiskFile, read_range};
 use crate::error::LogError;
 use crate::format::{FRAME_BYTES, record};
 use crate::queue::unpoisoned;
+use crate::recovery::{ends_elsewhere, header_of, read_whole};
+use crate::walk::{Care, Walk};
 
 const SUFFIX: &str = ".segment";
 
@@ -16,6 +19,8 @@ pub(crate) struct Segment {
     pub(crate) file: Arc<dyn DiskFile>,
     path: PathBuf,
     frames: RwLock<Frames>,
+    /// Position after the last record, while its frames are not known yet.
+    unread_to: Mutex<Option<u64>>,
 }
 
 /// Offsets of the record frames, and where the last group ends.
@@ -35,7 +40,33 @@ pub(crate) struct Block {
 impl Segment {
     pub(crate) fn new(dir: &Path, base: u64, file: Arc<dyn DiskFile>, starts: Vec<u32>, end: u32) -> Self {
         let name = Self::name_of(base);
-        Segment { base, path: dir.join(&name), name, file, frames: RwLock::new(Frames { starts, end }) }
+        let frames = RwLock::new(Frames { starts, end });
+        Segment { base, path: dir.join(&name), name, file, frames, unread_to: Mutex::new(None) }
+    }
+
+    /// One that ends at position `next` and of which only the header was read.
+    pub(crate) fn unread(dir: &Path, base: u64, next: u64, file: Arc<dyn DiskFile>) -> Self {
+        let segment = Segment::new(dir, base, file, Vec::new(), 0);
+        *unpoisoned(segment.unread_to.lock()) = Some(next);
+        segment
+    }
+
+    /// Finds where the records are. The trailers say that the places are right; each body is verified when it is read.
+    fn read_places(&self) -> Result<(), LogError> {
+        let mut unread_to = unpoisoned(self.unread_to.lock());
+        let Some(next) = *unread_to else { return Ok(()) };
+        let mut bytes = Vec::new();
+        read_whole(self.file.as_ref(), &self.path, &mut bytes)?;
+        let (header, seed) = header_of(&bytes, &self.name, self.base)?;
+        let mut walk = Walk::new(self.base, header.chain, Care::Places);
+        let fault = walk.go(&bytes, seed, Some(next));
+        if walk.position != next {
+            let (offset, reason) = fault.unwrap_or_else(|| (walk.end, ends_elsewhere(next, walk.position)));
+            return Err(LogError::damage(&self.name, offset as u64, walk.position, reason));
+        }
+        *unpoisoned(self.frames.write()) = Frames { starts: walk.starts, end: walk.end as u32 };
+        *unread_to = None;
+        Ok(())
     }
 
     pub(crate) fn name_of(base: u64) -> String {
@@ -44,6 +75,12 @@ impl Segment {
 
     pub(crate) fn base_of(name: &str) -> Option<u64> {
         name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 20)?.parse().ok()
+    }
+
+    /// Bytes from the beginning of its file that hold something.
+    pub(crate) fn used(&self) -> Result<u64, LogError> {
+        self.read_places()?;
+        Ok(u64::from(unpoisoned(self.frames.read()).end))
     }
 
     /// Takes over a group that was written at `offset`.
@@ -72,6 +109,7 @@ impl Segment {
         into: &mut Block,
     ) -> Result<(), LogError> {
         into.starts.clear();
+        self.read_places()?;
         let (offset, end) = {
             let frames = unpoisoned(self.frames.read());
             let first = usize::try_from(position - self.base).unwrap_or(usize::MAX);

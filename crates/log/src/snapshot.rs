@@ -54,6 +54,20 @@ pub(crate) fn find(disk: &dyn Disk, dir: &Path, names: &[String]) -> Result<Foun
     Ok(found)
 }
 
+/// Looks at those that are older than the newest, too.
+pub(crate) fn check_rest(disk: &dyn Disk, dir: &Path, found: &mut Found) -> Result<(), LogError> {
+    let newest = found.newest.as_ref().map(|(position, _)| *position);
+    let mut kept = Vec::new();
+    for &position in &found.kept {
+        match if newest == Some(position) { Ok(Vec::new()) } else { load(disk, dir, position)? } {
+            Ok(_) => kept.push(position),
+            Err(reason) => found.damage.push(Damage { segment: name(position), offset: 0, position, reason }),
+        }
+    }
+    found.kept = kept;
+    Ok(())
+}
+
 /// Removes all files of snapshots but those of `kept`.
 pub(crate) fn prune(disk: &dyn Disk, dir: &Path, kept: &[u64]) -> Result<(), LogError> {
     let names = disk.list(dir).map_err(|error| LogError::io("list", dir, &error))?;
@@ -66,7 +80,7 @@ pub(crate) fn prune(disk: &dyn Disk, dir: &Path, kept: &[u64]) -> Result<(), Log
 
 fn load(disk: &dyn Disk, dir: &Path, position: u64) -> Result<Result<Vec<u8>, String>, LogError> {
     let path = dir.join(name(position));
-    let file = disk.open(&path).map_err(|error| LogError::io("open", &path, &error))?;
+    let file = disk.open_to_read(&path).map_err(|error| LogError::io("open", &path, &error))?;
     let size = file.size().map_err(|error| LogError::io("stat", &path, &error))?;
     let mut bytes = Vec::new();
     read_range(file.as_ref(), 0, size as usize, &mut bytes).map_err(|error| LogError::io("read", &path, &error))?;

@@ -370,6 +370,10 @@ impl Disk for FaultyDisk {
         Ok(self.file(&state, inode))
     }
 
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.state().name(NameChange::Rename(from.to_path_buf(), to.to_path_buf()))
     }

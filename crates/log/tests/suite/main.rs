@@ -11,3 +11,4 @@ mod kill;
 mod model;
 mod order;
 mod snapshots;
+mod view;

@@ -55,6 +55,9 @@ impl Disk for Recorder {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         Ok(self.wrap(RealDisk.open(path)?))
     }
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(self.wrap(RealDisk.open_to_read(path)?))
+    }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         RealDisk.rename(from, to)
     }
