@@ -80,9 +80,14 @@ def bound_name(settings: Settings) -> tuple[str, ...]:
     return (f"[{host}]" if address.version == 6 else host,)
 
 
+def log_folder(settings: Settings) -> Path:
+    """Where the log lives."""
+    return Path(settings.data.dir) / "log"
+
+
 def open_log(settings: Settings) -> EmbeddedEventLog:
     """Take the folder. Raises Unavailable naming what is in the way."""
-    folder = Path(settings.data.dir) / "log"
+    folder = log_folder(settings)
     try:
         event_log = EmbeddedEventLog(folder, settings.log.segment_bytes)
     except LogError as error:

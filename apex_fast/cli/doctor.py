@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from apex_fast.cli.screen import Screen
-from apex_fast.domain import Log, LogError
+from apex_fast.domain import LogError, LogView
 from apex_fast.settings import Settings
 
 FREE_BYTES_MIN = 1 << 30
@@ -62,13 +62,13 @@ def _log_check(folder: Path) -> Iterator[Check]:
         yield Check("log", True, "none yet; the first start makes it")
         return
     try:
-        log = Log.open(str(folder / "log"))
+        log = LogView.open(str(folder / "log"))
     except LogError as error:
-        held = error.code == "LOCKED"
-        yield Check("log", held, str(error), "" if held else "see docs/errors for the code")
+        yield Check("log", False, str(error), "see docs/errors for the code")
         return
-    found = f"{log.position} records, term {log.term}" + (f"; cut {log.cut}" if log.cut else "")
-    log.close()
+    found = f"{log.position} records, term {log.term}"
+    if log.unfinished is not None:
+        found += f"; unfinished: {log.unfinished}"
     yield Check("log", True, found)
 
 

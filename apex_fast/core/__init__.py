@@ -15,6 +15,8 @@ from apex_fast.core._core import (
     Job,
     JobResult,
     Log,
+    LogVerdict,
+    LogView,
     Machine,
     PlanMatch,
     Recognizer,
@@ -33,6 +35,7 @@ from apex_fast.core._core import (
     partition_of,
     read_event,
     split_records,
+    verify_log,
 )
 from apex_fast.core.faults import CompileError, CoreError, FrontError, LogError
 
@@ -55,6 +58,8 @@ __all__ = [
     "JobResult",
     "Log",
     "LogError",
+    "LogVerdict",
+    "LogView",
     "Machine",
     "PlanMatch",
     "Recognizer",
@@ -73,4 +78,5 @@ __all__ = [
     "partition_of",
     "read_event",
     "split_records",
+    "verify_log",
 ]

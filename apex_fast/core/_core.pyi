@@ -327,6 +327,43 @@ class Log:
     def stats(self) -> dict[str, int]: ...
     def close(self) -> None: ...
 
+@final
+class LogView:
+    """A log as it is at this moment, to read, whoever serves it: nothing is locked, written or removed."""
+
+    @staticmethod
+    def open(path: str) -> LogView:
+        """Raises LogError (DAMAGED, IO)."""
+    position: int
+    """Number of records."""
+    start: int
+    """The first position that can be read."""
+    term: int
+    unfinished: str | None
+    """Bytes behind the last whole group, in words: being written, or torn."""
+    snapshot: tuple[int, bytes] | None
+    def scan(self, start: int, bytes_max: int) -> tuple[bytes, int]:
+        """Length-prefixed bodies from `start`, and their count."""
+
+@final
+class LogVerdict:
+    """What a look at every byte of a log came to."""
+
+    position: int
+    start: int
+    term: int
+    chain: str
+    """Hash of the last group, hex."""
+    files: int
+    bytes: int
+    unfinished: str | None
+    damaged_snapshots: list[str]
+    damage: tuple[str, int, int, str] | None
+    """(file, byte offset, position, reason) of the first record that cannot be trusted."""
+
+def verify_log(path: str) -> LogVerdict:
+    """Walk every group, link and run of a log that may be served meanwhile. Raises LogError (IO)."""
+
 # --- front --------------------------------------------------------------------------------------------------------
 
 @final

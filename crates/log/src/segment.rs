@@ -83,6 +83,14 @@ impl Segment {
         Ok(u64::from(unpoisoned(self.frames.read()).end))
     }
 
+    /// Where the frame of a record starts; its end, behind the last.
+    pub(crate) fn offset_of(&self, position: u64) -> Result<u64, LogError> {
+        self.read_places()?;
+        let frames = unpoisoned(self.frames.read());
+        let index = usize::try_from(position - self.base).unwrap_or(usize::MAX);
+        Ok(u64::from(frames.starts.get(index).copied().unwrap_or(frames.end)))
+    }
+
     /// Takes over a group that was written at `offset`.
     pub(crate) fn extend(&self, starts: &[u32], offset: u32, end: u32) {
         let mut frames = unpoisoned(self.frames.write());

@@ -92,6 +92,15 @@ impl View {
         Ok(block.body(0).map(<[u8]>::to_vec))
     }
 
+    /// Where the record at `position` is: file name and byte offset of its frame.
+    ///
+    /// # Errors
+    /// As [`View::read`].
+    pub fn place(&self, position: u64) -> Result<(String, u64), LogError> {
+        let segment = self.index.seek(position)?;
+        Ok((segment.name.clone(), segment.offset_of(position)?))
+    }
+
     /// The folder.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -11,6 +11,7 @@ mod event;
 mod front;
 mod jobs;
 mod log;
+mod log_view;
 mod machine;
 mod recall;
 mod views;
@@ -29,6 +30,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     views::register(module)?;
     event::register(module)?;
     log::register(module)?;
+    log_view::register(module)?;
     front::register(module)?;
     recall::register(module)
 }
