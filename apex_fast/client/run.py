@@ -83,3 +83,14 @@ class Run:
         """Start nothing new, undo what was done. Raises WrongState (RUN_ENDED)."""
         request = run_pb2.CancelRunRequest(run_id=self.id, reason=reason)
         await self._connection.unary(f"{SERVICE}/CancelRun", request, run_pb2.CancelRunResponse)
+
+    async def pause(self, reason: str = "") -> str:
+        """Request nothing new until `resume`; the id of the checkpoint. Raises WrongState (RUN_ENDED)."""
+        request = run_pb2.PauseRunRequest(run_id=self.id, reason=reason)
+        answer = await self._connection.unary(f"{SERVICE}/PauseRun", request, run_pb2.PauseRunResponse)
+        return answer.checkpoint_id
+
+    async def resume(self) -> None:
+        """Let it go on. Raises WrongState (RUN_ENDED)."""
+        request = run_pb2.ResumeRunRequest(run_id=self.id)
+        await self._connection.unary(f"{SERVICE}/ResumeRun", request, run_pb2.ResumeRunResponse)

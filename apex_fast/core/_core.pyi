@@ -79,6 +79,16 @@ class CancelRun:
     ) -> CancelRun: ...
 
 @final
+class PauseRun:
+    """Hold a run. The answer's `details`: `{"checkpoint_id"}`."""
+    def __new__(cls, tenant: str, run_id: str, reason: str = "", by: str = "") -> PauseRun: ...
+
+@final
+class ResumeRun:
+    """Let a held run go on."""
+    def __new__(cls, tenant: str, run_id: str, by: str = "") -> ResumeRun: ...
+
+@final
 class ResolveApproval:
     def __new__(
         cls,
@@ -109,7 +119,9 @@ class Tick:
     """Fire what is due."""
     def __new__(cls) -> Tick: ...
 
-_Command: TypeAlias = RegisterWorkflow | TagWorkflow | StartRun | CancelRun | ResolveApproval | JobResult | Tick
+_Command: TypeAlias = (
+    RegisterWorkflow | TagWorkflow | StartRun | CancelRun | PauseRun | ResumeRun | ResolveApproval | JobResult | Tick
+)
 
 @final
 class Job:

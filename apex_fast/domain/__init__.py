@@ -22,9 +22,11 @@ from apex_fast.core import (
     LogVerdict,
     LogView,
     Machine,
+    PauseRun,
     RegisterWorkflow,
     Reply,
     ResolveApproval,
+    ResumeRun,
     RunView,
     StartRun,
     TagWorkflow,
@@ -33,7 +35,9 @@ from apex_fast.core import (
     WorkflowView,
 )
 
-Command = RegisterWorkflow | TagWorkflow | StartRun | CancelRun | ResolveApproval | JobResult | Tick
+Command = (
+    RegisterWorkflow | TagWorkflow | StartRun | CancelRun | PauseRun | ResumeRun | ResolveApproval | JobResult | Tick
+)
 
 __all__ = [
     "ApprovalView",
@@ -55,9 +59,11 @@ __all__ = [
     "LogVerdict",
     "LogView",
     "Machine",
+    "PauseRun",
     "RegisterWorkflow",
     "Reply",
     "ResolveApproval",
+    "ResumeRun",
     "RunView",
     "StartRun",
     "TagWorkflow",

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from apex_fast.domain import ApprovalView, Event, RunView, WorkflowView
+from apex_fast.domain import ApprovalView, Event, Reply, RunView, WorkflowView
 from apex_fast.engine import Engine
 from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, workflow_pb2
 
@@ -203,6 +203,18 @@ def error_message(error: RunError) -> common_pb2.Error:
     """`apex.v1.Error` of the outcome of a run."""
     text = f"{error.type}: {error.message}" if error.type else error.message
     return common_pb2.Error(code=error.code or error.type, message=text, node=error.node)
+
+
+class _PauseDetails(msgspec.Struct):
+    checkpoint_id: str = ""
+
+
+_PAUSE = msgspec.json.Decoder(_PauseDetails)
+
+
+def checkpoint_of(reply: Reply) -> str:
+    """The checkpoint that a pause made."""
+    return _PAUSE.decode(reply.details).checkpoint_id
 
 
 def state_number(name: str) -> common_pb2.RunState.ValueType:

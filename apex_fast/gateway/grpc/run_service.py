@@ -10,6 +10,7 @@ from apex_fast.gateway.bodies import REASON_CHARS_MAX, check_key, check_labels, 
 from apex_fast.gateway.faults import fault_of, refusal_of, unknown_run
 from apex_fast.gateway.goals import GoalRequest, Goals, GoalStarted
 from apex_fast.gateway.grpc.method import Metadata, Method, bidi, not_running, server_stream, unary
+from apex_fast.gateway.grpc.run_control import RunControl
 from apex_fast.gateway.grpc.start_run import Starts
 from apex_fast.gateway.house import House, Waiting
 from apex_fast.gateway.listing import RunFilter, list_runs, page_size_of
@@ -65,8 +66,7 @@ class RunService:
             unary(SERVICE, "GetRun", self.get_run),
             unary(SERVICE, "ListRuns", self.list_runs),
             unary(SERVICE, "CancelRun", self.cancel_run),
-            not_running(SERVICE, "PauseRun", "runs cannot be paused"),
-            not_running(SERVICE, "ResumeRun", "runs cannot be paused and resumed"),
+            *RunControl(self._house).methods(SERVICE),
             not_running(SERVICE, "ReplayRun", "runs cannot be replayed from a node"),
             not_running(SERVICE, "SignalRun", "nodes that wait for a signal do not run"),
             not_running(SERVICE, "QueryRun", "expressions over the state of a run are not evaluated on request"),

@@ -7,6 +7,7 @@ from apex_fast.gateway.faults import fault_of
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http import later, openapi
 from apex_fast.gateway.http.approvals import ApprovalRoutes
+from apex_fast.gateway.http.control import ControlRoutes
 from apex_fast.gateway.http.definitions import DefinitionRoutes
 from apex_fast.gateway.http.envelopes import EnvelopeRoutes
 from apex_fast.gateway.http.exchange import Exchange
@@ -33,6 +34,7 @@ class HttpDesk:
         routes: Sequence[Route] = [
             *envelopes.routes(),
             *runs.routes(),
+            *ControlRoutes(house).routes(),
             *definitions.routes(),
             *approvals.routes(),
             *OperationRoutes(house, self.document).routes(),

@@ -2,7 +2,6 @@
 
 from apex_fast.gateway.http.route import Route, deferred
 
-_PAUSE = "runs cannot be paused and resumed"
 _PATCH = "runs and workflows cannot be patched"
 _YAML = "workflows of agents and tasks (the YAML form) are not read"
 
@@ -10,8 +9,6 @@ _YAML = "workflows of agents and tasks (the YAML form) are not read"
 def routes() -> list[Route]:
     """All routes of the group."""
     return [
-        deferred("POST", "/runs/{id}/pause", "pauseRun", "Pause a run", _PAUSE),
-        deferred("POST", "/runs/{id}/resume", "resumeRun", "Resume a run", _PAUSE),
         deferred("POST", "/runs/{id}/replay", "replayRun", "Replay a run", "runs cannot be replayed from a node"),
         deferred("POST", "/runs/{id}/signal", "signalRun", "Send a signal", "nodes that wait for a signal do not run"),
         deferred("POST", "/runs/{id}/patch", "patchRun", "Patch a run", _PATCH),

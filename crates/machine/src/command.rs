@@ -13,6 +13,10 @@ pub enum Command {
     StartRun(Box<StartRun>),
     /// Ends a run before its time.
     CancelRun(CancelRun),
+    /// Holds a run.
+    PauseRun(PauseRun),
+    /// Lets a held run go on.
+    ResumeRun(ResumeRun),
     /// Decides what a run waits for.
     ResolveApproval(ResolveApproval),
     /// The outcome of one attempt of a job.
@@ -111,6 +115,30 @@ pub struct CancelRun {
     pub reason: String,
     /// Undo what completed.
     pub compensate: bool,
+    /// Who.
+    pub by: String,
+}
+
+/// Holds a run: nothing new of it is requested, what is in flight ends and is recorded.
+#[derive(Debug, Clone)]
+pub struct PauseRun {
+    /// Whose.
+    pub tenant: String,
+    /// Which.
+    pub run_id: RunId,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+}
+
+/// Lets a held run go on.
+#[derive(Debug, Clone)]
+pub struct ResumeRun {
+    /// Whose.
+    pub tenant: String,
+    /// Which.
+    pub run_id: RunId,
     /// Who.
     pub by: String,
 }

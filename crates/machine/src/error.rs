@@ -22,6 +22,8 @@ pub mod code {
     pub const INPUTS_INVALID: &str = "INPUTS_INVALID";
     /// The run has ended.
     pub const RUN_ENDED: &str = "RUN_ENDED";
+    /// The run stands where this cannot be done.
+    pub const WRONG_STATE: &str = "WRONG_STATE";
     /// Another run has this id.
     pub const RUN_EXISTS: &str = "RUN_EXISTS";
     /// The run's id carries a partition that this store does not have.

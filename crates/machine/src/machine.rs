@@ -128,6 +128,8 @@ impl Machine {
             Command::TagWorkflow(command) => self.tag(token, &command),
             Command::StartRun(command) => self.start_run(token, &command),
             Command::CancelRun(command) => self.cancel_run(token, &command),
+            Command::PauseRun(command) => self.pause_run(token, &command),
+            Command::ResumeRun(command) => self.resume_run(token, &command),
             Command::ResolveApproval(command) => self.resolve_approval(token, &command),
             Command::JobResult(result) => self.take_result(token, result),
             Command::Tick => {

@@ -12,6 +12,8 @@ pub enum RunState {
     Running,
     /// Only timers, retries or approvals are waited for.
     Waiting,
+    /// Held by a person: nothing new of it is requested.
+    Paused,
     /// Something failed or was cancelled; jobs in flight are waited for, then completed steps are undone.
     Compensating,
     /// Ended well.
@@ -30,6 +32,7 @@ impl RunState {
             RunState::Pending => "PENDING",
             RunState::Running => "RUNNING",
             RunState::Waiting => "WAITING",
+            RunState::Paused => "PAUSED",
             RunState::Compensating => "COMPENSATING",
             RunState::Completed => "COMPLETED",
             RunState::Failed => "FAILED",
@@ -40,8 +43,9 @@ impl RunState {
     /// Reads the wire form.
     #[must_use]
     pub fn parse(text: &str) -> Option<RunState> {
-        use RunState::{Cancelled, Compensating, Completed, Failed, Pending, Running, Waiting};
-        [Pending, Running, Waiting, Compensating, Completed, Failed, Cancelled].into_iter().find(|s| s.as_str() == text)
+        use RunState::{Cancelled, Compensating, Completed, Failed, Paused, Pending, Running, Waiting};
+        let all = [Pending, Running, Waiting, Paused, Compensating, Completed, Failed, Cancelled];
+        all.into_iter().find(|s| s.as_str() == text)
     }
 
     /// COMPLETED, FAILED or CANCELLED.

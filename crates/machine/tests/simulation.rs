@@ -124,11 +124,30 @@ fn check_events(world: &World, run: &RunId) {
     let mut results: BTreeMap<String, u64> = BTreeMap::new();
     let mut ended = false;
     let mut undoing = false;
+    let mut paused = false;
     for (n, event) in world.events(run).into_iter().enumerate() {
         assert!(!ended, "nothing follows the end of a run");
         assert_eq!(event.seq, n as u64, "offsets are dense");
         let node = event.node().to_owned();
+        if paused {
+            let requests =
+                ["ToolCallRequested", "CompensationRequested", "TimerStarted", "ApprovalRequested", "ScopeOpened"];
+            assert!(!requests.contains(&event.name), "a paused run requests nothing: {}", event.name);
+        }
         let is_decision = match event.name {
+            "RunPaused" => {
+                assert!(!undoing && !paused);
+                paused = true;
+                false
+            }
+            "RunResumed" | "RunCancelled" => {
+                paused = false;
+                false
+            }
+            "TimerFired" if event.payload["timer"] == "run" => {
+                paused = false;
+                false
+            }
             "ToolCallRequested" => {
                 assert!(!undoing, "a failing run starts nothing new");
                 assert!(in_flight.insert(node.clone()), "one attempt of {node} at a time");
@@ -258,6 +277,16 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
                 }),
             ));
         }
+        if chance.one_in(10) && !runs.is_empty() {
+            let (tenant, by) = ("t".into(), String::new());
+            let run_id = runs[chance.below(runs.len() as u64) as usize];
+            commands.push(if chance.one_in(2) {
+                let reason = String::new();
+                (0, Command::PauseRun(apex_machine::command::PauseRun { tenant, run_id, reason, by }))
+            } else {
+                (0, Command::ResumeRun(apex_machine::command::ResumeRun { tenant, run_id, by }))
+            });
+        }
         let (count, _) = world.turn(commands);
         assert!(count <= bound, "invariant 10: a turn of {count} records, bound {bound}");
         if !chance.one_in(3) {
@@ -282,7 +311,13 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
             }
         }
     }
-    // From here on everything is answered and all time passes: every run must end.
+    // From here on nothing is held, everything is answered and all time passes: every run must end.
+    world.settle(Vec::new());
+    let open = world.machine.runs("t", &apex_machine::view::RunFilter::default(), 1_000, "").items;
+    for run_id in open.into_iter().filter(|view| !view.state.is_ended()).map(|view| view.run_id) {
+        let (tenant, by) = ("t".into(), String::new());
+        world.ask(Command::ResumeRun(apex_machine::command::ResumeRun { tenant, run_id, by }));
+    }
     for _ in 0..5_000 {
         world.settle(vec![(0, Command::Tick)]);
         let Some((&id, job)) = world.jobs.iter().next() else {
@@ -349,5 +384,5 @@ fn invariants_hold_on_every_seed() {
     }
     println!("{occurred:?}");
     // Every event that this version makes, but those of goals, was met.
-    assert!(occurred.len() >= 20, "{occurred:?}");
+    assert!(occurred.len() >= 23, "{occurred:?}");
 }

@@ -135,6 +135,32 @@ impl CancelRun {
 }
 
 #[pyclass(frozen, module = "apex_fast.core._core")]
+struct PauseRun(command::PauseRun);
+
+#[pymethods]
+impl PauseRun {
+    #[new]
+    #[pyo3(signature = (tenant, run_id, reason = "", by = ""))]
+    fn new(tenant: String, run_id: &str, reason: &str, by: &str) -> PyResult<Self> {
+        let run_id = parse_run_id(run_id)?;
+        Ok(Self(command::PauseRun { tenant, run_id, reason: reason.to_owned(), by: by.to_owned() }))
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct ResumeRun(command::ResumeRun);
+
+#[pymethods]
+impl ResumeRun {
+    #[new]
+    #[pyo3(signature = (tenant, run_id, by = ""))]
+    fn new(tenant: String, run_id: &str, by: &str) -> PyResult<Self> {
+        let run_id = parse_run_id(run_id)?;
+        Ok(Self(command::ResumeRun { tenant, run_id, by: by.to_owned() }))
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
 struct ResolveApproval(command::ResolveApproval);
 
 #[pymethods]
@@ -243,6 +269,12 @@ pub(crate) fn extract(object: &Bound<'_, PyAny>, now_ns: i64, ids: &mut Ids) -> 
     if let Ok(c) = object.cast_exact::<CancelRun>() {
         return Ok(Command::CancelRun(c.get().0.clone()));
     }
+    if let Ok(c) = object.cast_exact::<PauseRun>() {
+        return Ok(Command::PauseRun(c.get().0.clone()));
+    }
+    if let Ok(c) = object.cast_exact::<ResumeRun>() {
+        return Ok(Command::ResumeRun(c.get().0.clone()));
+    }
     if let Ok(c) = object.cast_exact::<RegisterWorkflow>() {
         return Ok(Command::RegisterWorkflow(c.get().0.clone()));
     }
@@ -261,6 +293,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TagWorkflow>()?;
     module.add_class::<StartRun>()?;
     module.add_class::<CancelRun>()?;
+    module.add_class::<PauseRun>()?;
+    module.add_class::<ResumeRun>()?;
     module.add_class::<ResolveApproval>()?;
     module.add_class::<JobResult>()?;
     module.add_class::<Tick>()

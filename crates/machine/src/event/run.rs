@@ -38,6 +38,30 @@ message! {
 }
 
 message! {
+    /// Nothing new of the run is requested until it is resumed. `checkpoint`: its state when this was decided.
+    RunPaused<'a> {
+        1 reason: &'a str,
+        2 by: &'a str,
+        3 checkpoint: &'a str,
+    }
+}
+
+message! {
+    /// The run goes on.
+    RunResumed<'a> {
+        1 by: &'a str,
+    }
+}
+
+message! {
+    /// The state of the run as of `offset` has a name.
+    CheckpointCreated<'a> {
+        1 checkpoint_id: &'a str,
+        2 offset: u64,
+    }
+}
+
+message! {
     /// Someone wants the run to end.
     RunCancelled<'a> {
         1 reason: &'a str,

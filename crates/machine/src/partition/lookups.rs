@@ -18,7 +18,9 @@ const PHASE_MAX: usize = 8;
 impl Run {
     /// Where it stands.
     pub(crate) fn state(&self) -> RunState {
-        if self.failing.is_some() {
+        if self.is_paused() {
+            RunState::Paused
+        } else if self.failing.is_some() {
             RunState::Compensating
         } else if self.in_flight > 0 {
             RunState::Running

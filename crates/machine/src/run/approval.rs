@@ -85,10 +85,7 @@ impl Machine {
             return Err(refusal(code::TICKET_RESOLVED, format!("ticket {} is decided already", command.ticket)));
         }
         self.check_name("by", &command.by)?;
-        let max = self.config.limits.name_bytes_max.saturating_mul(16);
-        if command.reason.len() > max {
-            return Err(refusal(code::LIMIT_EXCEEDED, format!("the reason is longer than {max} bytes")));
-        }
+        self.check_text("reason", &command.reason)?;
         if let Some(edits) = &command.edits {
             let limits = ValueLimits { bytes_max: self.config.limits.inputs_bytes_max, ..ValueLimits::default() };
             value::check(edits, &limits)

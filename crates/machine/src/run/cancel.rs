@@ -8,6 +8,7 @@ use crate::event::run::RunCancelled;
 use crate::machine::Machine;
 use crate::partition::turn::refusal;
 use crate::record::NONE;
+use crate::run::pause::unknown_run;
 use crate::view::RunState;
 
 impl Machine {
@@ -25,7 +26,7 @@ impl Machine {
     }
 
     fn try_cancel(&mut self, command: &CancelRun) -> Result<(Option<u32>, Answer), Refusal> {
-        let not_found = || refusal(code::RUN_NOT_FOUND, format!("there is no run {}", command.run_id));
+        let not_found = || unknown_run(&command.run_id);
         let tenant = self.state.symbols.find(&command.tenant).ok_or_else(not_found)?;
         if let Some(ended) = self.state.ended.get(&command.run_id).filter(|run| run.tenant == tenant) {
             let state = ended.state();
@@ -40,12 +41,10 @@ impl Machine {
         let &slot = self.state.open.get(&command.run_id).ok_or_else(not_found)?;
         let run = self.state.run(slot).filter(|run| run.tenant == tenant).ok_or_else(not_found)?;
         self.refuse_quarantined(&command.run_id)?;
-        let existing = run.failing.is_some();
+        // A run that is paused is let go by a cancel, also where it has failed.
+        let existing = run.failing.is_some() && !run.is_paused();
         self.check_name("by", &command.by)?;
-        let max = self.config.limits.name_bytes_max.saturating_mul(16);
-        if command.reason.len() > max {
-            return Err(refusal(code::LIMIT_EXCEEDED, format!("the reason is longer than {max} bytes")));
-        }
+        self.check_text("reason", &command.reason)?;
         self.hand(command.run_id);
         if !existing {
             let event = Event::RunCancelled(RunCancelled {

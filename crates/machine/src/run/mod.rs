@@ -6,6 +6,7 @@ pub(crate) mod cancel;
 pub(crate) mod finish;
 pub(crate) mod map;
 pub(crate) mod node;
+pub(crate) mod pause;
 pub(crate) mod result;
 pub(crate) mod retry;
 pub(crate) mod routing;

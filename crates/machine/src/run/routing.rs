@@ -4,7 +4,7 @@
 use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::run::work::Work;
-use crate::state::run::{Cell, NO_SLOT, Node, ROOT, Run, Scope, Status, Wait};
+use crate::state::run::{Cell, NO_SLOT, Node, READY, ROOT, Run, Scope, Status, Wait};
 use crate::state::symbols::{IdMap, Sym};
 use apex_ir::ir::{Edge, Join, NodeIx};
 use std::collections::VecDeque;
@@ -225,6 +225,7 @@ fn resume(program: &Program, scope_ix: u32, scope: &mut Scope, work: &mut VecDeq
         let slot = cell.slot;
         match &node.wait {
             Wait::Retry { due: 0, .. } => work.push_back(Work::Retry { scope: scope_ix, slot }),
+            Wait::Retry { due: READY, .. } => work.push_back(Work::Again { scope: scope_ix, slot }),
             Wait::Map(_) => work.push_back(Work::Pump { scope: scope_ix, slot, ix }),
             _ => {}
         }

@@ -10,7 +10,7 @@ use crate::record::NONE;
 use crate::run::node::At;
 use crate::run::result::Ended;
 use crate::run::verdict::Fails;
-use crate::state::run::{Fault, Wait};
+use crate::state::run::{Fault, Run, Wait};
 use crate::state::{Timer, TimerKind};
 use crate::time::write_rfc3339;
 
@@ -48,6 +48,9 @@ impl Machine {
                     self.drop_job(job);
                     self.end_attempt(slot, timer.scope, timer.slot, timed_out(after));
                 }
+            }
+            TimerKind::Retry if self.state.run(slot).is_some_and(Run::is_paused) => {
+                self.hold_retry(slot, timer.scope, timer.slot);
             }
             TimerKind::Retry => self.try_again(slot, timer.scope, timer.slot),
             TimerKind::Node => self.fire_node(slot, timer),

@@ -77,6 +77,9 @@ impl Machine {
 
     fn go_on(&mut self, slot: u32, program: &Program) -> Progress {
         let Some(run) = self.state.run_mut(slot) else { return Progress::Idle };
+        if run.is_paused() {
+            return Progress::Idle;
+        }
         if run.failing.is_some() {
             return self.fail_on(slot, program);
         }
@@ -97,11 +100,12 @@ impl Machine {
                 self.cancel_rest(program, At { slot, scope, ix, cause }, at);
             }
             Work::Retry { scope, slot: node } => self.schedule_retry(program, slot, scope, node),
+            Work::Again { scope, slot: node } if !run.is_given_up(scope) => self.try_again(slot, scope, node),
             Work::Pump { scope, slot: node, ix } => self.pump_map(program, slot, scope, node, ix),
             Work::Close { scope } => self.close_item(program, slot, scope),
             Work::Abandon { scope, failed } => self.abandon(program, slot, scope, failed),
             Work::Recall { scope, slot: node } => self.recall_job(program, slot, scope, node),
-            Work::Stop { .. } => {}
+            Work::Again { .. } | Work::Stop { .. } => {}
         }
         Progress::Did
     }

@@ -16,6 +16,8 @@ pub(crate) enum Work {
     Rest { scope: u32, ix: NodeIx, at: u32 },
     /// An attempt failed and is to be tried again.
     Retry { scope: u32, slot: u32 },
+    /// The time of a retry came while the run was paused.
+    Again { scope: u32, slot: u32 },
     /// A map has items to open, or is done.
     Pump { scope: u32, slot: u32, ix: NodeIx },
     /// All nodes of an item are decided.

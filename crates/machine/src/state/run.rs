@@ -9,6 +9,8 @@ use apex_ir::ir::Priority;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// `due` of a retry whose time has come while the run was paused.
+pub(crate) const READY: i64 = -1;
 /// "No slot".
 pub(crate) const NO_SLOT: u32 = u32::MAX;
 /// The scope of graph 0.
@@ -69,6 +71,8 @@ pub(crate) struct Run {
 pub(crate) struct Extra {
     /// The composite node that it runs for.
     pub(crate) parent: Option<Parent>,
+    /// It is paused; the id of the checkpoint that was made then.
+    pub(crate) paused: Option<Box<str>>,
 }
 
 /// The composite node that a run runs for.
@@ -223,7 +227,7 @@ pub(crate) enum Kept {
 pub(crate) enum Wait {
     Nothing,
     Job(Box<Flight>),
-    /// `due` 0: not scheduled yet.
+    /// `due` 0: not scheduled yet; [`READY`]: its time has come.
     Retry {
         flight: Box<Flight>,
         due: i64,
@@ -391,6 +395,16 @@ impl Status {
 }
 
 impl Run {
+    /// Nothing new of it is requested.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.paused.is_some())
+    }
+
+    /// What few runs have, made where it was not there.
+    pub(crate) fn extra_mut(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
     /// A scope that is there. Scopes are only named by nodes and work that cannot outlive them.
     pub(crate) fn scope(&self, scope: u32) -> Option<&Scope> {
         self.scopes.get(scope as usize)?.as_deref()

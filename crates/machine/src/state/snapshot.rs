@@ -24,7 +24,7 @@ codec!(Flight { http, name, input, config, timeout_ns, due, max_attempts } with 
 codec!(Items { list, count, next, open, outputs, error } with { ranges: Vec::new(), bytes: None });
 codec!(Step { scope, slot, phase, attempt, flight, due, error });
 codec!(Parent { run, node, depth });
-codec!(Extra { parent });
+codec!(Extra { parent, paused });
 codec!(Failing { error, compensate, steps, settled, due, expired });
 codec!(Node {
     sym,

@@ -9,6 +9,7 @@ mod approval;
 mod cancel;
 mod limits;
 mod map;
+mod pause;
 mod registry;
 mod result;
 mod routing;

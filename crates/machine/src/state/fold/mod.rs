@@ -14,7 +14,7 @@ use crate::event::run::RunStarted;
 use crate::id::RunId;
 use crate::record::{Header, NONE};
 use crate::state::run::{
-    EndedRun, Failing, Fault, Kept, NO_SLOT, Node, ROOT, Run, RunError, Scope, Status, Step, StepPhase, Wait,
+    EndedRun, Failing, Fault, Kept, NO_SLOT, Node, READY, ROOT, Run, RunError, Scope, Status, Step, StepPhase, Wait,
     split_path,
 };
 use crate::state::symbols::{Sym, Symbols};
@@ -353,10 +353,14 @@ impl Folding<'_> {
             Event::ScopeClosed(e) => self.scope_closed(e),
             Event::TimerStarted(e) => self.timer_started(header, e),
             Event::TimerFired(e) if e.timer == "compensation" => self.compensation_out_of_time(),
+            Event::TimerFired(e) if e.timer == "retry" => self.retry_is_ready(e),
             Event::TimerFired(e) if !e.timer.is_empty() => self.run_out_of_time(e),
             Event::TimerFired(e) => self.timer_fired(header, e),
             Event::ApprovalRequested(e) => self.approval_requested(header, e),
             Event::ApprovalResolved(e) => self.approval_resolved(header, e),
+            Event::RunPaused(e) => self.run_paused(e),
+            Event::RunResumed(_) => self.run_resumed(),
+            Event::CheckpointCreated(_) => Ok((ROOT, NO_SLOT)),
             Event::RunCancelled(e) => self.run_cancelled(e),
             Event::CompensationPlanned(e) => self.compensation_planned(e),
             Event::CompensationRequested(e) => self.compensation_requested(header, e),
@@ -463,7 +467,7 @@ enum Counted {
 /// Takes a wait out of the index; says which counter of the run held it.
 fn forget_wait(wait: &Wait, run: RunId, tenant: Sym, scope: u32, slot: u32, index: &mut Index) -> Counted {
     match wait {
-        Wait::Nothing | Wait::Map(_) | Wait::Retry { due: 0, .. } => Counted::No,
+        Wait::Nothing | Wait::Map(_) | Wait::Retry { due: 0 | READY, .. } => Counted::No,
         Wait::Job(flight) => {
             if flight.due != 0 {
                 index.timers.remove(&Timer { due: flight.due, run, kind: TimerKind::Attempt, scope, slot });
@@ -525,7 +529,7 @@ impl Run {
                     }
                 };
                 // A timer node may be due in 1970, at 0; the other kinds have no time there.
-                if due != 0 || kind == TimerKind::Node {
+                if (due != 0 && due != READY) || kind == TimerKind::Node {
                     index.timers.insert(Timer { due, run: self.id, kind, scope, slot });
                 }
             }

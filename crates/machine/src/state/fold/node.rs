@@ -2,8 +2,9 @@
 
 use super::{Decision, Folding, Unfit};
 use crate::event::node::{NodeRetryScheduled, NodeSkipped, ToolCallRequested, ToolResultReceived};
+use crate::event::waiting::TimerFired;
 use crate::record::Header;
-use crate::state::run::{Flight, ROOT, Status, Wait};
+use crate::state::run::{Flight, READY, ROOT, Status, Wait};
 use crate::state::symbols::Sym;
 use crate::state::{Timer, TimerKind};
 
@@ -117,6 +118,16 @@ impl Folding<'_> {
         *due = e.due.0;
         self.index.timers.insert(Timer { due: e.due.0, run: id, kind: TimerKind::Retry, scope, slot });
         self.run.waiting += 1;
+        Ok((scope, slot))
+    }
+
+    /// The time of a retry has come while the run is paused: it follows once the run goes on.
+    pub(super) fn retry_is_ready(&mut self, e: &TimerFired<'_>) -> Result<(u32, u32), Unfit> {
+        let (scope, slot) = self.touch(e.node)?;
+        let Wait::Retry { flight, .. } = self.clear_wait(scope, slot) else {
+            return Err(format!("{} has nothing to try again", e.node));
+        };
+        self.node(scope, slot)?.wait = Wait::Retry { flight, due: READY };
         Ok((scope, slot))
     }
 }

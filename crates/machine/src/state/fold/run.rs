@@ -2,7 +2,7 @@
 
 use super::{Folding, Unfit, forget_wait, run_error};
 use crate::error::code;
-use crate::event::run::RunCancelled;
+use crate::event::run::{RunCancelled, RunPaused};
 use crate::event::waiting::TimerFired;
 use crate::state::run::{Failing, NO_SLOT, ROOT, RunError, Wait};
 
@@ -10,6 +10,18 @@ impl Folding<'_> {
     pub(super) fn run_out_of_time(&mut self, e: &TimerFired<'_>) -> Result<(u32, u32), Unfit> {
         let failure = e.fails.as_ref().ok_or("a run is out of time without an error")?;
         self.fail(run_error(failure), true);
+        self.run_resumed()
+    }
+
+    pub(super) fn run_paused(&mut self, e: &RunPaused<'_>) -> Result<(u32, u32), Unfit> {
+        self.run.extra_mut().paused = Some(e.checkpoint.into());
+        Ok((ROOT, NO_SLOT))
+    }
+
+    pub(super) fn run_resumed(&mut self) -> Result<(u32, u32), Unfit> {
+        if let Some(extra) = &mut self.run.extra {
+            extra.paused = None;
+        }
         Ok((ROOT, NO_SLOT))
     }
 
@@ -21,7 +33,7 @@ impl Folding<'_> {
             node: "".into(),
         };
         self.fail(error, e.compensate);
-        Ok((ROOT, NO_SLOT))
+        self.run_resumed()
     }
 
     /// The run begins to fail: nothing is waited for any more but what is in flight.
