@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import msgspec
 import uvloop
 
 from apex_fast.adapters.clock import SystemClock
+from apex_fast.adapters.embedded import backup
 from apex_fast.adapters.embedded.event_log import EmbeddedEventLog
 from apex_fast.adapters.embedded.plan_store import EmbeddedPlanStore
 from apex_fast.authoring import App
@@ -97,6 +99,28 @@ def open_log(settings: Settings) -> EmbeddedEventLog:
     if event_log.cut is not None:
         log.warning("cut from the end of the log, never acknowledged", extra={"cut": event_log.cut})
     return event_log
+
+
+def back_up(settings: Settings, copy: Path) -> backup.Manifest:
+    """Copy the data folder to ``copy``, also while it is served. Raises InvalidInput, Unavailable naming the reason."""
+    with _refusals(f"cannot copy {settings.data.dir} to {copy}"):
+        return backup.back_up(Path(settings.data.dir), copy, settings.engine.partitions, version())
+
+
+def restore(copy: Path, folder: Path) -> backup.Manifest:
+    """Make a data folder of a copy. Raises InvalidInput, Unavailable naming the reason."""
+    with _refusals(f"cannot restore {copy} to {folder}"):
+        return backup.restore(copy, folder, version())
+
+
+@contextlib.contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    try:
+        yield
+    except LogError as error:
+        raise Unavailable(f"{what}: {error}", code=f"LOG_{error.code}") from error
+    except OSError as error:
+        raise Unavailable(f"{what}: {error.filename}: {error.strerror}", code="DISK_REFUSED") from error
 
 
 def open_front(settings: Settings, grpc_methods: list[tuple[str, str]]) -> Front:

@@ -354,6 +354,10 @@ class LogView:
     unfinished: str | None
     """Bytes behind the last whole group, in words: being written, or torn."""
     snapshot: tuple[int, bytes] | None
+    chain: str
+    """Hash of the last group, hex."""
+    def files(self) -> list[tuple[str, int, bool]]:
+        """(name, bytes from its beginning that count, whether it never changes any more), oldest first."""
     def scan(self, start: int, bytes_max: int) -> tuple[bytes, int]:
         """Length-prefixed bodies from `start`, and their count."""
 

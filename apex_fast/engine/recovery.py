@@ -4,12 +4,12 @@ import logging
 import time
 
 from apex_fast.domain import Machine
-from apex_fast.ports.event_log import EventLog
+from apex_fast.ports.event_log import History
 
 log = logging.getLogger(__name__)
 
 
-def recover(event_log: EventLog, partitions: int, limits: dict[str, int]) -> Machine:
+def recover(event_log: History, partitions: int, limits: dict[str, int]) -> Machine:
     """Fold snapshot and records into a machine. Raises CoreError naming the position of a record it can't read."""
     began = time.monotonic()
     if event_log.snapshot is not None:

@@ -6,7 +6,22 @@ from typing import Protocol
 from apex_fast.domain import Event, LogError, Turn
 
 
-class EventLog(Protocol):
+class History(Protocol):
+    """What a machine is recovered from."""
+
+    @property
+    def term(self) -> int:
+        """Number of the newest ownership."""
+
+    @property
+    def snapshot(self) -> tuple[int, bytes] | None:
+        """Newest snapshot: the position it stands for, and the machine's bytes."""
+
+    def scan(self, start: int) -> Iterator[tuple[int, bytes]]:
+        """Records from ``start`` in chunks: the position of the first, and u32-LE length-prefixed bodies."""
+
+
+class EventLog(History, Protocol):
     """Where a machine's turns become durable.
 
     Promises, each a test of ``tests/conformance/test_event_log.py``:
@@ -29,14 +44,6 @@ class EventLog(Protocol):
     def position(self) -> int:
         """Number of records found at opening."""
 
-    @property
-    def term(self) -> int:
-        """Number of this ownership."""
-
-    @property
-    def snapshot(self) -> tuple[int, bytes] | None:
-        """Newest snapshot: the position it stands for, and the machine's bytes."""
-
     def on_durable(self, durable: Callable[[int], None], failed: Callable[[LogError], None]) -> None:
         """Name the two callbacks; called once, before the first append."""
 
@@ -48,9 +55,6 @@ class EventLog(Protocol):
 
     def has_room(self) -> bool:
         """False: take no new work."""
-
-    def scan(self, start: int) -> Iterator[tuple[int, bytes]]:
-        """Records from ``start`` in chunks: the position of the first, and u32-LE length-prefixed bodies."""
 
     def timeline(self, head: int, from_offset: int, limit: int) -> list[Event]:
         """Events with offset >= ``from_offset`` of the run whose last event stands at position ``head``."""

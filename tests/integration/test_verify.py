@@ -1,26 +1,12 @@
 """`apex verify` and `apex doctor` on a log that is served, and on one that is damaged."""
 
-import asyncio
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from apex_fast.core import LogView
-from tests.support.gateway import python_path, served
-
-
-async def apex(*arguments: str, folder: Path) -> tuple[int, str]:
-    """A verb in a process of its own: exit code, and what it wrote."""
-    environment = {"PYTHONPATH": python_path(), "APEX_DATA_DIR": "data", "APEX_SERVER_PORT": "0"}
-    command = [sys.executable, "-m", "apex_fast.cli.main", *arguments]
-    child = await asyncio.create_subprocess_exec(
-        *command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    written, _ = await asyncio.wait_for(child.communicate(), 60)
-    assert child.returncode is not None
-    return child.returncode, written.decode()
+from tests.support.gateway import served
+from tests.support.verbs import apex
 
 
 async def verdict_on(folder: Path) -> tuple[int, dict[str, Any]]:

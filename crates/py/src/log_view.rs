@@ -41,6 +41,15 @@ impl LogView {
     fn snapshot<'py>(&self, py: Python<'py>) -> Option<(u64, Bound<'py, PyBytes>)> {
         self.0.snapshot.as_ref().map(|(position, bytes)| (*position, PyBytes::new(py, bytes)))
     }
+    #[getter]
+    fn chain(&self) -> String {
+        hex(&self.0.chain)
+    }
+    /// (name, bytes that count, whether it never changes any more), oldest first.
+    fn files(&self, py: Python<'_>) -> PyResult<Vec<(String, u64, bool)>> {
+        let parts = py.detach(|| self.0.parts()).map_err(|e| errors::log(&e))?;
+        Ok(parts.into_iter().map(|part| (part.name, part.bytes, part.is_sealed)).collect())
+    }
     fn scan<'py>(&self, py: Python<'py>, start: u64, bytes_max: usize) -> PyResult<(Bound<'py, PyBytes>, u32)> {
         let batch = py.detach(|| self.0.scan(start).next_batch(bytes_max)).map_err(|e| errors::log(&e))?;
         Ok(match batch {
@@ -96,7 +105,7 @@ fn verify(path: &str) -> Result<LogVerdict, LogError> {
         position: view.position,
         start: view.start,
         term: view.term,
-        chain: view.chain.iter().map(|byte| format!("{byte:02x}")).collect(),
+        chain: hex(&view.chain),
         files: parts.len(),
         bytes: parts.iter().map(|part| part.bytes).sum(),
         unfinished: unfinished(&view),
@@ -108,6 +117,10 @@ fn verify(path: &str) -> Result<LogVerdict, LogError> {
 fn look(path: &str, depth: Depth) -> Result<View, LogError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     View::open(Path::new(path), &disk, depth)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unfinished(view: &View) -> Option<String> {

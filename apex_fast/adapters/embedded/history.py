@@ -1,0 +1,33 @@
+"""A log to read, whoever serves it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from apex_fast.domain import LogView
+
+SCAN_BYTES_MAX = 4 << 20
+
+
+class FolderHistory:
+    """The log in a folder as it is now: what a machine is recovered from (``ports.event_log.History``)."""
+
+    def __init__(self, folder: Path) -> None:
+        """Look at it; nothing is locked or written. Raises LogError (DAMAGED, IO)."""
+        self.view = LogView.open(str(folder))
+
+    @property
+    def term(self) -> int:
+        return self.view.term
+
+    @property
+    def snapshot(self) -> tuple[int, bytes] | None:
+        return self.view.snapshot
+
+    def scan(self, start: int) -> Iterator[tuple[int, bytes]]:
+        position = start
+        while True:
+            bodies, count = self.view.scan(position, SCAN_BYTES_MAX)
+            if not count:
+                return
+            yield position, bodies
+            position += count
