@@ -10,7 +10,7 @@ from apex_fast.authoring.function import Function, InvalidArguments, InvalidResu
 from apex_fast.authoring.job_context import JobContext, current_job
 from apex_fast.authoring.reference import Reference
 from apex_fast.authoring.retry import Retry
-from apex_fast.authoring.workflow import Edge, Graph, MapNode, Node, Workflow
+from apex_fast.authoring.workflow import Edge, Graph, LoopNode, MapNode, Node, Workflow
 
 __all__ = [
     "App",
@@ -20,6 +20,7 @@ __all__ = [
     "InvalidArguments",
     "InvalidResult",
     "JobContext",
+    "LoopNode",
     "MapNode",
     "Node",
     "Reference",

@@ -97,8 +97,26 @@ class MapNode(Node):
         return Reference("index")
 
 
+class LoopNode(Node):
+    """A loop node; nodes are added to its ``body``, which runs once for each iteration."""
+
+    def __init__(self, node_id: str, body: "Graph") -> None:
+        super().__init__(node_id)
+        self.body = body
+
+    @property
+    def iteration(self) -> Reference:
+        """The number of the iteration, from 0."""
+        return Reference("iteration")
+
+    @property
+    def last(self) -> Reference:
+        """The output of the iteration before; null in the first one."""
+        return Reference("last")
+
+
 class Graph:
-    """Nodes and edges; the body of a map, or a whole workflow. Each method adds a node and returns it.
+    """Nodes and edges; the body of a map or a loop, or a whole workflow. Each method adds a node and returns it.
 
     Common to all: ``after`` (nodes, ids, or edges from `Node.when` and `Node.on_error`), ``when`` (a CEL guard on
     every edge of ``after`` that has none), ``join`` (`all`, `any` or ``{"quorum": n}``), ``options`` (any further
@@ -226,10 +244,31 @@ class Graph:
         """Run the nodes added to the returned node's ``body`` for each item; the output is the list of results."""
         config = {"over": over, "max_concurrency": max_concurrency, "on_item_error": on_item_error}
         config = {name: value for name, value in config.items() if value is not None}
-        self.node(node_id, "map", after, when, join, config=config, **options)
+        return MapNode(node_id, self._with_body(node_id, "map", after, when, join, config=config, **options))
+
+    def loop(
+        self,
+        node_id: str,
+        while_: str | Reference,
+        *,
+        max_iterations: int,
+        after: After = None,
+        when: str | Reference | None = None,
+        join: Join | None = None,
+        **options: Any,
+    ) -> LoopNode:
+        """Run the nodes added to the returned node's ``body`` again and again; the output is the last one's.
+
+        ``while_``: CEL, asked before each iteration; it may read `iteration` and `last`.
+        """
+        config = {"while": _guard(while_), "max_iterations": max_iterations}
+        return LoopNode(node_id, self._with_body(node_id, "loop", after, when, join, config=config, **options))
+
+    def _with_body(self, node_id: str, type: str, *edges: Any, **fields: Any) -> "Graph":
+        self.node(node_id, type, *edges, **fields)
         body = Graph(self._app)
         self._bodies.append((self._nodes[-1], body))
-        return MapNode(node_id, body)
+        return body
 
     def node(
         self,

@@ -83,7 +83,7 @@ class Node:
             cancel_rest=document.get("cancel_rest", False),
             continues=document.get("on_error") == "continue",
             compensation=document.get("compensation"),
-            body=Graph.of(config["body"]) if kind == "map" else None,
+            body=Graph.of(config["body"]) if kind in ("map", "loop") else None,
         )
 
 

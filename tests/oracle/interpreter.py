@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tests.oracle.definition import Document, Graph, Node, Retry, nanoseconds
 from tests.oracle.expressions import ABSENT, ExpressionError, is_true, render
-from tests.oracle.state import Failure, Items, Scope, Verdict, Work
+from tests.oracle.state import Failure, Items, Iterations, Scope, Verdict, Work
 
 
 class Move(NamedTuple):
@@ -133,7 +133,9 @@ class Interpreter:
                     "output": verdict.output if verdict else ABSENT,
                     "error": verdict.error if verdict and verdict.error else ABSENT,
                 }
-        return {"inputs": self.inputs, "nodes": nodes, "item": scope.item, "index": scope.index}
+        item, iteration = scope.innermost("map") or scope, scope.innermost("loop") or scope
+        names = {"item": item.item, "index": item.index, "iteration": iteration.index, "last": iteration.item}
+        return {"inputs": self.inputs, "nodes": nodes, **names}
 
     # --- internal moves -----------------------------------------------------------------------------------------
 
@@ -168,6 +170,9 @@ class Interpreter:
                 yield Move("schedule", instance)
             elif work.items:
                 yield from self._moves_of_map(instance, node, work.items)
+            elif work.loop and not self._open_items(instance):
+                goes_on = self._goes_on(scope, node, work.loop)
+                yield Move("open", instance, work.loop.opened) if goes_on is True else Move("finish", instance)
         if scope.parent is not None and (self._is_idle(scope) if gives_up else not scope.undecided()):
             yield Move("close", scope.prefix[: scope.prefix.rindex("[")], scope.index)
 
@@ -194,6 +199,15 @@ class Interpreter:
                 yield Move("open", instance, items.opened)
         elif not is_open:
             yield Move("finish", instance)
+
+    def _goes_on(self, scope: Scope, node: Node, loop: Iterations) -> bool | ExpressionError:
+        """Whether another iteration follows, or why nobody can say."""
+        if loop.failure is not None or loop.opened >= node.config["max_iterations"]:
+            return False
+        try:
+            return is_true(node.config["while"], {**self._names(scope), "iteration": loop.opened, "last": loop.last})
+        except ExpressionError as error:
+            return error
 
     def _open_items(self, instance: str) -> int:
         scope, node = self.place(instance)
@@ -275,6 +289,9 @@ class Interpreter:
             prompt = render(node.config["prompt"], names)
             scope.work[node.id] = Work("approval", due=due)
             return prompt
+        if node.type == "loop":
+            scope.work[node.id] = Work("loop", loop=Iterations())
+            return None
         over = render(node.config["over"], names)
         over = [] if over is None else over
         if not isinstance(over, list):
@@ -298,35 +315,37 @@ class Interpreter:
 
     def _open(self, instance: str, index: int) -> Any:
         scope, node = self.place(instance)
-        items = scope.work[node.id].items
-        assert items is not None
+        held = _held(scope.work[node.id])
         assert node.body is not None
         prefix = f"{instance}[{index}]."
-        item = items.over[index]
+        item = held.over[index] if isinstance(held, Items) else held.last
         self.scopes[prefix] = Scope(prefix, node.body, scope, node.id, index, item)
-        items.opened += 1
+        held.opened += 1
         return item
 
     def _close(self, instance: str, index: int) -> tuple[str, Any]:
         body = self.scopes[f"{instance}[{index}]."]
         scope, node = self.place(instance)
-        items = scope.work[node.id].items
-        assert items is not None
+        held = _held(scope.work[node.id])
         if body.gives_up():
             for inner in self._within(body):
                 inner.closed = True
                 inner.work.clear()
             if body.ending == "failed" and node.config.get("on_item_error", "fail") == "fail":
-                self._fail_map(scope, node, items, body.error)
+                self._fail_bodies(scope, node, held, body.error)
             return body.ending or "cancelled", body.error
         try:
-            items.results[index] = self._output_of(body)
+            output = self._output_of(body)
         except ExpressionError as error:
             self._decide(scope, node, Verdict("failed", error=_error("ExpressionFailed", str(error))))
             self._fail_run(Failure("EXPRESSION_FAILED", "ExpressionFailed", instance))
             return "failed", error
         body.closed = True
-        return "ok", items.results[index]
+        if isinstance(held, Items):
+            held.results[index] = output
+        else:
+            held.last = output
+        return "ok", output
 
     def _schedule(self, instance: str, now_ns: int) -> Work:
         scope, node = self.place(instance)
@@ -335,23 +354,27 @@ class Interpreter:
         work.kind, work.due = "retry", (now_ns + early, now_ns + late)
         return work
 
-    def _fail_map(self, scope: Scope, node: Node, items: Items, error: dict[str, str] | None) -> None:
-        """An item failed, and has closed: the map is to fail with its error, and gives up the others."""
-        if items.failure is None:
-            items.failure = error
+    def _fail_bodies(self, scope: Scope, node: Node, held: Items | Iterations, error: dict[str, str] | None) -> None:
+        """A body failed, and has closed: its node is to fail with its error, and gives up the others."""
+        if held.failure is None:
+            held.failure = error
         for other in self.scopes.values():
             if other.parent is scope and other.owner == node.id and not other.closed and not other.ending:
                 other.ending = "cancelled"
 
     def _finish(self, instance: str) -> Any:
         scope, node = self.place(instance)
-        items = scope.work[node.id].items
-        assert items is not None
-        if items.failure is not None:
-            self._failed(scope, node, items.failure)
+        held = _held(scope.work[node.id])
+        if held.failure is not None:
+            self._failed(scope, node, held.failure)
             return None
-        self._settle(scope, node, Verdict("ok", items.results))
-        return items.results
+        if isinstance(held, Iterations) and isinstance(error := self._goes_on(scope, node, held), ExpressionError):
+            self._decide(scope, node, Verdict("failed", error=_error("ExpressionFailed", str(error))))
+            self._fail_run(Failure("EXPRESSION_FAILED", "ExpressionFailed", instance))
+            return error
+        output = held.results if isinstance(held, Items) else held.last
+        self._settle(scope, node, Verdict("ok", output))
+        return output
 
     def _complete(self) -> Any:
         try:
@@ -566,6 +589,13 @@ class Interpreter:
         if self.waiting("job"):
             return "RUNNING"
         return "WAITING" if self.waiting("timer", "approval", "retry") else "PENDING"
+
+
+def _held(work: Work) -> Items | Iterations:
+    """What a map or a loop is at."""
+    held = work.items or work.loop
+    assert held is not None
+    return held
 
 
 def _error(type_: str, message: str) -> dict[str, str]:

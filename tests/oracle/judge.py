@@ -266,7 +266,7 @@ class Judge:
             self._output_of_item_failed(h)
         else:
             output = self.interpreter.take(Move("finish", name), now)
-            self._decided_map(h, scope, output)
+            self._decided_bodies(h, scope, output)
 
     def _output_of_item_failed(self, h: Happening) -> None:
         """The output of an item may be what fails the run; the event is that of its map."""
@@ -293,18 +293,22 @@ class Judge:
         output = self.interpreter.take(Move("start", name), now)
         if isinstance(output, ExpressionError):
             self._expect_failure(h.payload.get("fails"))
-        elif node.type == "map":
+        elif node.type in ("map", "loop"):
             if scope.work.get(node.id):
                 output = self.interpreter.take(Move("finish", name), now)
-            self._decided_map(h, scope, output)
+            self._decided_bodies(h, scope, output)
         else:
             self._expect("type", node.type, "join")
             self._expect("status", h.payload["status"], "ok")
             self._expect("output", h.payload["output"], output)
             self._expect_failure(h.payload.get("fails"))
 
-    def _decided_map(self, h: Happening, scope: Scope, output: Any) -> None:
+    def _decided_bodies(self, h: Happening, scope: Scope, output: Any) -> None:
+        """A map or a loop is done."""
         name = h.payload["node"]
+        if isinstance(output, ExpressionError):
+            self._expect_failure(h.payload.get("fails"))
+            return
         verdict = self.interpreter.verdicts[name]
         self._expect("status", h.payload["status"], "ok" if verdict.status == "ok" else "error")
         if verdict.status == "ok":
@@ -337,12 +341,13 @@ class Judge:
 
     def _on_ScopeOpened(self, h: Happening) -> None:
         name, index = h.payload["node"], h.payload["index"]
-        if name not in self.interpreter.waiting("map"):
+        if name not in self.interpreter.waiting("map", "loop"):
             over = self.interpreter.take(Move("start", name), h.time_ns)
-            self._expect("over", h.payload["over"], over)
-            self._expect("items", h.payload["items"], len(over))
+            self._expect("over", h.payload.get("over"), over)
+            self._expect("items", h.payload["items"], len(over or []))
         item = self.interpreter.take(Move("open", name, index), h.time_ns)
-        self._expect("item", h.payload["item"], item)
+        if self.interpreter.node(name).type == "map":
+            self._expect("item", h.payload["item"], item)
 
     def _on_ScopeClosed(self, h: Happening) -> None:
         name, index = h.payload["node"], h.payload["index"]

@@ -38,21 +38,32 @@ class Items:
 
 
 @dataclass
+class Iterations:
+    """A loop on its way."""
+
+    opened: int = 0
+    last: Any = None
+    failure: dict[str, str] | None = None
+
+
+@dataclass
 class Work:
-    """Of a started node: `job`, `scheduling` and `retry` (before the next attempt), `timer`, `approval`, `map`."""
+    """Of a started node: `job`, `scheduling` and `retry` (before the next attempt), `timer`, `approval`, `map`,
+    `loop`."""
 
     kind: str
     attempt: int = 1
     due: tuple[int, int] | None = None
     """Earliest and latest moment of what ends the wait, ns."""
     items: Items | None = None
+    loop: Iterations | None = None
     input: Any = None
     """Of a job; the same in every attempt."""
 
 
 @dataclass(eq=False)
 class Scope:
-    """One instance of a graph: of the workflow's own, or of a body for one item."""
+    """One instance of a graph: of the workflow's own, or of a body for one item or one iteration."""
 
     prefix: str
     graph: Graph
@@ -60,6 +71,7 @@ class Scope:
     owner: str = ""
     index: int = 0
     item: Any = None
+    """The item of a map; in a loop the output of the iteration before."""
     tokens: dict[int, bool] = field(default_factory=dict)
     decided: dict[str, Verdict] = field(default_factory=dict)
     work: dict[str, Work] = field(default_factory=dict)
@@ -77,8 +89,15 @@ class Scope:
             yield scope
             scope = scope.parent
 
+    def innermost(self, kind: str) -> "Scope | None":
+        """This scope or the next one around it that is a body of a `map`, or of a `loop`."""
+        for scope in self.chain():
+            if scope.parent is not None and scope.parent.graph.nodes[scope.owner].type == kind:
+                return scope
+        return None
+
     def gives_up(self) -> bool:
-        """Whether this scope, one around it, or a map that it belongs to was given up."""
+        """Whether this scope, one around it, or a node that it belongs to was given up."""
         return any(
             scope.ending or (scope.parent is not None and scope.owner in scope.parent.doomed) for scope in self.chain()
         )

@@ -19,6 +19,7 @@ class Features:
     racing: bool = True
     """What lets the order of results change the end: `any`, `quorum`, `cancel_rest`, failing items, time limits."""
     maps: bool = True
+    loops: bool = True
     waits: bool = True
     nodes_max: int = 25
     slips: bool = True
@@ -149,7 +150,7 @@ class Drawer:
         edge: dict[str, Any] = {"from": source["id"], "to": target}
         if self.chance(25):
             edge["when"] = self.boolean(names)
-        if source["type"] in ("function", "approval", "map") and self.chance(15):
+        if source["type"] in ("function", "approval", "map", "loop") and self.chance(15):
             edge["on"] = "error"
         return [edge]
 
@@ -161,6 +162,8 @@ class Drawer:
             kinds += ["timer", "approval"]
         if self.features.maps and depth < 2 and self.left > 1:
             kinds += ["map", "map"]
+        if self.features.loops and depth < 2 and self.left > 1:
+            kinds.append("loop")
         kind = self.one_of(*kinds)
         node: dict[str, Any] = {"id": self.new_id(), "type": kind}
         reference = f'nodes["{node["id"]}"]' if "-" in node["id"] or "." in node["id"] else f"nodes.{node['id']}"
@@ -169,6 +172,8 @@ class Drawer:
             self.function(node, names, given, reference)
         elif kind == "map":
             self.map(node, names, depth)
+        elif kind == "loop":
+            self.loop(node, names, depth)
         elif kind == "approval":
             self.approval(node, names)
             given.bools.append(f"{reference}.output.approved == true")
@@ -183,7 +188,7 @@ class Drawer:
             )  # fmt: skip
             if node["join"] != "all" and self.chance(50):
                 node["cancel_rest"] = True
-        if kind in ("function", "map", "approval") and self.chance(20):
+        if kind in ("function", "map", "loop", "approval") and self.chance(20):
             node["on_error"] = "continue"
         if depth and not self.features.racing:
             node.pop("join", None)
@@ -235,6 +240,14 @@ class Drawer:
             node["config"]["max_concurrency"] = self.draw(st.integers(1, 3))
         if not self.features.racing or self.chance(50):
             node["config"]["on_item_error"] = "skip"
+
+    def loop(self, node: dict[str, Any], names: Names, depth: int) -> None:
+        inside = names.plus(Names(ints=["iteration"], doubtful=["last"]))
+        node["config"] = {
+            "while": self.one_of("true", self.boolean(inside)),
+            "max_iterations": self.draw(st.integers(1, 3)),
+            "body": self.graph(inside, depth + 1, self.draw(st.integers(1, 3))),
+        }
 
 
 @st.composite

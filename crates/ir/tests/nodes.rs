@@ -198,12 +198,7 @@ fn what_does_not_run_yet_compiles_and_is_listed() {
     let listed: Vec<(NodeType, &str)> = ir.unsupported.iter().map(|(kind, at)| (*kind, &**at)).collect();
     assert_eq!(
         listed,
-        [
-            (NodeType::Agent, "/nodes/0"),
-            (NodeType::Composite, "/nodes/2"),
-            (NodeType::Loop, "/nodes/3"),
-            (NodeType::Signal, "/nodes/1")
-        ]
+        [(NodeType::Agent, "/nodes/0"), (NodeType::Composite, "/nodes/2"), (NodeType::Signal, "/nodes/1")]
     );
     let locked = r#"{"id": "a", "type": "function", "config": {"name": "f"}, "concurrency_key": "${inputs.k}"}"#;
     let ir = ok(&workflow(locked, ""));

@@ -23,7 +23,8 @@ fn definition(chance: &mut Chance, name: &str) -> Value {
             1 => json!({"type": "timer", "config": {"duration_s": chance.below(50)}}),
             2 => json!({"type": "approval", "config": {"prompt": "Go on?", "timeout_s": 1 + chance.below(90),
                         "on_timeout": (["approve", "reject", "fail"][chance.below(3) as usize])}}),
-            3 | 4 => map(chance, at, 0),
+            3 => map(chance, at, 0),
+            4 => looping(chance, at, 0),
             5 => json!({"type": "http", "config": {"method": "GET", "url": "https://example.com/${inputs.x}"}}),
             _ => function(chance, at),
         };
@@ -85,25 +86,45 @@ fn function(chance: &mut Chance, at: usize) -> Value {
     node
 }
 
-fn map(chance: &mut Chance, at: usize, depth: usize) -> Value {
+/// A body of a few nodes in a row, maybe with a body in it; some edges are the way for failures.
+fn body(chance: &mut Chance, at: usize, depth: usize, input: &Value) -> Value {
     let mut body = Vec::new();
     let mut edges = Vec::new();
     for inner in 0..1 + chance.below(3) {
         let id = format!("b{at}_{depth}_{inner}");
-        let mut node = if depth == 0 && chance.one_in(4) { map(chance, at, 1) } else { function(chance, at) };
+        let mut node = match chance.below(8) {
+            0 if depth == 0 => map(chance, at, 1),
+            1 if depth == 0 => looping(chance, at, 1),
+            2 => json!({"type": "timer", "config": {"duration_s": chance.below(20)}}),
+            _ => function(chance, at),
+        };
         node["id"] = json!(id);
         if node["type"] == "function" {
-            node["input"] = json!({"item": "${item}", "index": "${index}"});
+            node["input"] = input.clone();
         }
         if inner > 0 {
-            edges.push(json!({"from": format!("b{at}_{depth}_{}", inner - 1), "to": id}));
+            let mut edge = json!({"from": format!("b{at}_{depth}_{}", inner - 1), "to": id});
+            if chance.one_in(6) {
+                edge["on"] = json!("error");
+            }
+            edges.push(edge);
         }
         body.push(node);
     }
+    json!({"nodes": body, "edges": edges})
+}
+
+fn map(chance: &mut Chance, at: usize, depth: usize) -> Value {
+    let body = body(chance, at, depth, &json!({"item": "${item}", "index": "${index}"}));
     let list: Vec<u64> = (0..chance.below(5)).collect();
-    json!({"type": "map", "config": {"over": list, "body": {"nodes": body, "edges": edges},
-        "max_concurrency": 1 + chance.below(4),
+    json!({"type": "map", "config": {"over": list, "body": body, "max_concurrency": 1 + chance.below(4),
         "on_item_error": if chance.one_in(2) { "skip" } else { "fail" }}})
+}
+
+fn looping(chance: &mut Chance, at: usize, depth: usize) -> Value {
+    let body = body(chance, at, depth, &json!({"at": "${iteration}", "last": "${last}"}));
+    let condition = ["true", "iteration < 2", "last == null || iteration < inputs.x"][chance.below(3) as usize];
+    json!({"type": "loop", "config": {"while": condition, "max_iterations": 1 + chance.below(4), "body": body}})
 }
 
 fn outcome(chance: &mut Chance) -> Outcome {

@@ -111,6 +111,33 @@ def test_map_join_timer_and_error_edges() -> None:
     assert {"from": "each", "to": "wait", "on": "error"} in made["edges"]
 
 
+def test_loops() -> None:
+    wf = Workflow("w")
+    again = wf.loop("again", "iteration < 3", max_iterations=5)
+    again.body.function("f", "f", input={"n": again.iteration, "before": again.last})
+    assert document(wf)["nodes"] == [
+        {
+            "id": "again",
+            "type": "loop",
+            "config": {
+                "while": "iteration < 3",
+                "max_iterations": 5,
+                "body": {
+                    "nodes": [
+                        {
+                            "id": "f",
+                            "type": "function",
+                            "config": {"name": "f"},
+                            "input": {"n": "${iteration}", "before": "${last}"},
+                        }
+                    ],
+                    "edges": [],
+                },
+            },
+        }
+    ]
+
+
 def test_callables_are_named_by_their_app() -> None:
     app = App()
 

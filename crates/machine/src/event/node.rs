@@ -64,7 +64,8 @@ message! {
 }
 
 message! {
-    /// An item of a map begins. The first one carries the whole list.
+    /// An item of a map begins, or an iteration of a loop. The first item carries the whole list and how many `items`
+    /// it has; an iteration has none of these, its `last` stands in the `ScopeClosed` before.
     ScopeOpened<'a> {
         1 node: &'a str,
         2 index: u32,
@@ -75,7 +76,7 @@ message! {
 }
 
 message! {
-    /// An item of a map ended: `ok`, `failed` or `cancelled`. `fails`: so does the map.
+    /// An item or an iteration ended: `ok`, `failed` or `cancelled`. `fails`: so does its map or loop.
     ScopeClosed<'a> {
         1 node: &'a str,
         2 index: u32,

@@ -133,7 +133,7 @@ impl Machine {
         }
         for (scope_ix, scope) in run.scopes.iter().enumerate() {
             for node in scope.iter().flat_map(|scope| &scope.nodes) {
-                if !matches!(node.wait, Wait::Nothing | Wait::Map(_)) {
+                if !matches!(node.wait, Wait::Nothing | Wait::Map(_) | Wait::Loop(_)) {
                     phase.push(run.path(scope_ix as u32, self.state.symbols.name(node.sym)).into_owned());
                     if phase.len() == most {
                         return phase;

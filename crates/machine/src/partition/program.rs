@@ -38,10 +38,10 @@ impl Program {
         self.ixs.get(&sym).copied()
     }
 
-    /// The graph that a map runs for each item.
+    /// The graph that a map runs for each item, a loop for each iteration.
     pub(crate) fn body(&self, ix: NodeIx) -> Option<u32> {
         match self.ir.nodes[ix as usize].kind {
-            Kind::Map { body, .. } => Some(body),
+            Kind::Map { body, .. } | Kind::Loop { body, .. } => Some(body),
             _ => None,
         }
     }

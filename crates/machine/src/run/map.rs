@@ -2,15 +2,13 @@
 
 use crate::error::kind;
 use crate::event::Event;
-use crate::event::failure::NodeError;
-use crate::event::node::{ScopeClosed, ScopeOpened, ToolResultReceived};
-use crate::event::wire::{Flag, Json};
+use crate::event::node::ScopeOpened;
+use crate::event::wire::Json;
 use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::run::node::At;
-use crate::run::verdict::{Fails, expression_failed};
 use crate::run::work::Work;
-use crate::state::run::{Fault, ROOT, Status, Wait};
+use crate::state::run::{Fault, Status, Wait};
 use apex_ir::expressions::{ExprError, Template};
 use apex_ir::ir::{Kind, NodeIx};
 use serde_json::value::RawValue;
@@ -31,11 +29,11 @@ impl Machine {
             message: format!("{} items, over items_max ({items_max})", ranges.len()).into(),
         });
         if let Some(fault) = over.or_else(|| self.over_scopes(at.slot, ranges.len())) {
-            self.end_map(program, at, 0, Err(fault));
+            self.end_node(program, at, 0, Err(fault));
             return Ok(());
         }
         if ranges.is_empty() {
-            self.end_map(program, at, 0, Ok(b"[]".to_vec()));
+            self.end_node(program, at, 0, Ok(b"[]".to_vec()));
             return Ok(());
         }
         let touched = self.open_item(program, at, 0, &list, &ranges, true);
@@ -47,16 +45,6 @@ impl Machine {
             run.work.push_back(Work::Pump { scope: at.scope, slot: touched, ix: at.ix });
         }
         Ok(())
-    }
-
-    /// So many more scopes would be more than a run may open.
-    fn over_scopes(&self, slot: u32, more: usize) -> Option<Fault> {
-        let max = self.config.limits.scopes_per_run_max;
-        let scopes = self.state.run(slot).map_or(0, |run| run.scopes.len());
-        (scopes + more > max as usize).then(|| Fault {
-            kind: kind::LIMIT_EXCEEDED.into(),
-            message: format!("the run would open more scopes than scopes_per_run_max ({max})").into(),
-        })
     }
 
     /// Records one item and begins its body; gives the slot of the map.
@@ -104,7 +92,7 @@ impl Machine {
         let Wait::Map(items) = &mut node.wait else { return };
         if let Some(fault) = fault {
             if items.open == 0 {
-                self.end_map(program, at, 1, Err(fault));
+                self.end_node(program, at, 1, Err(fault));
                 return;
             }
             for child in children {
@@ -146,153 +134,8 @@ impl Machine {
                 Some(fault) => Err(fault),
                 None => Ok(output),
             };
-            self.end_map(program, at, 1, outcome);
+            self.end_node(program, at, 1, outcome);
         }
-    }
-
-    /// Decides a map, or a node that was over a limit before it began.
-    pub(crate) fn end_map(&mut self, program: &Program, at: At, attempt: u32, outcome: Result<Vec<u8>, Fault>) {
-        let path = self.path(at.slot, at.scope, &program.ir.nodes[at.ix as usize].id);
-        let verdict = self.judge(at.slot, program, at.scope, at.ix, outcome.as_deref());
-        let fails = verdict.fails;
-        let event = Event::ToolResultReceived(ToolResultReceived {
-            node: &path,
-            attempt,
-            status: if outcome.is_ok() { "ok" } else { "error" },
-            output: Json(outcome.as_deref().unwrap_or_default()),
-            error: outcome.as_ref().err().map(Fault::event),
-            dead: verdict.dead,
-            kept_all: Flag(verdict.kept_all),
-            kept: verdict.kept,
-            fails: fails.as_ref().map(Fails::event),
-            ..ToolResultReceived::default()
-        });
-        let touched = self.emit(at.slot, &event, at.cause);
-        self.settle(at.slot, program, at.scope, touched.slot, at.ix);
-    }
-
-    /// All nodes of an item are decided: its output is evaluated, and it closes.
-    pub(crate) fn close_item(&mut self, program: &Program, slot: u32, scope_ix: u32) {
-        let Some(run) = self.state.run(slot) else { return };
-        if run.is_given_up(scope_ix) {
-            return;
-        }
-        let Some(scope) = run.scope(scope_ix).filter(|scope| scope.undecided == 0) else { return };
-        let graph = scope.graph;
-        match self.graph_output(slot, program, scope_ix, graph) {
-            Ok(output) => match self.over_output_bytes(slot, scope_ix, output.len()) {
-                // The map has failed whatever the other items give: their outputs must not pile up until it says so.
-                Some(fault) => self.record_close(program, slot, scope_ix, "failed", b"", Some(&fault), Some(true)),
-                None => self.record_close(program, slot, scope_ix, "ok", &output, None, None),
-            },
-            Err(error) => {
-                let Some((at, _)) = self.owner(program, slot, scope_ix) else { return };
-                let path = self.path(slot, at.scope, &program.ir.nodes[at.ix as usize].id);
-                let fails = expression_failed(&error, &path);
-                // The run fails, whatever the map would do about a failed item: recorded as the end of the map.
-                self.fail_node(program, at, &fails);
-            }
-        }
-    }
-
-    /// An item failed, or its map did: the jobs in flight in it are taken back, then it closes.
-    pub(crate) fn abandon(&mut self, program: &Program, slot: u32, scope_ix: u32, failed: bool) {
-        let Some(run) = self.state.run_mut(slot) else { return };
-        if run.scope(scope_ix).is_none_or(|scope| scope.closed) || scope_ix == ROOT {
-            return;
-        }
-        let mut flying = Vec::new();
-        in_flight(run, scope_ix, &mut flying);
-        if !flying.is_empty() {
-            run.work.push_front(Work::Abandon { scope: scope_ix, failed });
-            for (scope, slot) in flying.into_iter().rev() {
-                run.work.push_front(Work::Recall { scope, slot });
-            }
-            return;
-        }
-        let fault = run.scope(scope_ix).and_then(|scope| scope.failing.as_deref().cloned());
-        match fault.filter(|_| failed) {
-            Some(fault) => {
-                let Some((at, _)) = self.owner(program, slot, scope_ix) else { return };
-                let skip = matches!(program.ir.nodes[at.ix as usize].kind, Kind::Map { skip_item_errors: true, .. });
-                self.record_close(program, slot, scope_ix, "failed", b"", Some(&fault), Some(!skip));
-            }
-            None => self.record_close(program, slot, scope_ix, "cancelled", b"", None, None),
-        }
-    }
-
-    /// One job of an item that is abandoned is taken back, if it is still in flight.
-    pub(crate) fn recall_job(&mut self, program: &Program, slot: u32, scope: u32, node_slot: u32) {
-        let node = self.state.run(slot).and_then(|run| run.node(scope, node_slot));
-        let Some(node) = node.filter(|node| matches!(node.wait, Wait::Job(_))) else { return };
-        let Some(ix) = program.ix(node.sym) else { return };
-        self.recall(program, At { slot, scope, ix, cause: 0 }, node_slot);
-    }
-
-    /// With one more output the list of a map would be larger than a result may be.
-    fn over_output_bytes(&mut self, slot: u32, scope_ix: u32, bytes: usize) -> Option<Fault> {
-        let run = self.state.run_mut(slot)?;
-        let scope = run.scope(scope_ix)?;
-        let (parent, owner) = (scope.parent, scope.owner);
-        let Wait::Map(items) = &mut run.node_mut(parent, owner)?.wait else { return None };
-        let sum = items.output_bytes() + bytes;
-        self.over_result_bytes(sum)
-    }
-
-    /// The map that a scope belongs to.
-    fn owner(&self, program: &Program, slot: u32, scope_ix: u32) -> Option<(At, u32)> {
-        let run = self.state.run(slot)?;
-        let scope = run.scope(scope_ix)?;
-        let owner = run.node(scope.parent, scope.owner)?;
-        let ix = program.ix(owner.sym)?;
-        Some((At { slot, scope: scope.parent, ix, cause: run.next_seq - 1 }, scope.owner))
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn record_close(
-        &mut self,
-        program: &Program,
-        slot: u32,
-        scope_ix: u32,
-        status: &str,
-        output: &[u8],
-        error: Option<&Fault>,
-        fails: Option<bool>,
-    ) {
-        let Some((at, owner)) = self.owner(program, slot, scope_ix) else { return };
-        let path = self.path(slot, at.scope, &program.ir.nodes[at.ix as usize].id);
-        let index = self.state.run(slot).and_then(|run| run.scope(scope_ix)).map_or(0, |scope| scope.index);
-        let event = Event::ScopeClosed(ScopeClosed {
-            node: &path,
-            index,
-            status,
-            output: Json(output),
-            error: error.map(Fault::event),
-            fails: Flag(fails.unwrap_or(false)),
-        });
-        self.emit(slot, &event, at.cause);
-        if let Some(run) = self.state.run_mut(slot) {
-            run.work.push_back(Work::Pump { scope: at.scope, slot: owner, ix: at.ix });
-        }
-    }
-}
-
-/// The jobs in flight in a scope and below it; bodies nest `bodies_max` deep at most.
-fn in_flight(run: &crate::state::run::Run, scope_ix: u32, found: &mut Vec<(u32, u32)>) {
-    let Some(scope) = run.scope(scope_ix) else { return };
-    for (slot, node) in scope.nodes.iter().enumerate() {
-        if matches!(node.wait, Wait::Job(_)) {
-            found.push((scope_ix, slot as u32));
-        }
-        for &child in node.children.values() {
-            in_flight(run, child, found);
-        }
-    }
-}
-
-impl Fault {
-    pub(crate) fn event(&self) -> NodeError<'_> {
-        NodeError { r#type: &self.kind, message: &self.message }
     }
 }
 

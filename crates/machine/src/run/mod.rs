@@ -2,8 +2,10 @@
 //! rest as `Work`. May evaluate expressions and read limits; what they gave is in the event.
 
 pub(crate) mod approval;
+pub(crate) mod body;
 pub(crate) mod cancel;
 pub(crate) mod finish;
+pub(crate) mod r#loop;
 pub(crate) mod map;
 pub(crate) mod node;
 pub(crate) mod pause;

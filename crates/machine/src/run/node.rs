@@ -39,7 +39,7 @@ impl Machine {
         if node.compensation.is_some() {
             let path = self.path(at.slot, at.scope, &node.id);
             if let Some(fault) = self.over_undo_bytes(at.slot, &path) {
-                self.end_map(program, at, 0, Err(fault));
+                self.end_node(program, at, 0, Err(fault));
                 return;
             }
         }
@@ -65,8 +65,9 @@ impl Machine {
                 })
             }
             Kind::Map { over, .. } => self.start_map(program, at, over),
+            Kind::Loop { .. } => self.start_loop(program, at),
             // A start refuses definitions with these (`NODE_TYPE_NOT_RUNNING`).
-            Kind::Agent { .. } | Kind::Composite { .. } | Kind::Loop { .. } | Kind::Signal { .. } => {
+            Kind::Agent { .. } | Kind::Composite { .. } | Kind::Signal { .. } => {
                 Err(ExprError { message: "nodes of this type do not run yet".into(), cost_exceeded_at: None })
             }
         };
@@ -323,10 +324,8 @@ impl Machine {
         if node.status != Status::Open {
             return;
         }
-        if let Wait::Map(items) = &node.wait
-            && items.open > 0
-        {
-            // Its items first; the node itself when this place of the list comes again.
+        if node.wait.has_open_scopes() {
+            // Its bodies first; the node itself when this place of the list comes again.
             let children: Vec<u32> = node.children.values().copied().collect();
             let Some(run) = self.state.run_mut(at.slot) else { return };
             run.work.pop_front();

@@ -163,7 +163,7 @@ impl Machine {
         }
     }
 
-    /// Begins an item of a map: its roots are ready.
+    /// Begins a body: its roots are ready.
     pub(crate) fn open_scope(&mut self, slot: u32, program: &Program, scope_ix: u32, graph: u32, cause: u64) {
         let Some(run) = self.state.run_mut(slot) else { return };
         let Run { scopes, work, .. } = run;
@@ -226,7 +226,7 @@ fn resume(program: &Program, scope_ix: u32, scope: &mut Scope, work: &mut VecDeq
         match &node.wait {
             Wait::Retry { due: 0, .. } => work.push_back(Work::Retry { scope: scope_ix, slot }),
             Wait::Retry { due: READY, .. } => work.push_back(Work::Again { scope: scope_ix, slot }),
-            Wait::Map(_) => work.push_back(Work::Pump { scope: scope_ix, slot, ix }),
+            Wait::Map(_) | Wait::Loop(_) => work.push_back(Work::Pump { scope: scope_ix, slot, ix }),
             _ => {}
         }
         if cell.fired && node.status != Status::Skipped && !program.ir.nodes[ix as usize].cancel_rest.is_empty() {

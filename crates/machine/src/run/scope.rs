@@ -2,9 +2,9 @@
 
 use crate::event::wire::write_json_str;
 use crate::partition::program::Program;
-use crate::state::run::{Fault, Kept, NO_SLOT, Node, ROOT, Run, Status};
-use apex_ir::expressions::{Member, NodeRef, Scope};
-use apex_ir::ir::NodeIx;
+use crate::state::run::{Fault, Kept, NO_SLOT, Node, ROOT, Run, Scope, Status};
+use apex_ir::expressions::{self, Member, NodeRef};
+use apex_ir::ir::{Kind, NodeIx};
 use apex_ir::value;
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -16,6 +16,7 @@ pub(crate) struct View<'a> {
     pub(crate) program: &'a Program,
     pub(crate) scope: u32,
     pub(crate) pending: Option<Pending<'a>>,
+    pub(crate) ahead: Option<Ahead<'a>>,
     pub(crate) id: OnceCell<String>,
 }
 
@@ -27,9 +28,36 @@ pub(crate) struct Pending<'a> {
     pub(crate) error: Option<&'a Fault>,
 }
 
+/// The iteration that a loop may begin, as its condition sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead<'a> {
+    pub(crate) iteration: u32,
+    /// Empty: there was none before.
+    pub(crate) last: &'a [u8],
+}
+
 impl<'a> View<'a> {
     pub(crate) fn new(run: &'a Run, program: &'a Program, scope: u32) -> View<'a> {
-        View { run, program, scope, pending: None, id: OnceCell::new() }
+        View { run, program, scope, pending: None, ahead: None, id: OnceCell::new() }
+    }
+
+    /// The same, before an iteration of a loop that stands in this scope.
+    pub(crate) fn before(&self, ahead: Ahead<'a>) -> View<'a> {
+        View { ahead: Some(ahead), ..View::new(self.run, self.program, self.scope) }
+    }
+
+    /// The innermost body of a map (or of a loop) that this scope is or stands in.
+    fn body(&self, of_map: bool) -> Option<&'a Scope> {
+        let mut at = self.scope;
+        while at != ROOT {
+            let scope = self.run.scope(at)?;
+            let owner = self.program.ir.graphs[scope.graph as usize].owner?;
+            if matches!(self.program.ir.nodes[owner as usize].kind, Kind::Map { .. }) == of_map {
+                return Some(scope);
+            }
+            at = scope.parent;
+        }
+        None
     }
 
     /// The state of a node, in this scope or in the one around it that holds its graph.
@@ -59,7 +87,7 @@ impl<'a> View<'a> {
     }
 }
 
-impl Scope for View<'_> {
+impl expressions::Scope for View<'_> {
     fn inputs(&self) -> &[u8] {
         &self.run.inputs
     }
@@ -114,25 +142,21 @@ impl Scope for View<'_> {
     }
 
     fn item(&self) -> Option<Cow<'_, [u8]>> {
-        if self.scope == ROOT {
-            return None;
-        }
-        self.run.scope(self.scope).map(|scope| Cow::Borrowed(&*scope.item))
+        self.body(true).map(|scope| Cow::Borrowed(&*scope.item))
     }
 
     fn index(&self) -> Option<i64> {
-        if self.scope == ROOT {
-            return None;
-        }
-        self.run.scope(self.scope).map(|scope| i64::from(scope.index))
+        self.body(true).map(|scope| i64::from(scope.index))
     }
 
     fn iteration(&self) -> Option<i64> {
-        None
+        let iteration = self.ahead.map(|ahead| ahead.iteration);
+        iteration.or_else(|| self.body(false).map(|scope| scope.index)).map(i64::from)
     }
 
     fn last(&self) -> Option<Cow<'_, [u8]>> {
-        None
+        let last = self.ahead.map(|ahead| ahead.last).or_else(|| self.body(false).map(|scope| &*scope.item));
+        last.filter(|last| !last.is_empty()).map(Cow::Borrowed)
     }
 
     fn run_id(&self) -> &str {

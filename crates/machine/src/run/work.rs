@@ -18,13 +18,13 @@ pub(crate) enum Work {
     Retry { scope: u32, slot: u32 },
     /// The time of a retry came while the run was paused.
     Again { scope: u32, slot: u32 },
-    /// A map has items to open, or is done.
+    /// A map or a loop has bodies to open, or is done.
     Pump { scope: u32, slot: u32, ix: NodeIx },
-    /// All nodes of an item are decided.
+    /// All nodes of a body are decided.
     Close { scope: u32 },
-    /// An item failed, or its map did: cancel what is in flight in it, then close it.
+    /// A body failed, or its node did: cancel what is in flight in it, then close it.
     Abandon { scope: u32, failed: bool },
-    /// Take back one job in flight in an item that is abandoned.
+    /// Take back one job in flight in a body that is abandoned.
     Recall { scope: u32, slot: u32 },
     /// The run is failing: ask one job to end, or note that nobody executes it.
     Stop { scope: u32, slot: u32 },

@@ -141,14 +141,15 @@ pub(crate) enum StepPhase {
     Failed,
 }
 
-/// A graph being executed: the workflow's own (scope 0), or the body for one item of a map.
+/// A graph being executed: the workflow's own (scope 0), or the body for one item of a map or one iteration of a loop.
 #[derive(Debug)]
 pub(crate) struct Scope {
-    /// The scope of the map.
+    /// The scope of the map or loop.
     pub(crate) parent: u32,
-    /// The map in it.
+    /// The map or loop in it.
     pub(crate) owner: u32,
     pub(crate) index: u32,
+    /// The item of a map; in a loop the output of the iteration before, empty for the first one.
     pub(crate) item: Arc<[u8]>,
     /// `m[3]`; empty for scope 0.
     pub(crate) path: Box<str>,
@@ -199,7 +200,7 @@ pub(crate) struct Node {
     /// Targets of its edges that are dead although its status would let them live.
     pub(crate) dead: Vec<Sym>,
     pub(crate) wait: Wait,
-    /// Scopes of a map by item: open ones, and closed ones that may have to be undone.
+    /// Scopes of a map by item, of a loop by iteration: open ones, and closed ones that may have to be undone.
     pub(crate) children: BTreeMap<u32, u32>,
 }
 
@@ -237,6 +238,7 @@ pub(crate) enum Wait {
     },
     Approval(Box<Asked>),
     Map(Box<Items>),
+    Loop(Box<Iterations>),
 }
 
 /// A job in flight, or one that will be tried again: all that is needed to hand it out once more.
@@ -281,6 +283,19 @@ pub(crate) struct Items {
     pub(crate) bytes: Option<usize>,
 }
 
+/// A loop in progress.
+#[derive(Debug, Clone)]
+pub(crate) struct Iterations {
+    /// The next iteration to open.
+    pub(crate) next: u32,
+    /// One is open.
+    pub(crate) open: bool,
+    /// Output of the last one that closed; empty: none did.
+    pub(crate) last: Arc<[u8]>,
+    /// Why the loop fails.
+    pub(crate) error: Option<Box<Fault>>,
+}
+
 /// A run that has ended.
 #[derive(Debug)]
 pub(crate) struct EndedRun {
@@ -303,6 +318,23 @@ pub(crate) struct EndedRun {
     pub(crate) error: Option<Box<RunError>>,
 }
 
+impl Default for Iterations {
+    fn default() -> Iterations {
+        Iterations { next: 0, open: false, last: Arc::from(&b""[..]), error: None }
+    }
+}
+
+impl Wait {
+    /// A map with open items, or a loop with an open iteration.
+    pub(crate) fn has_open_scopes(&self) -> bool {
+        match self {
+            Wait::Map(items) => items.open > 0,
+            Wait::Loop(iterations) => iterations.open,
+            _ => false,
+        }
+    }
+}
+
 impl Items {
     /// Bytes of the outputs so far.
     pub(crate) fn output_bytes(&mut self) -> usize {
@@ -312,7 +344,7 @@ impl Items {
 }
 
 impl Scope {
-    /// The root, or the body for an item.
+    /// The root, or a body.
     pub(crate) fn new(parent: u32, owner: u32, index: u32, item: Arc<[u8]>, path: Box<str>) -> Scope {
         Scope {
             parent,
@@ -415,14 +447,18 @@ impl Run {
         self.scopes.get_mut(scope as usize)?.as_deref_mut()
     }
 
-    /// Whether an item that the scope is or stands in failed, or its map did: nothing begins there any more.
+    /// Whether a body that the scope is or stands in failed, or its node did: nothing begins there any more.
     pub(crate) fn is_given_up(&self, scope: u32) -> bool {
         let mut at = scope;
         while at != ROOT {
             let Some(inner) = self.scope(at) else { return true };
             let owner = self.node(inner.parent, inner.owner).map(|owner| &owner.wait);
-            let map_failed = matches!(owner, Some(Wait::Map(items)) if items.error.is_some());
-            if inner.failing.is_some() || inner.closed || map_failed {
+            let owner_failed = match owner {
+                Some(Wait::Map(items)) => items.error.is_some(),
+                Some(Wait::Loop(iterations)) => iterations.error.is_some(),
+                _ => false,
+            };
+            if inner.failing.is_some() || inner.closed || owner_failed {
                 return true;
             }
             at = inner.parent;

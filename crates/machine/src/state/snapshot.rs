@@ -3,8 +3,8 @@
 
 use super::codec::{Codec, Source, Writer, codec, read_names, with_names};
 use super::run::{
-    Asked, EndedRun, Extra, Failing, Fault, Flight, Items, Kept, Node, Parent, Run, RunError, Scope, Status, Step,
-    StepPhase, Wait,
+    Asked, EndedRun, Extra, Failing, Fault, Flight, Items, Iterations, Kept, Node, Parent, Run, RunError, Scope,
+    Status, Step, StepPhase, Wait,
 };
 use super::{Key, Registry, State, Tenant, Version, Workflow};
 use crate::error::RestoreError;
@@ -22,6 +22,7 @@ codec!(Fault { kind, message });
 codec!(Asked { prompt, requested_ns, due });
 codec!(Flight { http, name, input, config, timeout_ns, due, max_attempts } with { job: 0 });
 codec!(Items { list, count, next, open, outputs, error } with { ranges: Vec::new(), bytes: None });
+codec!(Iterations { next, open, last, error });
 codec!(Step { scope, slot, phase, attempt, flight, due, error });
 codec!(Parent { run, node, depth });
 codec!(Extra { parent, paused });
@@ -144,6 +145,10 @@ impl Codec for Wait {
                 5u8.put(w);
                 items.put(w);
             }
+            Wait::Loop(iterations) => {
+                6u8.put(w);
+                iterations.put(w);
+            }
         }
     }
     fn get(r: &mut Source<'_>) -> Result<Wait, RestoreError> {
@@ -154,6 +159,7 @@ impl Codec for Wait {
             3 => Ok(Wait::Timer { due: Codec::get(r)? }),
             4 => Codec::get(r).map(Wait::Approval),
             5 => Codec::get(r).map(Wait::Map),
+            6 => Codec::get(r).map(Wait::Loop),
             _ => Err(RestoreError("a kind is not known")),
         }
     }

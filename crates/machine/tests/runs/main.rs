@@ -8,6 +8,7 @@ mod world;
 mod approval;
 mod cancel;
 mod limits;
+mod r#loop;
 mod map;
 mod pause;
 mod registry;

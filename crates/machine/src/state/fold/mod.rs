@@ -467,7 +467,7 @@ enum Counted {
 /// Takes a wait out of the index; says which counter of the run held it.
 fn forget_wait(wait: &Wait, run: RunId, tenant: Sym, scope: u32, slot: u32, index: &mut Index) -> Counted {
     match wait {
-        Wait::Nothing | Wait::Map(_) | Wait::Retry { due: 0 | READY, .. } => Counted::No,
+        Wait::Nothing | Wait::Map(_) | Wait::Loop(_) | Wait::Retry { due: 0 | READY, .. } => Counted::No,
         Wait::Job(flight) => {
             if flight.due != 0 {
                 index.timers.remove(&Timer { due: flight.due, run, kind: TimerKind::Attempt, scope, slot });
@@ -518,7 +518,7 @@ impl Run {
             for (slot, node) in state.nodes.iter().enumerate() {
                 let (scope, slot) = (scope as u32, slot as u32);
                 let (kind, due) = match &node.wait {
-                    Wait::Nothing | Wait::Map(_) => continue,
+                    Wait::Nothing | Wait::Map(_) | Wait::Loop(_) => continue,
                     Wait::Job(flight) => (TimerKind::Attempt, flight.due),
                     Wait::Retry { due, .. } => (TimerKind::Retry, *due),
                     Wait::Timer { due } => (TimerKind::Node, *due),

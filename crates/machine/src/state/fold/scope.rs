@@ -1,4 +1,4 @@
-//! What records of scopes (items of a map) change.
+//! What records of scopes (items of a map, iterations of a loop) change.
 
 use super::{Folding, Unfit, fault};
 use crate::event::node::{ScopeClosed, ScopeOpened};
@@ -11,25 +11,40 @@ impl Folding<'_> {
         let (scope, slot) = self.touch(e.node)?;
         let child = self.run.scopes.len() as u32;
         let node = self.node(scope, slot)?;
-        if !matches!(node.wait, Wait::Map(_)) {
+        if !matches!(node.wait, Wait::Map(_) | Wait::Loop(_)) {
             node.requested_seq = seq;
-            node.wait = Wait::Map(Box::new(Items {
-                list: e.over.0.into(),
-                count: e.items,
-                next: 0,
-                open: 0,
-                outputs: Vec::new(),
-                error: None,
-                ranges: Vec::new(),
-                bytes: Some(0),
-            }));
+            // A map says with its first item how many there are; a loop does not know.
+            node.wait = if e.items == 0 {
+                Wait::Loop(Box::default())
+            } else {
+                Wait::Map(Box::new(Items {
+                    list: e.over.0.into(),
+                    count: e.items,
+                    next: 0,
+                    open: 0,
+                    outputs: Vec::new(),
+                    error: None,
+                    ranges: Vec::new(),
+                    bytes: Some(0),
+                }))
+            };
         }
-        let Wait::Map(items) = &mut node.wait else { return Err(format!("{} is no map", e.node)) };
-        items.next = e.index + 1;
-        items.open += 1;
+        let item = match &mut node.wait {
+            Wait::Map(items) => {
+                items.next = e.index + 1;
+                items.open += 1;
+                e.item.0.into()
+            }
+            Wait::Loop(iterations) => {
+                iterations.next = e.index + 1;
+                iterations.open = true;
+                iterations.last.clone()
+            }
+            _ => return Err(format!("{} has no scopes", e.node)),
+        };
         node.children.insert(e.index, child);
         let path = format!("{}[{}]", e.node, e.index);
-        let scope_state = Scope::new(scope, slot, e.index, e.item.0.into(), path.into());
+        let scope_state = Scope::new(scope, slot, e.index, item, path.into());
         self.run.scopes.push(Some(Box::new(scope_state)));
         self.run.requested = true;
         Ok((child, NO_SLOT))
@@ -39,20 +54,32 @@ impl Folding<'_> {
         let (scope, slot) = self.touch(e.node)?;
         let node = self.node(scope, slot)?;
         let child = *node.children.get(&e.index).ok_or_else(|| format!("{}[{}] is not open", e.node, e.index))?;
-        let Wait::Map(items) = &mut node.wait else { return Err(format!("{} is no map", e.node)) };
-        items.open = items.open.saturating_sub(1);
-        if e.status == "ok" {
-            let index = e.index as usize;
-            if items.outputs.len() <= index {
-                items.outputs.resize(index + 1, None);
+        let error = match &mut node.wait {
+            Wait::Map(items) => {
+                items.open = items.open.saturating_sub(1);
+                if e.status == "ok" {
+                    let index = e.index as usize;
+                    if items.outputs.len() <= index {
+                        items.outputs.resize(index + 1, None);
+                    }
+                    items.outputs[index] = Some(e.output.0.into());
+                    if let Some(bytes) = &mut items.bytes {
+                        *bytes += e.output.0.len();
+                    }
+                }
+                &mut items.error
             }
-            items.outputs[index] = Some(e.output.0.into());
-            if let Some(bytes) = &mut items.bytes {
-                *bytes += e.output.0.len();
+            Wait::Loop(iterations) => {
+                iterations.open = false;
+                if e.status == "ok" {
+                    iterations.last = e.output.0.into();
+                }
+                &mut iterations.error
             }
-        }
-        if e.fails.0 && items.error.is_none() {
-            items.error = e.error.as_ref().map(fault);
+            _ => return Err(format!("{} has no scopes", e.node)),
+        };
+        if e.fails.0 && error.is_none() {
+            *error = e.error.as_ref().map(fault);
         }
         self.close(child);
         Ok((scope, slot))
