@@ -1,6 +1,7 @@
 //! What is asked of the machine. Every user value is raw JSON bytes.
 
 use crate::id::RunId;
+pub use apex_ir::ir::Priority;
 
 /// A command. `step` takes it with the caller's token; token 0 wants no reply.
 #[derive(Debug, Clone)]
@@ -82,7 +83,7 @@ pub struct StartRun {
     /// Correlation id; empty: the run id.
     pub correlation: String,
     /// Order among what is ready.
-    pub priority: apex_ir::ir::Priority,
+    pub priority: Priority,
     /// For filtering; sorted by the machine.
     pub labels: Vec<(String, String)>,
     /// Where the run came from a goal.

@@ -55,19 +55,19 @@ impl Machine {
                 _ => Err(not_found()),
             };
         };
-        let run = self.state.run(slot).filter(|run| run.tenant == tenant).ok_or_else(not_found)?;
+        self.state.run(slot).filter(|run| run.tenant == tenant).ok_or_else(not_found)?;
         self.refuse_quarantined(&run_id)?;
+        // What the node is stands in the definition, also where nobody has looked at the run since a recovery.
+        let program = self.ready(slot).ok_or_else(not_found)?;
+        let run = self.state.run(slot).ok_or_else(not_found)?;
         let (scope_path, id) = split_path(path);
         let scope = find_scope(run, &self.state.symbols, scope_path).ok_or_else(not_found)?;
         let sym = self.state.symbols.find(id).ok_or_else(not_found)?;
         let node_slot = run.scope(scope).and_then(|scope| scope.find(sym)).ok_or_else(not_found)?;
         let node = run.node(scope, node_slot).ok_or_else(not_found)?;
         if !matches!(node.wait, Wait::Approval(_)) {
-            let program = run.program.clone();
-            let is_approval = program
-                .as_ref()
-                .and_then(|program| program.ix(sym).map(|ix| (program, ix)))
-                .is_none_or(|(program, ix)| matches!(program.ir.nodes[ix as usize].kind, Kind::Approval(_)));
+            let kind = program.ix(sym).map(|ix| &program.ir.nodes[ix as usize].kind);
+            let is_approval = matches!(kind, Some(Kind::Approval(_)));
             if !is_approval {
                 return Err(not_found());
             }

@@ -10,6 +10,7 @@ use crate::event::wire::{Flag, Json, Time};
 use crate::machine::{Action, Machine};
 use crate::partition::jobs::InFlight;
 use crate::partition::program::Program;
+use crate::run::routing::doom;
 use crate::run::scope::View;
 use crate::run::verdict::{Fails, expression_failed};
 use crate::run::work::Work;
@@ -81,6 +82,9 @@ impl Machine {
         {
             // Before anything else of the run: what has not begun yet is skipped, not begun and taken back.
             run.work.push_front(Work::Rest { scope: at.scope, ix: at.ix, at: 0 });
+            if let Some(scope) = run.scope_mut(at.scope) {
+                doom(program, scope, at.ix);
+            }
         }
     }
 

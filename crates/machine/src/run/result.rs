@@ -106,7 +106,7 @@ impl Machine {
         let (attempt, cause) = (node.attempt, node.requested_seq);
         let policy = &program.ir.nodes[ix as usize].retry;
         let unknown = node.write && matches!(ended.status, "timeout" | "cancelled");
-        let gives_up = run.failing.is_some() || run.is_given_up(scope);
+        let gives_up = run.failing.is_some() || run.is_node_given_up(scope, node_slot);
         let retry = match &ended.result {
             Ok(_) => false,
             Err(fault) => {

@@ -31,7 +31,7 @@ pub(crate) fn delay_ns(policy: &Retry, run: &RunId, instance: &str, attempt: u32
 impl Machine {
     /// An attempt failed and may be tried again: says when.
     pub(crate) fn schedule_retry(&mut self, program: &Program, slot: u32, scope: u32, node_slot: u32) {
-        let Some(run) = self.state.run(slot).filter(|run| !run.is_given_up(scope)) else { return };
+        let Some(run) = self.state.run(slot).filter(|run| !run.is_node_given_up(scope, node_slot)) else { return };
         let Some(node) = run.node(scope, node_slot) else { return };
         if node.status != Status::Open || !matches!(node.wait, Wait::Retry { due: 0, .. }) {
             return;
@@ -54,7 +54,8 @@ impl Machine {
     /// It is time for the next attempt: the same input, the same key.
     pub(crate) fn try_again(&mut self, slot: u32, scope: u32, node_slot: u32) {
         let Some(program) = self.ready(slot) else { return };
-        let Some(run) = self.state.run(slot) else { return };
+        // What waits in an item that is given up ends with it.
+        let Some(run) = self.state.run(slot).filter(|run| !run.is_node_given_up(scope, node_slot)) else { return };
         let Some(node) = run.node(scope, node_slot) else { return };
         let Wait::Retry { flight, .. } = &node.wait else { return };
         let Some(ix) = program.ix(node.sym) else { return };

@@ -208,6 +208,17 @@ fn fill(program: &Program, _scope_ix: u32, scope: &mut Scope) {
     }
 }
 
+/// A join with `cancel_rest` has fired: marks what it takes back, until `Work::Rest` has done so piece by piece.
+pub(crate) fn doom(program: &Program, scope: &mut Scope, ix: NodeIx) {
+    let base = program.ir.graphs[scope.graph as usize].nodes.start;
+    for &ix in &program.ir.nodes[ix as usize].cancel_rest {
+        let slot = scope.cells.get((ix - base) as usize).map_or(NO_SLOT, |cell| cell.slot);
+        if let Some(node) = scope.nodes.get_mut(slot as usize) {
+            node.doomed = true;
+        }
+    }
+}
+
 fn has_begun(node: &Node) -> bool {
     node.status != Status::Open || !matches!(node.wait, Wait::Nothing)
 }
@@ -221,18 +232,20 @@ fn resume(program: &Program, scope_ix: u32, scope: &mut Scope, work: &mut VecDeq
     let nodes = program.ir.graphs[scope.graph as usize].nodes.clone();
     for ix in nodes.clone() {
         let cell = scope.cells[(ix - nodes.start) as usize];
-        let Some(node) = scope.nodes.get(cell.slot as usize) else { continue };
         let slot = cell.slot;
+        let Some(node) = scope.nodes.get(slot as usize) else { continue };
+        let status = node.status;
         match &node.wait {
             Wait::Retry { due: 0, .. } => work.push_back(Work::Retry { scope: scope_ix, slot }),
             Wait::Retry { due: READY, .. } => work.push_back(Work::Again { scope: scope_ix, slot }),
             Wait::Map(_) | Wait::Loop(_) => work.push_back(Work::Pump { scope: scope_ix, slot, ix }),
             _ => {}
         }
-        if cell.fired && node.status != Status::Skipped && !program.ir.nodes[ix as usize].cancel_rest.is_empty() {
+        if cell.fired && status != Status::Skipped && !program.ir.nodes[ix as usize].cancel_rest.is_empty() {
             work.push_front(Work::Rest { scope: scope_ix, ix, at: 0 });
+            doom(program, scope, ix);
         }
-        if node.status != Status::Open {
+        if status != Status::Open {
             spread(program, scope_ix, scope, ix, work);
         }
     }

@@ -158,7 +158,8 @@ impl Machine {
 
     /// Requests the undoing of the step it is at.
     fn undo(&mut self, slot: u32, program: &Program) {
-        let Some(run) = self.state.run(slot) else { return };
+        // Out of time, what is left is given up: a retry that falls due before that is said asks for nothing.
+        let Some(run) = self.state.run(slot).filter(|run| !run.is_out_of_time()) else { return };
         let Some(step) = run.step() else { return };
         let Some(node) = run.node(step.scope, step.slot) else { return };
         let Some(ix) = program.ix(node.sym) else { return };
@@ -235,7 +236,10 @@ impl Machine {
             .map(|compensation| &compensation.retry);
         let attempt = step.attempt;
         let again = policy.filter(|policy| {
-            ended.retryable && attempt < policy.max_attempts && !policy.non_retryable.contains(&fault.kind)
+            ended.retryable
+                && !run.is_out_of_time()
+                && attempt < policy.max_attempts
+                && !policy.non_retryable.contains(&fault.kind)
         });
         let Some(policy) = again else {
             self.settle_step(slot, Some(&fault));
@@ -353,6 +357,11 @@ impl Run {
             }
         }
         self.undo_bytes = bytes;
+    }
+
+    /// Its compensation took longer than it may.
+    fn is_out_of_time(&self) -> bool {
+        self.failing.as_ref().is_some_and(|failing| failing.expired)
     }
 
     /// The step of the compensation that it is at.

@@ -8,7 +8,7 @@ use crate::event::wire::{Flag, Json};
 use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::run::scope::{Pending, View};
-use crate::state::run::{Fault, ROOT, RunError};
+use crate::state::run::{Fault, NO_SLOT, ROOT, Run, RunError};
 use apex_ir::expressions::{Budget, ExprError};
 use apex_ir::ir::{Keeps, NodeIx, OnError};
 use apex_ir::value;
@@ -67,6 +67,15 @@ impl Machine {
         Budget::new(self.config.limits.expression_cost_max)
     }
 
+    /// A node was given up, or what it stands in.
+    fn is_over(&self, run: &Run, program: &Program, scope: u32, ix: NodeIx) -> bool {
+        let slot = run.scope(scope).and_then(|scope| {
+            let base = program.ir.graphs[scope.graph as usize].nodes.start;
+            scope.cells.get((ix - base) as usize).map(|cell| cell.slot)
+        });
+        run.is_node_given_up(scope, slot.unwrap_or(NO_SLOT))
+    }
+
     /// Judges the outcome of a node: its output, or its error.
     pub(crate) fn judge<'p>(
         &self,
@@ -82,7 +91,7 @@ impl Machine {
         if let Ok(output) = outcome {
             keep(program, ix, output, &mut verdict);
         }
-        if run.failing.is_some() || run.is_given_up(scope) {
+        if run.failing.is_some() || self.is_over(run, program, scope, ix) {
             return verdict;
         }
         let mut view = View::new(run, program, scope);

@@ -200,6 +200,8 @@ pub(crate) struct Node {
     /// Targets of its edges that are dead although its status would let them live.
     pub(crate) dead: Vec<Sym>,
     pub(crate) wait: Wait,
+    /// Cache: a join with `cancel_rest` has fired and takes it back: what it still comes to matters to nobody.
+    pub(crate) doomed: bool,
     /// Scopes of a map by item, of a loop by iteration: open ones, and closed ones that may have to be undone.
     pub(crate) children: BTreeMap<u32, u32>,
 }
@@ -404,6 +406,7 @@ impl Node {
             error: None,
             dead: Vec::new(),
             wait: Wait::Nothing,
+            doomed: false,
             children: BTreeMap::new(),
         }
     }
@@ -447,23 +450,32 @@ impl Run {
         self.scopes.get_mut(scope as usize)?.as_deref_mut()
     }
 
-    /// Whether a body that the scope is or stands in failed, or its node did: nothing begins there any more.
+    /// Whether a body that the scope is or stands in failed, its node did, or a join takes that back: nothing begins
+    /// there any more.
     pub(crate) fn is_given_up(&self, scope: u32) -> bool {
         let mut at = scope;
         while at != ROOT {
             let Some(inner) = self.scope(at) else { return true };
-            let owner = self.node(inner.parent, inner.owner).map(|owner| &owner.wait);
-            let owner_failed = match owner {
-                Some(Wait::Map(items)) => items.error.is_some(),
-                Some(Wait::Loop(iterations)) => iterations.error.is_some(),
-                _ => false,
-            };
-            if inner.failing.is_some() || inner.closed || owner_failed {
+            let owner = self.node(inner.parent, inner.owner);
+            let owner_ends = owner.is_some_and(|owner| {
+                owner.doomed
+                    || match &owner.wait {
+                        Wait::Map(items) => items.error.is_some(),
+                        Wait::Loop(iterations) => iterations.error.is_some(),
+                        _ => false,
+                    }
+            });
+            if inner.failing.is_some() || inner.closed || owner_ends {
                 return true;
             }
             at = inner.parent;
         }
         false
+    }
+
+    /// The same of a node: nothing follows from what it still comes to.
+    pub(crate) fn is_node_given_up(&self, scope: u32, slot: u32) -> bool {
+        self.node(scope, slot).is_some_and(|node| node.doomed) || self.is_given_up(scope)
     }
 
     /// A node that was touched.

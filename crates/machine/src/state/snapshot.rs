@@ -41,7 +41,7 @@ codec!(Node {
     dead,
     wait,
     children
-});
+} with { doomed: false });
 codec!(EndedRun {
     tenant,
     workflow,

@@ -88,3 +88,20 @@ fn nothing_of_a_run_that_is_set_aside_is_acknowledged_or_due() {
     world.tick_at(world.now + 100 * SECOND);
     assert_eq!(world.log.len(), records);
 }
+
+#[test]
+fn after_a_crash_a_function_that_took_two_attempts_is_not_taken_for_a_decision() {
+    let retry = json!({"retry": {"max_attempts": 2, "initial_s": 1}});
+    let mut config = apex_machine::Config { partitions: 4, ..apex_machine::Config::default() };
+    config.limits.events_per_turn_max = 1;
+    let mut world = crate::world::World::new(config);
+    let nodes = json!([function("a", retry), function("b", json!({}))]);
+    world.register(&json!({"name": "w", "version": "1", "edges": [], "nodes": nodes}).to_string());
+    let run = world.start("w", 1, "{}");
+    world.fail("a", "Odd");
+    world.tick_next();
+    world.ok("a", "1");
+    world.crash(&mut crate::world::Chance(1));
+    let refused = world.resolve(&format!("{run}~a"), false).outcome.unwrap_err();
+    assert_eq!(refused.code, code::TICKET_NOT_FOUND);
+}

@@ -152,3 +152,39 @@ fn what_ends_in_an_item_of_a_failed_map_is_not_tried_again() {
     assert!(!names.contains(&"NodeRetryScheduled"), "{names:?}");
     assert!(world.events(&run).iter().all(|event| event.payload["retry"] != true));
 }
+
+#[test]
+fn a_retry_that_falls_due_in_an_item_of_a_failed_map_asks_for_nothing() {
+    let retry = json!({"retry": {"max_attempts": 3, "initial_s": 1, "jitter": 0, "non_retryable": ["Fatal"]}});
+    let (mut world, run) = two_items(retry);
+    world.fail("m[1].f", "Odd");
+    let Job { id: job, attempt, .. } = world.job("m[0].f");
+    world.now += 1_000_000_000;
+    let result = Command::JobResult(JobResult { job, attempt, outcome: failed("Fatal") });
+    world.settle(vec![(0, result), (0, Command::Tick)]);
+    let requests = world.events(&run).iter().filter(|event| event.name == "ToolCallRequested").count();
+    assert_eq!((requests, world.state(&run)), (2, RunState::Failed), "{:?}", world.names(&run));
+}
+
+#[test]
+fn what_a_join_takes_back_fails_nothing_any_more() {
+    let mut config = apex_machine::Config { partitions: 4, ..apex_machine::Config::default() };
+    config.limits.events_per_visit_max = 1;
+    let mut world = crate::world::World::new(config);
+    let join = json!({"join": "any", "cancel_rest": true});
+    let retrying = json!({"retry": {"max_attempts": 3}});
+    let nodes =
+        json!([function("a", json!({})), function("b", json!({})), function("c", retrying), function("z", join)]);
+    let edges = json!([edge("a", "z"), edge("b", "z"), edge("c", "z")]);
+    world.register(&json!({"name": "w", "version": "1", "nodes": nodes, "edges": edges}).to_string());
+    let run = world.start("w", 1, "{}");
+    let results = [("a", Outcome::Ok(b"1".to_vec())), ("b", failed("Odd")), ("c", failed("Odd"))];
+    let results = results.map(|(node, outcome)| {
+        let Job { id: job, attempt, .. } = world.job(node);
+        (0, Command::JobResult(JobResult { job, attempt, outcome }))
+    });
+    world.settle(results.into());
+    assert!(!world.names(&run).contains(&"NodeRetryScheduled"), "{:?}", world.names(&run));
+    world.ok("z", "1");
+    assert_eq!(world.state(&run), RunState::Completed, "{:?}", world.names(&run));
+}

@@ -1,7 +1,7 @@
-use crate::world::SECOND;
+use crate::world::{SECOND, failed};
 use crate::{edge, function, last, world, world_of};
-use apex_machine::RunState;
-use apex_machine::command::Outcome;
+use apex_machine::command::{Command, JobResult, Outcome};
+use apex_machine::{Job, RunState};
 use serde_json::{Value, json};
 
 fn undoable(id: &str) -> Value {
@@ -146,4 +146,39 @@ fn after_a_crash_a_write_of_a_failing_run_is_of_unknown_outcome_and_undone() {
     assert!(world.job("a").compensation);
     world.ok("a", "1");
     assert_eq!(world.state(&run), RunState::Failed);
+}
+
+#[test]
+fn once_the_time_of_the_compensation_is_over_nothing_is_tried_again() {
+    let undo = json!({"name": "undo", "input": {}, "retry": {"max_attempts": 3, "initial_s": 6, "jitter": 0}});
+    let a = function("a", json!({"effect": "write", "compensation": undo}));
+    let definition = json!({"name": "w", "version": "1", "compensation_timeout_s": 5,
+        "nodes": [a, function("b", json!({}))], "edges": [edge("a", "b")]});
+    for is_waiting in [false, true] {
+        let mut config = apex_machine::Config { partitions: 4, ..apex_machine::Config::default() };
+        config.limits.events_per_turn_max = 1;
+        let mut world = crate::world::World::new(config);
+        world.register(&definition.to_string());
+        let run = world.start("w", 1, "{}");
+        world.ok("a", "1");
+        world.fail("b", "Odd");
+        let Job { id: job, attempt, .. } = world.job("a");
+        let result = JobResult { job, attempt, outcome: failed("Broken") };
+        let result = vec![(0, Command::JobResult(result))];
+        if is_waiting {
+            world.turn(result.clone());
+        }
+        world.now += 6 * SECOND;
+        world.turn(vec![(0, Command::Tick)]);
+        assert_eq!(world.names(&run).last(), Some(&"TimerFired"), "the turn has no room for what follows from it");
+        world.turn(if is_waiting { vec![(0, Command::Tick)] } else { result });
+        world.settle(vec![]);
+        let tail = if is_waiting { "NodeRetryScheduled" } else { "CompensationRequested" };
+        assert_eq!(
+            world.names(&run)[6..],
+            ["CompensationRequested", tail, "TimerFired", "CompensationCompleted", "WorkflowFailed"]
+                [usize::from(!is_waiting)..],
+        );
+        assert_eq!(world.state(&run), RunState::Failed);
+    }
 }
