@@ -194,7 +194,7 @@ class House:
         self._app = app
         self._log = open_log(settings)
         limits = settings.engine
-        machine = recover(self._log, limits.partitions, {})
+        machine = recover(self._log, limits.partitions, {"runs_awake_max": limits.runs_awake_max})
         self.engine = Engine(
             machine,
             self._log,
@@ -204,6 +204,7 @@ class House:
                 starts_per_turn_max=limits.starts_per_turn_max,
                 jobs_pending_max=limits.jobs_pending_max,
                 snapshot_every_records=limits.snapshot_every_records,
+                snapshot_every_bytes=limits.snapshot_every_bytes,
             ),
         )
         try:

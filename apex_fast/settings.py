@@ -92,6 +92,12 @@ class EngineSettings(Section, frozen=True):
     snapshot_every_records: Annotated[
         int, Meta(ge=1_000, description="records between two snapshots; fewer make recovery shorter")
     ] = 2_000_000
+    snapshot_every_bytes: Annotated[
+        int, Meta(ge=MIB, description="bytes of records between two snapshots, where that comes first")
+    ] = 1024 * MIB
+    runs_awake_max: Annotated[
+        int, Meta(ge=1, description="open runs kept ready; more of them that only wait are laid to rest")
+    ] = 10_000
 
 
 class FunctionSettings(Section, frozen=True):

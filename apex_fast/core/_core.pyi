@@ -224,8 +224,18 @@ class Turn:
     count: int
     position: int
     more: bool
+    size: int
+    """Bytes of its records."""
     def records(self) -> bytes:
         """u32-LE length-prefixed record bodies (docs/decisions/0001)."""
+
+@final
+class Capture:
+    """The state at one moment, to be written without the machine."""
+
+    position: int
+    def bytes(self) -> bytes:
+        """A snapshot; the GIL is released. Raises CoreError the second time: it gives what it holds away."""
 
 @final
 class Machine:
@@ -240,6 +250,8 @@ class Machine:
         """After the last apply: the jobs in flight, handed out again with the same attempt and key."""
     def next_due(self) -> int | None: ...
     def snapshot(self) -> bytes: ...
+    def capture(self) -> Capture:
+        """What `snapshot` would give, taken quickly."""
     @staticmethod
     def restore(snapshot: bytes, term: int, partitions: int = 64, limits: dict[str, int] | None = None) -> Machine: ...
     def run(self, tenant: str, run_id: str) -> RunView | None: ...

@@ -6,6 +6,7 @@ Everything above the domain imports ids, commands, events and views from here.
 from apex_fast.core import (
     ApprovalView,
     CancelRun,
+    Capture,
     CompileError,
     CoreError,
     Definition,
@@ -42,6 +43,7 @@ Command = (
 __all__ = [
     "ApprovalView",
     "CancelRun",
+    "Capture",
     "Command",
     "CompileError",
     "CoreError",

@@ -30,6 +30,7 @@ from apex_fast.domain import (
 )
 from apex_fast.engine.feed import Feed
 from apex_fast.engine.inbox import Inbox
+from apex_fast.engine.snapshots import Snapshots
 from apex_fast.errors import Overloaded, Unavailable
 from apex_fast.ports.clock import Clock
 from apex_fast.ports.event_log import EventLog
@@ -52,6 +53,7 @@ class EngineLimits:
     starts_per_turn_max: int = 2_000
     jobs_pending_max: int = 50_000
     snapshot_every_records: int = 2_000_000
+    snapshot_every_bytes: int = 1 << 30
 
 
 class Engine:
@@ -78,7 +80,7 @@ class Engine:
         self._durable = event_log.durable()
         # Where the machine stands; ahead of `_appended` while a turn is held.
         self._decided = self._appended = self._durable
-        self._snapshot_at = self._durable
+        self._snapshots = Snapshots(machine, event_log, limits.snapshot_every_records, limits.snapshot_every_bytes)
         self._reads: deque[tuple[int, Callable[[], None]]] = deque()
         self._waiters: dict[str, dict[Callable[[], None], None]] = {}
         self._on_ended: Callable[[list[Ended]], None] = lambda _: None
@@ -130,8 +132,8 @@ class Engine:
         await self._until(
             lambda: not self._inbox and not self._turn_scheduled and self._durable >= self._decided, left_s
         )
-        if self._failure is None and self._snapshot_at < self._durable == self._decided:
-            self._keep_snapshot()
+        if self._failure is None and self._durable == self._decided:
+            await self._snapshots.last(self._durable)
 
     async def _until(self, is_so: Callable[[], bool], grace_s: float) -> None:
         """Wait until something is so after a turn, the log fails, or the grace is over."""
@@ -303,6 +305,7 @@ class Engine:
             return
         if turn.count:
             self._decided = turn.position
+            self._snapshots.decided(turn)
             if not self._append(turn):
                 return
         elif self._durable >= self._appended:
@@ -336,8 +339,7 @@ class Engine:
         if position > self._durable:
             self._durable = position
             self._release(position)
-            if position - self._snapshot_at >= self._limits.snapshot_every_records and position == self._decided:
-                self._keep_snapshot()
+            self._snapshots.durable(position)
         self._wake_drain()
 
     def _wake_drain(self) -> None:
@@ -397,14 +399,6 @@ class Engine:
         self._timer_due = None
         self._inbox.control(0, Tick())
         self._schedule()
-
-    def _keep_snapshot(self) -> None:
-        """A snapshot only shortens recovery: where it cannot be kept (a full disk), the log has everything."""
-        try:
-            self._log.save_snapshot(self._durable, self._machine.snapshot())
-        except LogError as error:
-            log.warning("no snapshot was kept", extra={"error": str(error)})
-        self._snapshot_at = self._durable
 
     def _on_failure(self, error: LogError) -> None:
         """The log is poisoned: nothing that waits is ever acknowledged; the owner of the process must end it."""

@@ -28,6 +28,9 @@ pub struct Limits {
     pub events_per_visit_max: u32,
     /// Open runs; a start over it is `LIMIT_EXCEEDED`.
     pub runs_open_max: usize,
+    /// Open runs kept ready to go on; over it those that only wait are laid to rest, and woken when something happens
+    /// to them.
+    pub runs_awake_max: usize,
     /// Open runs of one tenant.
     pub runs_open_per_tenant_max: usize,
     /// Ended runs that stay listed; the oldest leave first.
@@ -71,6 +74,7 @@ impl Default for Limits {
             bytes_per_turn_max: 4 << 20,
             events_per_visit_max: 256,
             runs_open_max: 2_000_000,
+            runs_awake_max: 10_000,
             runs_open_per_tenant_max: 1_000_000,
             runs_ended_max: 1_000_000,
             items_max: 100_000,
@@ -106,6 +110,7 @@ impl Limits {
             "bytes_per_turn_max" => put(&mut self.bytes_per_turn_max, value),
             "events_per_visit_max" => put(&mut self.events_per_visit_max, value),
             "runs_open_max" => put(&mut self.runs_open_max, value),
+            "runs_awake_max" => put(&mut self.runs_awake_max, value),
             "runs_open_per_tenant_max" => put(&mut self.runs_open_per_tenant_max, value),
             "runs_ended_max" => put(&mut self.runs_ended_max, value),
             "items_max" => put(&mut self.items_max, value),

@@ -31,4 +31,5 @@ pub use error::{BadRecord, ReplayError, RestoreError};
 pub use id::{RunId, partition_of_key};
 pub use machine::Machine;
 pub use record::Header;
+pub use state::snapshot::Capture;
 pub use view::{RunState, RunView};

@@ -15,7 +15,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Runs looked at in one turn. Most have nothing to do (after recovery, say) and fill no turn, but they take time.
-const VISITS_PER_TURN_MAX: u32 = 20_000;
+const VISITS_PER_TURN_MAX: u32 = 8_000;
+
+/// Slots looked at for runs that may rest in each turn that wakes more than it should; more with what it decides.
+const RESTS_PER_TURN_MIN: usize = 64;
 
 /// What a durable position releases.
 #[derive(Debug)]
@@ -46,6 +49,8 @@ pub struct Machine {
     ticking: bool,
     /// Runs with work left, a queue per tenant, the tenants in turn.
     backlog: IdMap<Sym, VecDeque<u32>>,
+    /// Runs that were at rest when the machine was recovered and were not looked at since.
+    pub(crate) unseen: VecDeque<RunId>,
     tenants: VecDeque<Sym>,
     pub(crate) actions: VecDeque<(u64, Action)>,
     pub(crate) jobs: Jobs,
@@ -69,6 +74,7 @@ impl Machine {
             inbox: VecDeque::new(),
             ticking: false,
             backlog: IdMap::default(),
+            unseen: VecDeque::new(),
             tenants: VecDeque::new(),
             actions: VecDeque::new(),
             jobs: Jobs::default(),
@@ -109,13 +115,16 @@ impl Machine {
             self.in_hand = None;
         }
         while self.has_room() && self.visit_next(&mut visits) {}
+        let seen = (VISITS_PER_TURN_MAX - visits) as usize;
+        let looks = RESTS_PER_TURN_MIN + 2 * (self.count as usize + seen);
+        self.state.rest_some(self.config.limits.runs_awake_max, looks);
         let size = self.out.len() + self.out.len() / 4;
         let turn = Turn {
             // The next turn is likely to be as large as this one.
             records: std::mem::replace(&mut self.out, Vec::with_capacity(size)),
             count: self.count,
             position: self.state.position,
-            more: self.ticking || !self.inbox.is_empty() || !self.tenants.is_empty(),
+            more: self.ticking || !self.inbox.is_empty() || !self.tenants.is_empty() || !self.unseen.is_empty(),
         };
         self.count = 0;
         self.sealed = 0;
@@ -168,8 +177,11 @@ impl Machine {
 
     /// Goes on with one run of the backlog, of the next tenant. `false`: there is none, or enough was looked at.
     fn visit_next(&mut self, visits: &mut u32) -> bool {
-        let Some(tenant) = self.tenants.front().copied().filter(|_| *visits > 0) else { return false };
+        if *visits == 0 {
+            return false;
+        }
         *visits -= 1;
+        let Some(tenant) = self.tenants.front().copied() else { return self.visit_unseen() };
         self.tenants.pop_front();
         let Some(queue) = self.backlog.get_mut(&tenant) else { return true };
         let slot = queue.pop_front();
@@ -189,8 +201,19 @@ impl Machine {
         true
     }
 
+    /// Looks at one run that was at rest in a recovery. `false`: there is none.
+    fn visit_unseen(&mut self) -> bool {
+        let Some(id) = self.unseen.pop_front() else { return false };
+        if let Some(slot) = self.state.find(&id) {
+            self.in_hand = Some((0, Some(id)));
+            self.visit_now(slot);
+            self.in_hand = None;
+        }
+        true
+    }
+
     pub(crate) fn backlog_len(&self) -> usize {
-        self.backlog.values().map(VecDeque::len).sum()
+        self.backlog.values().map(VecDeque::len).sum::<usize>() + self.unseen.len()
     }
 
     /// Notes which run is being worked on.
@@ -228,7 +251,7 @@ impl Machine {
 
     /// Sets a run aside: nothing touches it any more until the process starts again.
     pub fn quarantine(&mut self, run_id: &RunId) {
-        if self.state.open.contains_key(run_id) {
+        if self.state.is_open(run_id) {
             self.quarantined.insert(*run_id);
         }
     }

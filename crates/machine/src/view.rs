@@ -171,6 +171,7 @@ pub struct WorkflowView {
 #[allow(missing_docs)]
 pub struct Counts {
     pub runs_open: u64,
+    pub runs_resting: u64,
     pub runs_ended: u64,
     pub jobs_in_flight: u64,
     pub timers: u64,

@@ -212,6 +212,9 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         config.limits.events_per_turn_max = 1 + chance.below(6) as u32;
         config.limits.events_per_visit_max = 1 + chance.below(6) as u32;
     }
+    if seed.is_multiple_of(3) {
+        config.limits.runs_awake_max = 1;
+    }
     let slack = 4;
     let bound = config.limits.events_per_turn_max + slack;
     let mut world = World::new(config);
@@ -226,6 +229,7 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         }
         workflows += 1;
     }
+    let mut rested = 0;
     let mut runs: Vec<RunId> = Vec::new();
     let mut acknowledged: BTreeMap<RunId, u64> = BTreeMap::new();
     for n in 0..400 {
@@ -310,6 +314,9 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         }
         let (count, _) = world.turn(commands);
         assert!(count <= bound, "invariant 10: a turn of {count} records, bound {bound}");
+        if world.machine.counts().runs_resting > 0 {
+            rested += 1;
+        }
         if !chance.one_in(3) {
             let position = world.durable + chance.below(world.log.len() as u64 - world.durable + 1);
             world.sync(position);
@@ -376,7 +383,7 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
     }
     let counts = world.machine.counts();
     assert_eq!((counts.runs_open, counts.jobs_in_flight, counts.timers, counts.approvals), (0, 0, 0, 0));
-    let mut occurred = BTreeMap::new();
+    let mut occurred = BTreeMap::from([("rested", rested)]);
     for event in &world.seen {
         *occurred.entry(event.name).or_default() += 1;
         if event.name == "WorkflowFailed" && event.payload["compensation_executed"] == true {

@@ -36,8 +36,30 @@ impl Turn {
     fn more(&self) -> bool {
         self.0.more
     }
+    #[getter]
+    fn size(&self) -> usize {
+        self.0.records.len()
+    }
     fn records<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.0.records)
+    }
+}
+
+/// The state at one moment; its bytes are made without the machine, so no step waits for them.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+pub(crate) struct Capture {
+    #[pyo3(get)]
+    position: u64,
+    held: Mutex<Option<apex_machine::Capture>>,
+}
+
+#[pymethods]
+impl Capture {
+    fn bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let held = held.ok_or_else(|| errors::core("BAD_VALUE", "a capture gives its bytes once"))?;
+        let bytes = py.detach(|| held.bytes());
+        Ok(PyBytes::new(py, &bytes))
     }
 }
 
@@ -181,6 +203,11 @@ impl Machine {
         PyBytes::new(py, &bytes)
     }
 
+    fn capture(&self) -> Capture {
+        let held = self.house().machine.capture();
+        Capture { position: held.position(), held: Mutex::new(Some(held)) }
+    }
+
     fn run(&self, tenant: &str, run_id: &str) -> Option<RunView> {
         let run_id = apex_machine::RunId::parse(run_id)?;
         self.house().machine.run(tenant, &run_id).map(RunView)
@@ -238,6 +265,7 @@ impl Machine {
         let c = self.house().machine.counts();
         BTreeMap::from([
             ("runs_open", c.runs_open),
+            ("runs_resting", c.runs_resting),
             ("runs_ended", c.runs_ended),
             ("jobs_in_flight", c.jobs_in_flight),
             ("timers", c.timers),
@@ -273,6 +301,7 @@ fn split_records<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Vec<Bound<'py
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Turn>()?;
+    module.add_class::<Capture>()?;
     module.add_class::<Machine>()?;
     module.add_function(wrap_pyfunction!(new_run_id, module)?)?;
     module.add_function(wrap_pyfunction!(partition_of, module)?)?;

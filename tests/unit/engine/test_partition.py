@@ -43,6 +43,11 @@ class Disk(MemoryEventLog):
         if not self.silent:
             super()._commit()
 
+    def speak(self) -> None:
+        """What was kept back becomes durable."""
+        self.silent = False
+        self._commit()
+
     def save_snapshot(self, position: int, state: bytes) -> None:
         if self.full or not self.has_room_for_snapshots:
             raise LogError("FULL", "no space left on device")
@@ -133,6 +138,22 @@ async def test_a_stop_on_a_full_disk_ends(world: World) -> None:
     async with asyncio.timeout(5):
         await world.engine.drain(0.2)
     assert world.disk.snapshots == before, "a snapshot holds what is durable and nothing else"
+
+
+async def test_a_snapshot_is_taken_while_more_is_decided_and_kept_once_it_is_durable(world: World) -> None:
+    world.disk.silent = True
+    registering = asyncio.create_task(world.engine.call(RegisterWorkflow("default", DEFINITION, "main")))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not world.disk.snapshots, "captured, but nothing is durable"
+    world.disk.speak()
+    await asyncio.wait_for(registering, 5)
+    await until(lambda: bool(world.disk.snapshots))
+    assert world.disk.snapshots[0] <= world.disk.durable()
+    assert world.disk.snapshot is not None
+    position, state = world.disk.snapshot
+    assert Machine.restore(state, 1).counts()["workflows"] == 1
+    assert position <= world.disk.durable()
 
 
 async def test_a_snapshot_that_finds_no_room_is_done_without(world: World) -> None:

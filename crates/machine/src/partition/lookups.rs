@@ -74,8 +74,10 @@ impl Machine {
 
     fn run_of(&self, tenant: Sym, run_id: &RunId) -> Option<RunView> {
         let name = |sym| self.state.symbols.name(sym).clone();
-        if let Some(&slot) = self.state.open.get(run_id) {
-            let run = self.state.run(slot).filter(|run| run.tenant == tenant)?;
+        if let Some(run) = self.state.look(run_id) {
+            if run.tenant != tenant {
+                return None;
+            }
             return Some(RunView {
                 run_id: *run_id,
                 tenant: name(run.tenant),
@@ -89,7 +91,7 @@ impl Machine {
                 head: run.head,
                 nodes_done: run.nodes_done,
                 nodes_total: run.nodes_total,
-                phase: self.phase(run),
+                phase: self.phase(&run),
                 error: run.failing.as_ref().map(|failing| error_json(&failing.error)),
                 correlation: run.correlation.to_string(),
                 labels: owned(&run.labels),
@@ -183,8 +185,8 @@ impl Machine {
     }
 
     fn is_wanted(&self, id: &RunId, filter: &RunFilter) -> bool {
-        let open = self.state.open.get(id).and_then(|&slot| self.state.run(slot));
-        let (state, workflow, version, labels, started_ns) = match (open, self.state.ended.get(id)) {
+        let open = self.state.look(id);
+        let (state, workflow, version, labels, started_ns) = match (&open, self.state.ended.get(id)) {
             (Some(run), _) => (run.state(), run.workflow, run.version, &run.labels, run.started_ns),
             (None, Some(run)) => (run.state(), run.workflow, run.version, &run.labels, run.started_ns),
             (None, None) => return false,
@@ -231,7 +233,7 @@ impl Machine {
     }
 
     fn approval(&self, ticket: &Ticket) -> Option<ApprovalView> {
-        let run = self.state.run(*self.state.open.get(&ticket.run)?)?;
+        let run = self.state.look(&ticket.run)?;
         let node = run.node(ticket.scope, ticket.slot)?;
         let Wait::Approval(asked) = &node.wait else { return None };
         let path = run.path(ticket.scope, self.state.symbols.name(node.sym)).into_owned();
@@ -285,7 +287,8 @@ impl Machine {
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
-            runs_open: self.state.open.len() as u64,
+            runs_open: self.state.open_count() as u64,
+            runs_resting: self.state.resting_count() as u64,
             runs_ended: self.state.ended.len() as u64,
             jobs_in_flight: self.jobs.len() as u64,
             timers: self.state.index.timers.len() as u64,

@@ -21,7 +21,7 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn new(ir: Ir, symbols: &mut Symbols) -> Program {
-        let syms: Vec<Sym> = ir.nodes.iter().map(|node| symbols.intern(&node.id)).collect();
+        let syms: Vec<Sym> = ir.nodes.iter().map(|node| symbols.note(&node.id)).collect();
         let ixs = syms.iter().enumerate().map(|(ix, &sym)| (sym, ix as NodeIx)).collect();
         let pointers = ir.nodes.iter().map(|node| pointers(&node.keeps)).collect();
         let mut keeps_all: Vec<bool> = ir.nodes.iter().map(|node| node.keeps == Keeps::All).collect();

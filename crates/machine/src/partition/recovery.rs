@@ -9,6 +9,10 @@ use crate::partition::jobs::InFlight;
 use crate::record::{Header, stored_hash};
 use crate::state::State;
 use crate::state::run::{ROOT, Wait};
+use crate::state::snapshot::Capture;
+
+/// Slots looked at for one that may rest, a record of a replay. Most runs that are awake wait for nothing else.
+const RESTS_PER_RECORD: usize = 8;
 
 impl Machine {
     /// Recovery: folds one record. Its hash is taken as it stands (the log has checked its bytes; `verify_chain` checks
@@ -30,6 +34,7 @@ impl Machine {
             .map_err(|error| damaged(error.to_string()))?;
         self.state.fold(&header, &hash, &event).map_err(damaged)?;
         self.now = self.state.time_ns;
+        self.state.rest_some(self.config.limits.runs_awake_max, RESTS_PER_RECORD);
         Ok(())
     }
 
@@ -37,11 +42,12 @@ impl Machine {
     /// is looked at in the next steps. A job of a failing run is not handed out: nobody executes it any more, and the
     /// next step records it as cancelled with an unknown outcome.
     pub fn recovered(&mut self) -> Released {
-        let mut open: Vec<_> = self.state.open.iter().map(|(&id, &slot)| (id, slot)).collect();
-        open.sort_unstable();
-        for (run_id, slot) in open {
+        let (awake, at_rest) = self.state.open_runs();
+        self.unseen = at_rest.into();
+        let position = self.state.position;
+        for (run_id, slot) in awake {
             self.queue(slot);
-            let Some(run) = self.state.runs[slot as usize].as_deref_mut() else { continue };
+            let Some(run) = self.state.run_mut(slot) else { continue };
             let is_failing = run.failing.is_some();
             let job = |scope, slot_in, attempt, compensation| InFlight {
                 run: slot,
@@ -56,7 +62,7 @@ impl Machine {
                 for (node_ix, node) in scope.iter_mut().flat_map(|scope| scope.nodes.iter_mut().enumerate()) {
                     if let Wait::Job(flight) = &mut node.wait {
                         flight.job = self.jobs.add(job(scope_ix as u32, node_ix as u32, node.attempt, false));
-                        self.actions.push_back((self.state.position, Action::Job(flight.job)));
+                        self.actions.push_back((position, Action::Job(flight.job)));
                     }
                 }
             }
@@ -65,7 +71,7 @@ impl Machine {
             for (number, step) in steps {
                 if let Some(flight) = &mut step.flight {
                     flight.job = self.jobs.add(job(ROOT, number as u32, step.attempt, true));
-                    self.actions.push_back((self.state.position, Action::Job(flight.job)));
+                    self.actions.push_back((position, Action::Job(flight.job)));
                 }
             }
         }
@@ -75,7 +81,13 @@ impl Machine {
     /// The state as bytes: equal for equal states, whatever way they came about.
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
-        self.state.snapshot()
+        self.capture().bytes()
+    }
+
+    /// The state as it stands, to be written without the machine.
+    #[must_use]
+    pub fn capture(&self) -> Capture {
+        self.state.capture()
     }
 
     /// A machine from a snapshot. Apply the records from `position()` on, then call `recovered`.

@@ -47,7 +47,7 @@ impl Machine {
         let (run_id, path) = command.ticket.split_once('~').ok_or_else(not_found)?;
         let run_id = RunId::parse(run_id).ok_or_else(not_found)?;
         let tenant = self.state.symbols.find(&command.tenant).ok_or_else(not_found)?;
-        let Some(&slot) = self.state.open.get(&run_id) else {
+        let Some(slot) = self.state.find(&run_id) else {
             return match self.state.ended.get(&run_id) {
                 Some(run) if run.tenant == tenant => {
                     Err(refusal(code::TICKET_RESOLVED, format!("the run of ticket {} has ended", command.ticket)))

@@ -38,7 +38,7 @@ impl Machine {
                 Answer { run_id, offset: ended.offset, existing: true, state: Some(state), details: Vec::new() };
             return Ok((None, answer));
         }
-        let &slot = self.state.open.get(&command.run_id).ok_or_else(not_found)?;
+        let slot = self.state.find(&command.run_id).ok_or_else(not_found)?;
         let run = self.state.run(slot).filter(|run| run.tenant == tenant).ok_or_else(not_found)?;
         self.refuse_quarantined(&command.run_id)?;
         // A run that is paused is let go by a cancel, also where it has failed.

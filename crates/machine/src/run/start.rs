@@ -36,7 +36,7 @@ impl Machine {
             return Ok(Started::Existing(answer));
         }
         let limits = &self.config.limits;
-        if self.state.open.len() >= limits.runs_open_max {
+        if self.state.open_count() >= limits.runs_open_max {
             return Err(over("runs_open_max", limits.runs_open_max));
         }
         let tenant = self.state.symbols.find(&command.tenant).and_then(|sym| self.state.tenants.get(&sym));
@@ -92,8 +92,8 @@ impl Machine {
             nodes_total: program.ir.graphs[0].nodes.len() as u32,
             due: Time(program.ir.timeout_ns.map_or(0, |timeout| self.now.saturating_add(timeout).max(1))),
         });
-        let slot = match self.state.open.get(&command.run_id) {
-            Some(&slot) => self.emit(slot, &started, 1).run,
+        let slot = match self.state.find(&command.run_id) {
+            Some(slot) => self.emit(slot, &started, 1).run,
             None => self.emit_first(command.run_id, &command.tenant, &command.correlation, &started).run,
         };
         if let Some(run) = self.state.run_mut(slot) {
@@ -151,15 +151,14 @@ impl Machine {
                 let message = format!("the key {} was used for another request", command.idempotency_key);
                 return Err(refusal(code::IDEMPOTENCY_KEY_REUSED, message));
             }
-            let open = self.state.open.get(&key.run_id).and_then(|&slot| self.state.run(slot));
-            let (offset, state) = match open {
+            let (offset, state) = match self.state.look(&key.run_id) {
                 Some(run) => (run.next_seq - 1, Some(run.state())),
                 None => (key.offset, self.state.ended.get(&key.run_id).map(|run| run.state())),
             };
             let run_id = Some(key.run_id);
             return Ok(Some(Answer { run_id, offset, existing: true, state, details: Vec::new() }));
         }
-        if self.state.open.contains_key(&command.run_id) || self.state.ended.contains_key(&command.run_id) {
+        if self.state.is_open(&command.run_id) || self.state.ended.contains_key(&command.run_id) {
             return Err(refusal(code::RUN_EXISTS, format!("another run has the id {}", command.run_id)));
         }
         Ok(None)

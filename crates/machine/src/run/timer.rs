@@ -17,10 +17,10 @@ use crate::time::write_rfc3339;
 impl Machine {
     /// One timer that is due. It leaves the index with the event that follows.
     pub(crate) fn fire(&mut self, timer: &Timer) {
-        let Some(&slot) = self.state.open.get(&timer.run) else { return };
         if self.quarantined.contains(&timer.run) {
             return;
         }
+        let Some(slot) = self.state.find(&timer.run) else { return };
         self.hand(timer.run);
         match timer.kind {
             TimerKind::Run => {

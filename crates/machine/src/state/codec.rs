@@ -1,39 +1,45 @@
-//! The bytes of a snapshot, little-endian: what is written is what is read, field after field. A name is written as its
-//! place in a table at the front, in the order of first use, so that the bytes depend on the state alone and not on
-//! the numbers that names happen to have.
+//! The bytes of a snapshot: what is written is what is read, field after field, numbers as LEB128. A name is written as
+//! its place (`symbols.rs`), so that the bytes depend on the records alone and not on the numbers that names happen to
+//! have, and a part of them (a run) can be written and read alone.
 
-use super::symbols::{IdMap, Sym, Symbols};
+use super::symbols::Sym;
 use crate::error::RestoreError;
+use crate::event::wire::put_varint;
 use crate::id::RunId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Where bytes go.
-#[derive(Debug, Default)]
-pub(crate) struct Writer {
+#[derive(Debug)]
+pub(crate) struct Writer<'a> {
     pub(crate) out: Vec<u8>,
-    numbers: IdMap<Sym, u32>,
-    pub(crate) used: Vec<Sym>,
+    places: &'a [u32],
+}
+
+impl<'a> Writer<'a> {
+    pub(crate) fn new(places: &'a [u32], out: Vec<u8>) -> Writer<'a> {
+        Writer { out, places }
+    }
 }
 
 /// Where bytes come from.
 #[derive(Debug)]
 pub(crate) struct Source<'a> {
     pub(crate) bytes: &'a [u8],
-    pub(crate) names: Vec<Sym>,
+    pub(crate) names: &'a [Sym],
 }
 
 type Read<T> = Result<T, RestoreError>;
 
 impl<'a> Source<'a> {
-    fn take(&mut self, count: usize) -> Read<&'a [u8]> {
+    pub(crate) fn take(&mut self, count: usize) -> Read<&'a [u8]> {
         let (head, rest) = self.bytes.split_at_checked(count).ok_or(RestoreError("it is cut short"))?;
         self.bytes = rest;
         Ok(head)
     }
 
     /// A number of things, each of at least one byte: more than there are bytes is damage.
-    fn count(&mut self) -> Read<usize> {
+    pub(crate) fn count(&mut self) -> Read<usize> {
         let count = u32::get(self)? as usize;
         if count > self.bytes.len() { Err(RestoreError("a count is too large")) } else { Ok(count) }
     }
@@ -41,28 +47,64 @@ impl<'a> Source<'a> {
 
 /// Something that a snapshot holds.
 pub(crate) trait Codec: Sized {
-    fn put(&self, w: &mut Writer);
+    fn put(&self, w: &mut Writer<'_>);
     fn get(r: &mut Source<'_>) -> Read<Self>;
+}
+
+impl Codec for u8 {
+    fn put(&self, w: &mut Writer<'_>) {
+        w.out.push(*self);
+    }
+    fn get(r: &mut Source<'_>) -> Read<u8> {
+        let (&byte, rest) = r.bytes.split_first().ok_or(RestoreError("it is cut short"))?;
+        r.bytes = rest;
+        Ok(byte)
+    }
+}
+
+impl Codec for u64 {
+    fn put(&self, w: &mut Writer<'_>) {
+        put_varint(*self, &mut w.out);
+    }
+    fn get(r: &mut Source<'_>) -> Read<u64> {
+        let mut value = 0;
+        for n in 0..10 {
+            let byte = u8::get(r)?;
+            value |= u64::from(byte & 0x7f) << (7 * n);
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(RestoreError("a number is too large"))
+    }
 }
 
 macro_rules! numbers {
     ($($type:ty)*) => {$(
         impl Codec for $type {
-            fn put(&self, w: &mut Writer) {
-                w.out.extend_from_slice(&self.to_le_bytes());
+            fn put(&self, w: &mut Writer<'_>) {
+                (*self as u64).put(w);
             }
             fn get(r: &mut Source<'_>) -> Read<$type> {
-                let mut bytes = [0; size_of::<$type>()];
-                bytes.copy_from_slice(r.take(size_of::<$type>())?);
-                Ok(<$type>::from_le_bytes(bytes))
+                <$type>::try_from(u64::get(r)?).map_err(|_| RestoreError("a number is too large"))
             }
         }
     )*};
 }
-numbers!(u8 u16 u32 u64 i64);
+numbers!(u16 u32 usize);
+
+/// Times, most of them: as its bits, so a negative one is long.
+impl Codec for i64 {
+    fn put(&self, w: &mut Writer<'_>) {
+        (*self as u64).put(w);
+    }
+    fn get(r: &mut Source<'_>) -> Read<i64> {
+        u64::get(r).map(|bits| bits as i64)
+    }
+}
 
 impl Codec for bool {
-    fn put(&self, w: &mut Writer) {
+    fn put(&self, w: &mut Writer<'_>) {
         w.out.push(u8::from(*self));
     }
     fn get(r: &mut Source<'_>) -> Read<bool> {
@@ -71,7 +113,7 @@ impl Codec for bool {
 }
 
 impl Codec for [u8; 32] {
-    fn put(&self, w: &mut Writer) {
+    fn put(&self, w: &mut Writer<'_>) {
         w.out.extend_from_slice(self);
     }
     fn get(r: &mut Source<'_>) -> Read<[u8; 32]> {
@@ -82,7 +124,7 @@ impl Codec for [u8; 32] {
 }
 
 impl Codec for RunId {
-    fn put(&self, w: &mut Writer) {
+    fn put(&self, w: &mut Writer<'_>) {
         w.out.extend_from_slice(&self.0);
     }
     fn get(r: &mut Source<'_>) -> Read<RunId> {
@@ -92,10 +134,15 @@ impl Codec for RunId {
     }
 }
 
+/// Writes bytes behind their length.
+pub(crate) fn put_bytes(bytes: &[u8], w: &mut Writer<'_>) {
+    (bytes.len() as u32).put(w);
+    w.out.extend_from_slice(bytes);
+}
+
 impl Codec for Box<str> {
-    fn put(&self, w: &mut Writer) {
-        (self.len() as u32).put(w);
-        w.out.extend_from_slice(self.as_bytes());
+    fn put(&self, w: &mut Writer<'_>) {
+        put_bytes(self.as_bytes(), w);
     }
     fn get(r: &mut Source<'_>) -> Read<Box<str>> {
         let count = r.count()?;
@@ -104,9 +151,8 @@ impl Codec for Box<str> {
 }
 
 impl Codec for Arc<[u8]> {
-    fn put(&self, w: &mut Writer) {
-        (self.len() as u32).put(w);
-        w.out.extend_from_slice(self);
+    fn put(&self, w: &mut Writer<'_>) {
+        put_bytes(self, w);
     }
     fn get(r: &mut Source<'_>) -> Read<Arc<[u8]>> {
         let count = r.count()?;
@@ -115,13 +161,8 @@ impl Codec for Arc<[u8]> {
 }
 
 impl Codec for Sym {
-    fn put(&self, w: &mut Writer) {
-        let next = w.used.len() as u32;
-        let number = *w.numbers.entry(*self).or_insert(next);
-        if number == next {
-            w.used.push(*self);
-        }
-        number.put(w);
+    fn put(&self, w: &mut Writer<'_>) {
+        w.places[self.0 as usize].put(w);
     }
     fn get(r: &mut Source<'_>) -> Read<Sym> {
         let number = u32::get(r)? as usize;
@@ -130,7 +171,7 @@ impl Codec for Sym {
 }
 
 impl<T: Codec> Codec for Option<T> {
-    fn put(&self, w: &mut Writer) {
+    fn put(&self, w: &mut Writer<'_>) {
         self.is_some().put(w);
         if let Some(value) = self {
             value.put(w);
@@ -142,7 +183,7 @@ impl<T: Codec> Codec for Option<T> {
 }
 
 impl<T: Codec> Codec for Box<T> {
-    fn put(&self, w: &mut Writer) {
+    fn put(&self, w: &mut Writer<'_>) {
         (**self).put(w);
     }
     fn get(r: &mut Source<'_>) -> Read<Box<T>> {
@@ -151,7 +192,7 @@ impl<T: Codec> Codec for Box<T> {
 }
 
 impl<T: Codec> Codec for Vec<T> {
-    fn put(&self, w: &mut Writer) {
+    fn put(&self, w: &mut Writer<'_>) {
         (self.len() as u32).put(w);
         for value in self {
             value.put(w);
@@ -164,7 +205,7 @@ impl<T: Codec> Codec for Vec<T> {
 }
 
 impl<K: Codec + Ord, V: Codec> Codec for BTreeMap<K, V> {
-    fn put(&self, w: &mut Writer) {
+    fn put(&self, w: &mut Writer<'_>) {
         (self.len() as u32).put(w);
         for (key, value) in self {
             key.put(w);
@@ -178,7 +219,7 @@ impl<K: Codec + Ord, V: Codec> Codec for BTreeMap<K, V> {
 }
 
 impl<A: Codec, B: Codec> Codec for (A, B) {
-    fn put(&self, w: &mut Writer) {
+    fn put(&self, w: &mut Writer<'_>) {
         self.0.put(w);
         self.1.put(w);
     }
@@ -191,7 +232,7 @@ impl<A: Codec, B: Codec> Codec for (A, B) {
 macro_rules! codec {
     ($type:ident { $($field:ident),* $(,)? } $(with { $($cache:ident: $value:expr),* $(,)? })?) => {
         impl $crate::state::codec::Codec for $type {
-            fn put(&self, w: &mut $crate::state::codec::Writer) {
+            fn put(&self, w: &mut $crate::state::codec::Writer<'_>) {
                 $($crate::state::codec::Codec::put(&self.$field, w);)*
             }
             fn get(r: &mut $crate::state::codec::Source<'_>) -> Result<$type, $crate::error::RestoreError> {
@@ -204,7 +245,7 @@ macro_rules! codec {
     };
     ($type:ident as $($variant:ident = $number:literal),* $(,)?) => {
         impl $crate::state::codec::Codec for $type {
-            fn put(&self, w: &mut $crate::state::codec::Writer) {
+            fn put(&self, w: &mut $crate::state::codec::Writer<'_>) {
                 w.out.push(match self {
                     $($type::$variant => $number,)*
                 });
@@ -219,28 +260,3 @@ macro_rules! codec {
     };
 }
 pub(crate) use codec;
-
-/// Writes the table of names before the bytes that use it.
-pub(crate) fn with_names(w: Writer, symbols: &Symbols, out: &mut Vec<u8>) {
-    out.extend_from_slice(&(w.used.len() as u32).to_le_bytes());
-    for sym in &w.used {
-        let name = symbols.name(*sym);
-        out.extend_from_slice(&(name.len() as u32).to_le_bytes());
-        out.extend_from_slice(name.as_bytes());
-    }
-    out.extend_from_slice(&w.out);
-}
-
-/// Reads that table.
-pub(crate) fn read_names<'a>(bytes: &'a [u8], symbols: &mut Symbols) -> Read<Source<'a>> {
-    let mut r = Source { bytes, names: Vec::new() };
-    let count = r.count()?;
-    let mut names = Vec::with_capacity(count);
-    for _ in 0..count {
-        let length = r.count()?;
-        let name = std::str::from_utf8(r.take(length)?).map_err(|_| RestoreError("a name is not UTF-8"))?;
-        names.push(symbols.intern(name));
-    }
-    r.names = names;
-    Ok(r)
-}

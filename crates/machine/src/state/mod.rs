@@ -2,12 +2,16 @@
 
 pub(crate) mod codec;
 pub(crate) mod fold;
+mod pages;
+pub(crate) mod rest;
 pub(crate) mod run;
 pub(crate) mod snapshot;
 pub(crate) mod symbols;
 
 use crate::id::RunId;
-use run::{EndedRun, Run};
+use pages::Pages;
+use rest::Slot;
+use run::EndedRun;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use symbols::{IdMap, Sym, Symbols};
@@ -23,11 +27,20 @@ pub(crate) struct State {
     pub(crate) sequences: Vec<u64>,
     pub(crate) symbols: Symbols,
     pub(crate) registry: Registry,
-    /// Open runs. A slot is reused; its number never leaves the process.
-    pub(crate) runs: Vec<Option<Box<Run>>>,
-    pub(crate) free: Vec<u32>,
-    pub(crate) open: IdMap<RunId, u32>,
-    pub(crate) ended: IdMap<RunId, Box<EndedRun>>,
+    /// Open runs. A slot is reused; its number never leaves the process. Reached through `find` (to go on with a run)
+    /// and `look` (to see it), because a run that waits may be at rest (`rest.rs`).
+    runs: Vec<Slot>,
+    /// Bytes of those at rest.
+    pages: Pages,
+    free: Vec<u32>,
+    open: IdMap<RunId, u32>,
+    /// Runs that are not at rest.
+    awake: usize,
+    /// Slots to look at for one that may rest, oldest first, and which of them stand there. A slot that became free
+    /// stays: nothing is done for a run that ends soon.
+    drowsy: VecDeque<u32>,
+    is_drowsy: Vec<bool>,
+    pub(crate) ended: IdMap<RunId, Arc<EndedRun>>,
     /// In the order in which they ended.
     pub(crate) ended_order: VecDeque<RunId>,
     pub(crate) tenants: IdMap<Sym, Tenant>,
@@ -131,16 +144,6 @@ impl State {
     /// Nothing happened yet.
     pub(crate) fn new(partitions: u16) -> State {
         State { sequences: vec![0; usize::from(partitions.max(1))], ..State::default() }
-    }
-
-    /// The open run in a slot.
-    pub(crate) fn run(&self, slot: u32) -> Option<&Run> {
-        self.runs.get(slot as usize)?.as_deref()
-    }
-
-    /// The same, to change it.
-    pub(crate) fn run_mut(&mut self, slot: u32) -> Option<&mut Run> {
-        self.runs.get_mut(slot as usize)?.as_deref_mut()
     }
 
     /// A version of a workflow of a tenant.

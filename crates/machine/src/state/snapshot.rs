@@ -1,7 +1,9 @@
-//! A snapshot: the state as bytes, equal for equal states. Version 2: the magic, the version, a table of names, then
-//! the state. A version that is not known is refused: the log is replayed instead, it is the truth.
+//! A snapshot: the state as bytes, equal for equal states. Version 3: the magic, the version, the names in the order of
+//! their places, then the state, each open run behind its length. A version that is not known is refused: the log is
+//! replayed instead, it is the truth.
 
-use super::codec::{Codec, Source, Writer, codec, read_names, with_names};
+use super::codec::{Codec, Source, Writer, codec, put_bytes};
+use super::pages::{Place, at};
 use super::run::{
     Asked, EndedRun, Extra, Failing, Fault, Flight, Items, Iterations, Kept, Node, Parent, Run, RunError, Scope,
     Status, Step, StepPhase, Wait,
@@ -10,9 +12,10 @@ use super::{Key, Registry, State, Tenant, Version, Workflow};
 use crate::error::RestoreError;
 use crate::id::RunId;
 use apex_ir::ir::Priority;
+use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"APEXSNAP";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 codec!(Registry { next_seq, head, hash, versions });
 codec!(Version { version, hash, definition, registered_ns });
@@ -70,17 +73,8 @@ codec!(Run {
 codec!(Status as Open = 0, Ok = 1, Failed = 2, Skipped = 3);
 codec!(StepPhase as Ahead = 0, InFlight = 1, Retrying = 2, Done = 3, Failed = 4);
 
-impl Codec for usize {
-    fn put(&self, w: &mut Writer) {
-        (*self as u64).put(w);
-    }
-    fn get(r: &mut Source<'_>) -> Result<usize, RestoreError> {
-        usize::try_from(u64::get(r)?).map_err(|_| RestoreError("a number is too large"))
-    }
-}
-
 impl Codec for Priority {
-    fn put(&self, w: &mut Writer) {
+    fn put(&self, w: &mut Writer<'_>) {
         w.out.push(match self {
             Priority::Low => 0,
             Priority::Medium => 1,
@@ -97,7 +91,7 @@ impl Codec for Priority {
 }
 
 impl Codec for Kept {
-    fn put(&self, w: &mut Writer) {
+    fn put(&self, w: &mut Writer<'_>) {
         match self {
             Kept::Nothing => 0u8.put(w),
             Kept::All(value) => {
@@ -121,7 +115,7 @@ impl Codec for Kept {
 }
 
 impl Codec for Wait {
-    fn put(&self, w: &mut Writer) {
+    fn put(&self, w: &mut Writer<'_>) {
         match self {
             Wait::Nothing => 0u8.put(w),
             Wait::Job(flight) => {
@@ -166,7 +160,7 @@ impl Codec for Wait {
 }
 
 impl Codec for Scope {
-    fn put(&self, w: &mut Writer) {
+    fn put(&self, w: &mut Writer<'_>) {
         self.parent.put(w);
         self.owner.put(w);
         self.index.put(w);
@@ -190,10 +184,56 @@ impl Codec for Scope {
     }
 }
 
+/// The state at one moment, not written yet: what is at rest and what has ended is shared with the machine, so taking it
+/// is quick, and writing it needs no machine.
+#[derive(Debug)]
+pub struct Capture {
+    position: u64,
+    head: Vec<u8>,
+    pages: Vec<Arc<Vec<u8>>>,
+    runs: Vec<Place>,
+    ended: Vec<(RunId, Arc<EndedRun>)>,
+    places: Vec<u32>,
+}
+
+impl Capture {
+    /// Number of records that led to this state.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The state as bytes: equal for equal states, whatever way they came about.
+    #[must_use]
+    pub fn bytes(mut self) -> Vec<u8> {
+        // A run begins with its id.
+        let pages = &self.pages;
+        self.runs.sort_by_cached_key(|&run| <[u8; 16]>::try_from(&at(pages, run)[..16]).unwrap_or_default());
+        let size = self.runs.iter().map(|&run| at(pages, run).len() + 2).sum::<usize>() + 128 * self.ended.len();
+        self.head.reserve(size);
+        let mut w = Writer::new(&self.places, self.head);
+        (self.runs.len() as u32).put(&mut w);
+        for &run in &self.runs {
+            put_bytes(at(pages, run), &mut w);
+        }
+        (self.ended.len() as u32).put(&mut w);
+        for (id, run) in &self.ended {
+            id.put(&mut w);
+            run.put(&mut w);
+        }
+        w.out
+    }
+}
+
 impl State {
-    /// The state as bytes.
-    pub(crate) fn snapshot(&self) -> Vec<u8> {
-        let mut w = Writer::default();
+    /// The state as it stands.
+    pub(crate) fn capture(&self) -> Capture {
+        let mut w = Writer::new(self.symbols.places(), MAGIC.to_vec());
+        w.out.push(VERSION);
+        (self.symbols.placed().len() as u32).put(&mut w);
+        for &sym in self.symbols.placed() {
+            put_bytes(self.symbols.name(sym).as_bytes(), &mut w);
+        }
         self.position.put(&mut w);
         self.time_ns.put(&mut w);
         self.sequences.put(&mut w);
@@ -215,23 +255,9 @@ impl State {
             }
             tenant.keys.put(&mut w);
         }
-        let mut open: Vec<&Run> = self.runs.iter().flatten().map(AsRef::as_ref).collect();
-        open.sort_unstable_by_key(|run| run.id);
-        (open.len() as u32).put(&mut w);
-        for run in open {
-            run.put(&mut w);
-        }
-        (self.ended_order.len() as u32).put(&mut w);
-        for id in &self.ended_order {
-            if let Some(run) = self.ended.get(id) {
-                id.put(&mut w);
-                run.put(&mut w);
-            }
-        }
-        let mut out = MAGIC.to_vec();
-        out.push(VERSION);
-        with_names(w, &self.symbols, &mut out);
-        out
+        let ended = self.ended_order.iter().filter_map(|id| Some((*id, self.ended.get(id)?.clone()))).collect();
+        let (pages, runs) = self.open_bytes();
+        Capture { position: self.position, head: w.out, pages, runs, ended, places: self.symbols.places().to_vec() }
     }
 
     /// The state from bytes.
@@ -242,7 +268,12 @@ impl State {
             return Err(RestoreError("its version is not known"));
         }
         let mut state = State::new(partitions);
-        let r = &mut read_names(rest, &mut state.symbols)?;
+        let r = &mut Source { bytes: rest, names: &[] };
+        for name in Vec::<Box<str>>::get(r)? {
+            state.symbols.intern(&name);
+        }
+        let names = state.symbols.placed().to_vec();
+        r.names = &names;
         state.position = Codec::get(r)?;
         state.time_ns = Codec::get(r)?;
         let sequences = Vec::<u64>::get(r)?;
@@ -268,22 +299,27 @@ impl State {
             }
             state.tenants.insert(sym, tenant);
         }
-        for slot in 0..u32::get(r)? {
-            let mut run = Box::new(Run::get(r)?);
+        for _ in 0..u32::get(r)? {
+            let length = r.count()?;
+            let bytes = r.take(length)?;
+            let source = &mut Source { bytes, names: &names };
+            let mut run = Box::new(Run::get(source)?);
+            if !source.bytes.is_empty() {
+                return Err(RestoreError("bytes of a run are left over"));
+            }
             run.recount_undo(&state.symbols);
             run.index_waits(&mut state.index);
             let tenant = state.tenants.entry(run.tenant).or_default();
             tenant.runs.insert(run.id);
             tenant.open += 1;
-            state.open.insert(run.id, slot);
-            state.runs.push(Some(run));
+            state.place_read(run, bytes);
         }
         for _ in 0..u32::get(r)? {
             let id = RunId::get(r)?;
-            let run = Box::<EndedRun>::get(r)?;
+            let run = EndedRun::get(r)?;
             state.tenants.entry(run.tenant).or_default().runs.insert(id);
             state.ended_order.push_back(id);
-            state.ended.insert(id, run);
+            state.ended.insert(id, Arc::new(run));
         }
         if r.bytes.is_empty() { Ok(state) } else { Err(RestoreError("bytes are left over")) }
     }

@@ -47,30 +47,61 @@ impl Sym {
     pub(crate) const EMPTY: Sym = Sym(0);
 }
 
-/// All names.
+/// A name that no record has named.
+const NO_PLACE: u32 = u32::MAX;
+
+/// All names. A name that a record named has a place as well, in the order in which records named them: places are the
+/// same in every machine that folded the same records, so bytes that name a place can be shared between them.
 #[derive(Debug)]
 pub(crate) struct Symbols {
     numbers: TextMap<Arc<str>, Sym>,
     names: Vec<Arc<str>>,
+    /// By number.
+    places: Vec<u32>,
+    /// By place.
+    placed: Vec<Sym>,
 }
 
 impl Default for Symbols {
     fn default() -> Symbols {
-        let mut symbols = Symbols { numbers: TextMap::default(), names: Vec::new() };
+        let mut symbols =
+            Symbols { numbers: TextMap::default(), names: Vec::new(), places: Vec::new(), placed: Vec::new() };
         symbols.intern("");
         symbols
     }
 }
 
 impl Symbols {
-    /// The number of a name, new or not.
+    /// The number of a name that a record names. For the fold; what only a definition names is noted.
     pub(crate) fn intern(&mut self, name: &str) -> Sym {
+        let sym = self.note(name);
+        let place = &mut self.places[sym.0 as usize];
+        if *place == NO_PLACE {
+            *place = self.placed.len() as u32;
+            self.placed.push(sym);
+        }
+        sym
+    }
+
+    /// Places by number.
+    pub(crate) fn places(&self) -> &[u32] {
+        &self.places
+    }
+
+    /// Numbers by place.
+    pub(crate) fn placed(&self) -> &[Sym] {
+        &self.placed
+    }
+
+    /// The number of a name, new or not.
+    pub(crate) fn note(&mut self, name: &str) -> Sym {
         if let Some(&sym) = self.numbers.get(name) {
             return sym;
         }
         let sym = Sym(self.names.len() as u32);
         let name: Arc<str> = name.into();
         self.names.push(name.clone());
+        self.places.push(NO_PLACE);
         self.numbers.insert(name, sym);
         sym
     }

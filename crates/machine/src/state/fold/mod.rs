@@ -13,6 +13,7 @@ use crate::event::node::Kept as KeptPart;
 use crate::event::run::RunStarted;
 use crate::id::RunId;
 use crate::record::{Header, NONE};
+use crate::state::rest::Slot;
 use crate::state::run::{
     EndedRun, Failing, Fault, Kept, NO_SLOT, Node, READY, ROOT, Run, RunError, Scope, Status, Step, StepPhase, Wait,
     split_path,
@@ -96,8 +97,8 @@ impl State {
     }
 
     fn fold_run(&mut self, header: &Header<'_>, hash: &[u8; 32], event: &Event<'_>) -> Result<Touched, Unfit> {
-        let slot = match self.open.get(&header.run_id) {
-            Some(&slot) => slot,
+        let slot = match self.find(&header.run_id) {
+            Some(slot) => slot,
             None if matches!(event, Event::GoalReceived(_) | Event::RunStarted(_)) => {
                 if self.ended.contains_key(&header.run_id) {
                     return Err("a run that has ended starts again".into());
@@ -107,7 +108,7 @@ impl State {
             None => return Err(format!("run {} is not open", header.run_id)),
         };
         let position = self.position;
-        let run = self.runs[slot as usize].as_deref_mut().ok_or("a run without a state")?;
+        let Slot::Awake(run) = &mut self.runs[slot as usize] else { return Err("a run without a state".into()) };
         follows(header, run.next_seq, run.head)?;
         run.next_seq += 1;
         run.head = position;
@@ -170,17 +171,7 @@ impl State {
             cancels_sent: false,
             undo_bytes: 0,
         });
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.runs[slot as usize] = Some(run);
-                slot
-            }
-            None => {
-                self.runs.push(Some(run));
-                (self.runs.len() - 1) as u32
-            }
-        };
-        self.open.insert(header.run_id, slot);
+        let slot = self.place(run);
         let tenant = self.tenants.entry(tenant).or_default();
         tenant.runs.insert(header.run_id);
         tenant.open += 1;
@@ -189,7 +180,7 @@ impl State {
 
     fn run_started(&mut self, slot: u32, header: &Header<'_>, e: &RunStarted<'_>) -> Result<(), Unfit> {
         let (workflow, version) = (self.symbols.intern(e.workflow), self.symbols.intern(e.version));
-        let run = self.runs[slot as usize].as_deref_mut().ok_or("a run without a state")?;
+        let Slot::Awake(run) = &mut self.runs[slot as usize] else { return Err("a run without a state".into()) };
         if run.started {
             return Err("a run that has started starts again".into());
         }
@@ -221,9 +212,7 @@ impl State {
     }
 
     fn run_ended(&mut self, slot: u32, now: i64, error: Option<RunError>, key_expires: i64, ended_max: u64) {
-        let Some(mut run) = self.runs[slot as usize].take() else { return };
-        self.free.push(slot);
-        self.open.remove(&run.id);
+        let Some(mut run) = self.take(slot) else { return };
         if run.due != 0 {
             self.index.timers.remove(&run.run_timer());
         }
@@ -245,7 +234,7 @@ impl State {
         self.ended_order.push_back(run.id);
         self.ended.insert(
             run.id,
-            Box::new(EndedRun {
+            Arc::new(EndedRun {
                 tenant: run.tenant,
                 workflow: run.workflow,
                 version: run.version,
