@@ -84,12 +84,12 @@ impl Machine {
     }
 
     /// The slot of an open run of a tenant that commands may change.
-    pub(crate) fn open_run(&self, tenant: &str, run_id: &RunId) -> Result<u32, Refusal> {
+    pub(crate) fn open_run(&mut self, tenant: &str, run_id: &RunId) -> Result<u32, Refusal> {
         let tenant = self.state.symbols.find(tenant).ok_or_else(|| unknown_run(run_id))?;
         if let Some(ended) = self.state.ended.get(run_id).filter(|run| run.tenant == tenant) {
             return Err(refusal(code::RUN_ENDED, format!("run {run_id} has ended: {}", ended.state().as_str())));
         }
-        let &slot = self.state.open.get(run_id).ok_or_else(|| unknown_run(run_id))?;
+        let slot = self.state.find(run_id).ok_or_else(|| unknown_run(run_id))?;
         self.state.run(slot).filter(|run| run.tenant == tenant).ok_or_else(|| unknown_run(run_id))?;
         self.refuse_quarantined(run_id)?;
         Ok(slot)
