@@ -24,6 +24,9 @@ struct Page {
     live: usize,
 }
 
+/// The bytes of a page, and slots and places of what stood in it at any time.
+pub(super) type Thin = (Arc<Vec<u8>>, Vec<(u32, Place)>);
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
@@ -118,9 +121,8 @@ impl Pages {
         }
     }
 
-    /// Where more is dead than alive: the next page, if it is so there too, and the slots and places of what stood in it.
-    /// Whoever is alive among them is to be put anew, and removed here.
-    pub(super) fn next_thin(&mut self) -> Option<(Arc<Vec<u8>>, Vec<(u32, Place)>)> {
+    /// Where more is dead than alive: the next page, if it is so there too. Whoever is alive among them is to be put anew, and removed here.
+    pub(super) fn next_thin(&mut self) -> Option<Thin> {
         if self.size < 2 * self.live + PAGE_BYTES || self.pages.is_empty() {
             return None;
         }
