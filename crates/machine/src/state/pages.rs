@@ -199,10 +199,8 @@ mod tests {
         for (slot, place) in first.into_iter().enumerate() {
             assert_eq!(at(&shared, place), entry(slot as u32), "what was shared stays");
         }
-        for slot in 0..5_000 {
-            if let Some(place) = places[slot].take() {
-                pages.remove(place);
-            }
+        for place in places.into_iter().flatten() {
+            pages.remove(place);
         }
         assert_eq!(pages.live, 0);
         assert!(pages.size <= PAGE_BYTES);
