@@ -115,12 +115,35 @@ class JobResult:
     def cancelled(job: int, attempt: int, message: str = "") -> JobResult: ...
 
 @final
+class Heartbeat:
+    """A sign of life of one attempt of a job; ``progress`` (JSON) is given back to the next attempt."""
+
+    job: int
+    def __new__(cls, job: int, attempt: int, progress: bytes | None = None) -> Heartbeat: ...
+
+@final
+class DropDeadLetter:
+    """Take a dead letter off the list; ``retried_as``: the run that tries again."""
+
+    def __new__(cls, tenant: str, id: str, by: str = "", retried_as: str = "") -> DropDeadLetter: ...
+
+@final
 class Tick:
     """Fire what is due."""
     def __new__(cls) -> Tick: ...
 
 _Command: TypeAlias = (
-    RegisterWorkflow | TagWorkflow | StartRun | CancelRun | PauseRun | ResumeRun | ResolveApproval | JobResult | Tick
+    RegisterWorkflow
+    | TagWorkflow
+    | StartRun
+    | CancelRun
+    | PauseRun
+    | ResumeRun
+    | ResolveApproval
+    | JobResult
+    | Heartbeat
+    | DropDeadLetter
+    | Tick
 )
 
 @final
@@ -132,14 +155,18 @@ class Job:
     node: str
     attempt: int
     kind: str
-    """`function` or `http`."""
+    """`function`, `http` or `correction`."""
     name: str
-    """The function's name; empty for http."""
+    """The function's name; the model of a correction, empty for that of the settings; empty for http."""
     input: bytes
-    """Keyword arguments of a function (JSON object); the rendered request of http."""
+    """Keyword arguments of a function (JSON object); the rendered request of http; of a correction an object with
+    ``function``, ``input``, ``error`` (``type``, ``message``) and ``instructions``."""
     config: bytes
     idempotency_key: str
     timeout_s: float | None
+    heartbeat_timeout_s: float | None
+    progress: bytes
+    """What the last heartbeat said, in this attempt or one before (JSON); empty: nothing."""
     compensation: bool
     tenant: str
     priority: str
@@ -210,6 +237,35 @@ class ApprovalView:
     version: str
 
 @final
+class DeadLetterView:
+    """A node that failed for good."""
+
+    id: str
+    run_id: str
+    node: str
+    attempt: int
+    error_type: str
+    error_message: str
+    workflow: str
+    version: str
+    function: str
+    """The function, or the type of the node."""
+    time_ns: int
+
+@final
+class BreakerView:
+    """The breaker of a tool or host."""
+
+    name: str
+    state: str
+    """`closed`, `open` or `half_open`."""
+    failures: int
+    """In a row, since it changed."""
+    due_ns: int | None
+    """When more is let through."""
+    changed_ns: int | None
+
+@final
 class WorkflowView:
     name: str
     version: str
@@ -271,6 +327,13 @@ class Machine:
     def approvals(
         self, tenant: str, limit: int, page: str = "", run_id: str = ""
     ) -> tuple[list[ApprovalView], str]: ...
+    def dead_letters(
+        self, tenant: str, limit: int, page: str = "", workflow: str = "", function: str = "", run_id: str = ""
+    ) -> tuple[list[DeadLetterView], str]:
+        """Newest first, and the token of the next page."""
+    def dead_letter(self, tenant: str, id: str) -> DeadLetterView | None: ...
+    def breakers(self, tenant: str, limit: int, page: str = "") -> tuple[list[BreakerView], str]:
+        """By name: those that are not closed, count failures, or keep outputs."""
     def workflows(self, tenant: str) -> list[WorkflowView]: ...
     def workflow(
         self, tenant: str, name: str, version: str | None = None, tag: str | None = None

@@ -5,17 +5,21 @@ Everything above the domain imports ids, commands, events and views from here.
 
 from apex_fast.core import (
     ApprovalView,
+    BreakerView,
     CancelRun,
     Capture,
     CompileError,
     CoreError,
+    DeadLetterView,
     Definition,
     Diagnostic,
+    DropDeadLetter,
     Ended,
     Event,
     Followed,
     Front,
     FrontError,
+    Heartbeat,
     Job,
     JobResult,
     Log,
@@ -37,23 +41,37 @@ from apex_fast.core import (
 )
 
 Command = (
-    RegisterWorkflow | TagWorkflow | StartRun | CancelRun | PauseRun | ResumeRun | ResolveApproval | JobResult | Tick
+    RegisterWorkflow
+    | TagWorkflow
+    | StartRun
+    | CancelRun
+    | PauseRun
+    | ResumeRun
+    | ResolveApproval
+    | JobResult
+    | Heartbeat
+    | DropDeadLetter
+    | Tick
 )
 
 __all__ = [
     "ApprovalView",
+    "BreakerView",
     "CancelRun",
     "Capture",
     "Command",
     "CompileError",
     "CoreError",
+    "DeadLetterView",
     "Definition",
     "Diagnostic",
+    "DropDeadLetter",
     "Ended",
     "Event",
     "Followed",
     "Front",
     "FrontError",
+    "Heartbeat",
     "Job",
     "JobResult",
     "Log",

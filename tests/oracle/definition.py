@@ -27,6 +27,10 @@ class Retry:
     def of(cls, document: Document | None, max_attempts: int) -> "Retry":
         return cls(**{"max_attempts": max_attempts, **(document or {})})
 
+    @property
+    def attempts_max(self) -> int:
+        return self.max_attempts
+
     def goes_on(self, attempt: int, error_type: str, retryable: bool | None) -> bool:
         return attempt < self.max_attempts and error_type not in self.non_retryable and retryable is not False
 

@@ -75,6 +75,8 @@ class Interpreter:
         """Until when compensation may take; none once that has passed."""
         self.undo_expired = False
         self.results = 0
+        self.letters: list[str] = []
+        """Nodes that failed for good, whose dead letter is yet to be written."""
 
     # --- where things are ---------------------------------------------------------------------------------------
 
@@ -436,6 +438,21 @@ class Interpreter:
         scope.ending, scope.error = "failed", error
         return dead
 
+    def _dies(self, scope: Scope, node: Node) -> None:
+        """A node that ran failed for good: it is a dead letter where nobody takes care of that."""
+        handled = any(scope.tokens.get(at) for at in scope.graph.out[node.id])
+        if not handled and (node.write or node.retry.attempts_max > 1):
+            self.letters.append(scope.prefix + node.id)
+
+    def write_letter(self, instance: str) -> dict[str, str]:
+        """The dead letter of a node is written. Its error."""
+        if instance not in self.letters:
+            raise NotNow(f"{instance} is no dead letter")
+        self.letters.remove(instance)
+        error = self.verdicts[instance].error
+        assert error is not None
+        return error
+
     def _fail_run(self, failure: Failure) -> None:
         self.phase, self.failure = "failing", failure
         for scope in self.scopes.values():
@@ -467,7 +484,11 @@ class Interpreter:
             scope.work[node.id] = Work("scheduling", attempt, input=work.input)
             self._count(instance)
             return True, []
-        return False, self._failed(scope, node, _error(error_type, ""))
+        was_running = self.phase == "running"
+        dead = self._failed(scope, node, _error(error_type, ""))
+        if was_running and outcome.status != "cancelled":
+            self._dies(scope, node)
+        return False, dead
 
     def retry(self, instance: str, now_ns: int) -> Any:
         """The wait before the next attempt is over. Its input."""

@@ -90,6 +90,8 @@ class Judge:
         """The machine says it has nothing more to do: so must the oracle."""
         if self.history and self.interpreter.moves():
             raise Disagreement(f"still to do: {self.interpreter.moves()}\n{self.tail()}")
+        if self.history and self.interpreter.letters:
+            raise Disagreement(f"no dead letter of {self.interpreter.letters}\n{self.tail()}")
 
     def check_offers(self) -> None:
         """Every offer was taken, or had nothing to change; then all are forgotten."""
@@ -184,6 +186,7 @@ class Judge:
             raise Disagreement("a cancel of a run that is ending is to change nothing")
 
     def _on_WorkflowCompleted(self, h: Happening) -> None:
+        self._expect("dead letters to write", self.interpreter.letters, [])
         output = self.interpreter.take(Move("complete"), h.time_ns)
         self._expect("output", h.payload.get("output"), output)
 
@@ -317,6 +320,10 @@ class Judge:
             assert verdict.error is not None
             self._expect("error", h.payload["error"]["type"], verdict.error["type"])
         self._expect_failure(h.payload.get("fails"), scope, name)
+
+    def _on_DeadLettered(self, h: Happening) -> None:
+        error = self.interpreter.write_letter(h.payload["node"])
+        self._expect("error", h.payload["error"]["type"], error["type"])
 
     def _on_NodeSkipped(self, h: Happening) -> None:
         self.interpreter.take(Move("skip", h.payload["node"]), h.time_ns)

@@ -16,6 +16,34 @@ pub struct FunctionSpec {
     pub retry: Option<Retry>,
     /// Time limit of one attempt, in seconds.
     pub timeout_s: Option<f64>,
+    /// Time limit of all attempts, in seconds.
+    pub schedule_to_close_s: Option<f64>,
+    /// Longest time without a heartbeat, in seconds.
+    pub heartbeat_timeout_s: Option<f64>,
+    /// Its breaker.
+    pub breaker: Option<BreakerSpec>,
     /// The function that undoes it, called with `{"input": …, "output": …}`.
     pub compensation: Option<String>,
+}
+
+/// The breaker of a function.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BreakerSpec {
+    /// So many failures in a row open it.
+    pub failure_threshold: u32,
+    /// How long it stays open, in seconds.
+    pub timeout_s: f64,
+    /// Requests let through to see whether it is well again.
+    pub probes: u32,
+    /// What a node gives meanwhile.
+    pub fallback: Option<FallbackSpec>,
+}
+
+/// What a node gives while the breaker of its function is open.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FallbackSpec {
+    /// JSON of a value, with expressions as in a definition.
+    Value(Vec<u8>),
+    /// What the function gave last for the same input.
+    Cached,
 }

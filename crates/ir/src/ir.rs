@@ -93,6 +93,14 @@ pub struct Node {
     pub retry: Retry,
     /// Time limit of one attempt (start to close).
     pub timeout_ns: Option<i64>,
+    /// Time limit of all attempts together, waits included, from the first request.
+    pub schedule_to_close_ns: Option<i64>,
+    /// Longest time without a heartbeat.
+    pub heartbeat_timeout_ns: Option<i64>,
+    /// When its tool or host is left alone.
+    pub breaker: Option<Box<Breaker>>,
+    /// Who proposes another input before it fails for good.
+    pub correction: Option<Box<Correction>>,
     /// What a failure without an error edge does.
     pub on_error: OnError,
     /// What undoes it.
@@ -325,6 +333,74 @@ pub struct Retry {
     pub jitter: f64,
     /// Error types that are never retried.
     pub non_retryable: Box<[Box<str>]>,
+    /// Classes of errors with a policy of their own; the first that names the type wins.
+    pub by_error: Box<[ErrorRetry]>,
+}
+
+/// The policy of a class of errors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ErrorRetry {
+    /// Error types.
+    pub types: Box<[Box<str>]>,
+    /// Their policy; its `non_retryable` and `by_error` are empty.
+    pub retry: Retry,
+}
+
+impl Retry {
+    /// The policy of an error: that of the first class that names its type, else the plain one.
+    #[must_use]
+    pub fn of(&self, kind: &str) -> &Retry {
+        let class = self.by_error.iter().find(|class| class.types.iter().any(|known| **known == *kind));
+        class.map_or(self, |class| &class.retry)
+    }
+
+    /// Whether attempt `attempt`, which failed with this type of error, is followed by another one.
+    #[must_use]
+    pub fn goes_on(&self, kind: &str, attempt: u32) -> bool {
+        attempt < self.of(kind).max_attempts && !self.non_retryable.iter().any(|never| **never == *kind)
+    }
+
+    /// How many attempts there may be, whatever they fail with.
+    #[must_use]
+    pub fn attempts_max(&self) -> u32 {
+        let classes = self.by_error.iter().map(|class| class.retry.max_attempts);
+        classes.fold(self.max_attempts, u32::max)
+    }
+}
+
+/// When a tool or host that fails is left alone for a while.
+#[derive(Debug)]
+pub struct Breaker {
+    /// So many failures in a row open it. Default 5.
+    pub failure_threshold: u32,
+    /// How long it stays open. Default 30 s.
+    pub timeout_ns: i64,
+    /// Requests that are let through to see whether it is well again. Default 1.
+    pub probes: u32,
+    /// What a node gives while it is open, instead of failing.
+    pub fallback: Option<Fallback>,
+}
+
+/// What a node gives while its breaker is open.
+#[derive(Debug)]
+pub enum Fallback {
+    /// This value.
+    Value(Template),
+    /// What the tool gave last for the same input.
+    Cached,
+}
+
+/// Who proposes another input before a node fails for good.
+#[derive(Debug)]
+pub struct Correction {
+    /// The model; empty: the one of the settings.
+    pub model: Box<str>,
+    /// What the model is told, plain text.
+    pub instructions: Box<str>,
+    /// Corrections at most. Default 1.
+    pub max_attempts: u32,
+    /// Time limit of the model's answer. Default 60 s.
+    pub timeout_ns: i64,
 }
 
 /// What undoes a node.

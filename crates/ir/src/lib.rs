@@ -20,6 +20,6 @@ mod schema;
 
 pub use compile::compile;
 pub use diagnostics::Diagnostic;
-pub use functions::{FunctionSpec, FunctionTable};
+pub use functions::{BreakerSpec, FallbackSpec, FunctionSpec, FunctionTable};
 pub use ir::Ir;
 pub use limits::Limits;

@@ -4,7 +4,7 @@
 mod support;
 
 use apex_ir::ir::{Effect, Join, Kind, NodeType, OnError, OnTimeout, Priority, Timer};
-use apex_ir::{FunctionSpec, FunctionTable, Limits, compile};
+use apex_ir::{BreakerSpec, FallbackSpec, FunctionSpec, FunctionTable, Limits, compile};
 use support::{codes, faults, ok, workflow};
 
 fn one(node: &str) -> apex_ir::Ir {
@@ -288,11 +288,20 @@ fn the_function_table_fills_in_what_a_node_does_not_state() {
         max_ns: 60_000_000_000,
         jitter: 0.0,
         non_retryable: Box::new(["Declined".into()]),
+        by_error: Box::default(),
     };
+    let patient = apex_ir::ir::Retry { max_attempts: 9, non_retryable: Box::default(), ..retry.clone() };
+    let class = apex_ir::ir::ErrorRetry { types: Box::new(["RateLimited".into()]), retry: patient };
+    let retry = apex_ir::ir::Retry { by_error: Box::new([class]), ..retry };
+    let fallback = Some(FallbackSpec::Value(b"{\"at\": \"${inputs.to}\"}".to_vec()));
+    let breaker = BreakerSpec { failure_threshold: 3, timeout_s: 1.5, probes: 2, fallback };
     let book = FunctionSpec {
         effect: Some(Effect::Write),
         retry: Some(retry.clone()),
         timeout_s: Some(2.5),
+        schedule_to_close_s: Some(60.0),
+        heartbeat_timeout_s: Some(0.5),
+        breaker: Some(breaker),
         compensation: Some("cancel".to_owned()),
     };
     let cancel = FunctionSpec { timeout_s: Some(9.0), ..FunctionSpec::default() };
@@ -316,6 +325,11 @@ fn the_function_table_fills_in_what_a_node_does_not_state() {
     for ir in [&filled, &again] {
         let [a, b, c] = &ir.nodes[..] else { panic!() };
         assert_eq!((&a.retry, a.timeout_ns, a.effect), (&retry, Some(2_500_000_000), Effect::Write));
+        assert_eq!((a.schedule_to_close_ns, a.heartbeat_timeout_ns), (Some(60_000_000_000), Some(500_000_000)));
+        let breaker = a.breaker.as_ref().unwrap();
+        assert_eq!((breaker.failure_threshold, breaker.timeout_ns, breaker.probes), (3, 1_500_000_000, 2));
+        assert!(matches!(breaker.fallback, Some(apex_ir::ir::Fallback::Value(_))));
+        assert_eq!((a.retry.goes_on("Odd", 4), a.retry.goes_on("RateLimited", 4)), (false, true));
         assert_eq!((b.retry.max_attempts, b.timeout_ns, b.effect), (1, Some(7_000_000_000), Effect::Read));
         assert_eq!(c.effect, Effect::Pure);
         let undo = a.compensation.as_ref().unwrap();
@@ -337,4 +351,32 @@ fn the_function_table_fills_in_what_a_node_does_not_state() {
             "UNKNOWN_FUNCTION /nodes/2/config/name did you mean \"look\"?",
         ]
     );
+}
+
+#[test]
+fn what_a_failure_comes_to_is_checked() {
+    let node =
+        |more: &str| workflow(&format!(r#"{{"id": "a", "type": "function", "config": {{"name": "f"}}, {more}}}"#), "");
+    for (more, found) in [
+        (
+            r#""retry": {"non_retryable": ["X"], "by_error": [{"types": ["X"]}]}"#,
+            "BAD_VALUE /nodes/0/retry/by_error/0/types",
+        ),
+        (r#""retry": {"by_error": [{"max_attempts": 2}]}"#, "MISSING_FIELD /nodes/0/retry/by_error/0"),
+        (r#""retry": {"by_error": [{"types": []}]}"#, "BAD_VALUE /nodes/0/retry/by_error/0/types"),
+        (r#""breaker": {"fallback": {"value": 1, "cached": true}}"#, "BAD_VALUE /nodes/0/breaker/fallback/cached"),
+        (r#""breaker": {"fallback": {}}"#, "MISSING_FIELD /nodes/0/breaker/fallback"),
+        (
+            r#""breaker": {"fallback": {"value": "${nodes.b.output}"}}"#,
+            "UNKNOWN_REFERENCE /nodes/0/breaker/fallback/value",
+        ),
+        (r#""correction": {"max_attempts": 0}"#, "BAD_VALUE /nodes/0/correction/max_attempts"),
+        (r#""heartbeat_timeout_s": 0"#, "BAD_VALUE /nodes/0/heartbeat_timeout_s"),
+    ] {
+        assert_eq!(codes(&node(more)), [found], "{more}");
+    }
+    let http = r#"{"id": "a", "type": "http", "config": {"method": "GET", "url": "http://x"}, "correction": {}}"#;
+    assert_eq!(codes(&workflow(http, "")).len(), 1);
+    let join = r#"{"id": "a", "type": "timer", "config": {"duration_s": 1}, "breaker": {}}"#;
+    assert_eq!(codes(&workflow(join, "")).len(), 1);
 }

@@ -53,6 +53,8 @@ pub struct Ended {
 pub enum JobKind {
     Function,
     Http,
+    /// Asks a model for another input.
+    Correction,
 }
 
 impl JobKind {
@@ -62,7 +64,14 @@ impl JobKind {
         match self {
             JobKind::Function => "function",
             JobKind::Http => "http",
+            JobKind::Correction => "correction",
         }
+    }
+
+    /// Reads it.
+    #[must_use]
+    pub(crate) fn parse(text: &str) -> Option<JobKind> {
+        [JobKind::Function, JobKind::Http, JobKind::Correction].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -81,16 +90,21 @@ pub struct Job {
     pub max_attempts: u32,
     /// What executes it.
     pub kind: JobKind,
-    /// The function; empty for http.
+    /// The function; the model of a correction; empty for http.
     pub name: Arc<str>,
-    /// JSON: keyword arguments of a function, the rendered request of http.
+    /// JSON: keyword arguments of a function, the rendered request of http; of a correction what failed and how
+    /// (`{function, input, error, instructions}`).
     pub input: Arc<[u8]>,
     /// JSON: config of a function; empty where it has none.
     pub config: Arc<[u8]>,
-    /// The same for each attempt: `<run_id>/<instance>`, with `/undo` for a compensation.
+    /// The same for each attempt: `<run_id>/<instance>`, with `/undo` for a compensation, `/correction` for that.
     pub idempotency_key: String,
     /// Time limit of the attempt.
     pub timeout_ns: Option<i64>,
+    /// Longest time without a heartbeat.
+    pub heartbeat_timeout_ns: Option<i64>,
+    /// What the last heartbeat said, in this attempt or one before (JSON); empty: nothing.
+    pub progress: Arc<[u8]>,
     /// It undoes the node.
     pub compensation: bool,
     /// Whose.

@@ -22,6 +22,10 @@ pub enum Command {
     ResolveApproval(ResolveApproval),
     /// The outcome of one attempt of a job.
     JobResult(JobResult),
+    /// A sign of life of one.
+    Heartbeat(Heartbeat),
+    /// Takes a dead letter off the list.
+    DropDeadLetter(DropDeadLetter),
     /// Time has passed: fire what is due.
     Tick,
 }
@@ -172,6 +176,30 @@ pub struct JobResult {
     pub outcome: Outcome,
 }
 
+/// A sign of life of one attempt of a job. One that is no longer current changes nothing.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    /// `Job::id`.
+    pub job: u64,
+    /// `Job::attempt`.
+    pub attempt: u32,
+    /// How far it is (JSON); empty: nothing new. The next attempt gets it back.
+    pub progress: Vec<u8>,
+}
+
+/// Takes a dead letter off the list.
+#[derive(Debug, Clone)]
+pub struct DropDeadLetter {
+    /// Whose.
+    pub tenant: String,
+    /// `<run_id>~<instance>`.
+    pub id: String,
+    /// Who.
+    pub by: String,
+    /// The run that tries again; empty: nobody does.
+    pub retried_as: String,
+}
+
 /// What came of an attempt.
 #[derive(Debug, Clone)]
 pub enum Outcome {
@@ -179,7 +207,7 @@ pub enum Outcome {
     Ok(Vec<u8>),
     /// It failed.
     Failed {
-        /// Name of the error, matched against `non_retryable`.
+        /// Name of the error, matched against `non_retryable` and `by_error`.
         kind: String,
         /// A sentence.
         message: String,

@@ -61,6 +61,17 @@ pub struct Limits {
     pub idempotency_keys_max: usize,
     /// How long an idempotency key is kept after the end of its run.
     pub idempotency_ttl_ns: i64,
+    /// Bytes of the progress of a heartbeat.
+    pub progress_bytes_max: usize,
+    /// Dead letters listed; the oldest leave first.
+    pub dead_letters_max: u64,
+    /// Breakers that are remembered, all tenants: those that count failures, are not closed, or keep outputs. A tool or
+    /// host beyond them goes unwatched.
+    pub breakers_max: usize,
+    /// Outputs that a breaker keeps for its fallback, one for each input.
+    pub breaker_outputs_max: u32,
+    /// Bytes of such an output; a larger one is not kept.
+    pub breaker_output_bytes_max: usize,
     /// Cost units of one evaluation.
     pub expression_cost_max: u64,
     /// Summaries looked at for one page of a list; a page may be short where a filter is rare.
@@ -90,6 +101,11 @@ impl Default for Limits {
             programs_max: 4_096,
             idempotency_keys_max: 10_000_000,
             idempotency_ttl_ns: 7 * 86_400 * 1_000_000_000,
+            progress_bytes_max: 64 << 10,
+            dead_letters_max: 100_000,
+            breakers_max: 10_000,
+            breaker_outputs_max: 64,
+            breaker_output_bytes_max: 64 << 10,
             expression_cost_max: 100_000,
             list_scan_max: 100_000,
         }
@@ -126,6 +142,11 @@ impl Limits {
             "programs_max" => put(&mut self.programs_max, value),
             "idempotency_keys_max" => put(&mut self.idempotency_keys_max, value),
             "idempotency_ttl_ns" => put(&mut self.idempotency_ttl_ns, value),
+            "progress_bytes_max" => put(&mut self.progress_bytes_max, value),
+            "dead_letters_max" => put(&mut self.dead_letters_max, value),
+            "breakers_max" => put(&mut self.breakers_max, value),
+            "breaker_outputs_max" => put(&mut self.breaker_outputs_max, value),
+            "breaker_output_bytes_max" => put(&mut self.breaker_output_bytes_max, value),
             "expression_cost_max" => put(&mut self.expression_cost_max, value),
             "list_scan_max" => put(&mut self.list_scan_max, value),
             _ => false,

@@ -34,6 +34,8 @@ pub mod code {
     pub const TICKET_RESOLVED: &str = "TICKET_RESOLVED";
     /// Over a limit; `message` names it.
     pub const LIMIT_EXCEEDED: &str = "LIMIT_EXCEEDED";
+    /// No such dead letter (of this tenant).
+    pub const DEAD_LETTER_NOT_FOUND: &str = "DEAD_LETTER_NOT_FOUND";
     /// A value is no JSON value.
     pub const VALUE_INVALID: &str = "VALUE_INVALID";
     /// The machine failed on this command; its run is set aside.
@@ -69,6 +71,10 @@ pub mod kind {
     pub const QUORUM_UNREACHABLE: &str = "QuorumUnreachable";
     /// It was cancelled.
     pub const CANCELLED: &str = "Cancelled";
+    /// No heartbeat came for too long.
+    pub const HEARTBEAT_TIMEOUT: &str = "HeartbeatTimeout";
+    /// The breaker of the tool or host is open.
+    pub const CIRCUIT_OPEN: &str = "CircuitOpen";
     /// A result that is no JSON value.
     pub const RESULT_INVALID: &str = "ResultInvalid";
 }

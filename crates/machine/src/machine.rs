@@ -29,6 +29,16 @@ pub(crate) enum Action {
     Ended(Box<Ended>),
 }
 
+/// What was counted since the process began; not state.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Retries scheduled.
+    pub(crate) retries: u64,
+    /// Nodes whose undoing began.
+    pub(crate) compensations: u64,
+    pub(crate) breaker_changes: u64,
+}
+
 /// Many runs, decided one command at a time. Drive it with `step`, append the turn, then `advance`.
 ///
 /// A panic in `step` leaves it usable: call `quarantine_in_hand`, then go on with `step`.
@@ -56,6 +66,8 @@ pub struct Machine {
     pub(crate) jobs: Jobs,
     pub(crate) programs: Programs,
     pub(crate) quarantined: BTreeSet<RunId>,
+    /// What was counted since the process began.
+    pub(crate) tally: Tally,
     /// What is being decided, for the caller that caught a panic.
     in_hand: Option<(u64, Option<RunId>)>,
 }
@@ -80,6 +92,7 @@ impl Machine {
             jobs: Jobs::default(),
             programs: Programs::default(),
             quarantined: BTreeSet::new(),
+            tally: Tally::default(),
             in_hand: None,
         }
     }
@@ -141,6 +154,8 @@ impl Machine {
             Command::ResumeRun(command) => self.resume_run(token, &command),
             Command::ResolveApproval(command) => self.resolve_approval(token, &command),
             Command::JobResult(result) => self.take_result(token, result),
+            Command::Heartbeat(heartbeat) => self.take_heartbeat(token, &heartbeat),
+            Command::DropDeadLetter(command) => self.drop_dead_letter(token, &command),
             Command::Tick => {
                 self.tick();
                 self.answer(token, crate::action::Answer::default());
@@ -297,19 +312,24 @@ impl Machine {
         idempotency_key.push_str(&node);
         if compensation {
             idempotency_key.push_str("/undo");
+        } else if flight.kind == JobKind::Correction {
+            idempotency_key.push_str("/correction");
         }
+        let care = flight.care.as_deref();
         Some(Job {
             id,
             run_id: run.id,
             node,
             attempt,
             max_attempts: flight.max_attempts,
-            kind: if flight.http { JobKind::Http } else { JobKind::Function },
+            kind: flight.kind,
             name: symbols.name(flight.name).clone(),
             input: flight.input.clone(),
             config: flight.config.clone(),
             idempotency_key,
             timeout_ns: (flight.timeout_ns > 0).then_some(flight.timeout_ns),
+            heartbeat_timeout_ns: care.map(|care| care.heartbeat_ns).filter(|ns| *ns > 0),
+            progress: care.map_or_else(|| Arc::from(&b""[..]), |care| care.progress.clone()),
             compensation,
             tenant: symbols.name(run.tenant).clone(),
             priority: run.priority,

@@ -149,6 +149,57 @@ pub struct ApprovalView {
     pub version: Arc<str>,
 }
 
+/// A node that failed for good.
+#[derive(Debug, Clone)]
+pub struct DeadLetterView {
+    /// `<run_id>~<instance>`.
+    pub id: String,
+    /// Of which run.
+    pub run_id: RunId,
+    /// Instance path.
+    pub node: String,
+    /// The last attempt.
+    pub attempt: u32,
+    /// Type of its error.
+    pub error_type: String,
+    /// What it said.
+    pub error_message: String,
+    /// Workflow of the run.
+    pub workflow: Arc<str>,
+    /// Version of the workflow.
+    pub version: Arc<str>,
+    /// The function, or the type of the node.
+    pub name: Arc<str>,
+    /// When, ns since 1970.
+    pub time_ns: i64,
+}
+
+/// What `Machine::dead_letters` selects; what is empty selects all.
+#[derive(Debug, Clone, Default)]
+pub struct LetterFilter {
+    /// Of runs of this workflow.
+    pub workflow: String,
+    /// Of this function.
+    pub name: String,
+    /// Of this run.
+    pub run_id: Option<RunId>,
+}
+
+/// A breaker.
+#[derive(Debug, Clone)]
+pub struct BreakerView {
+    /// The function, or the host.
+    pub name: String,
+    /// `closed`, `open` or `half_open`.
+    pub state: &'static str,
+    /// Failures in a row since it changed.
+    pub failures: u32,
+    /// When more is let through, ns since 1970.
+    pub due_ns: Option<i64>,
+    /// When it changed, ns since 1970.
+    pub changed_ns: Option<i64>,
+}
+
 /// A registered version of a workflow.
 #[derive(Debug, Clone)]
 pub struct WorkflowView {
@@ -183,4 +234,11 @@ pub struct Counts {
     pub programs_cached: u64,
     pub replies_waiting: u64,
     pub runs_quarantined: u64,
+    pub dead_letters: u64,
+    pub dead_letters_pushed_out: u64,
+    pub breakers: u64,
+    /// Since the process began.
+    pub retries: u64,
+    pub compensations: u64,
+    pub breaker_changes: u64,
 }

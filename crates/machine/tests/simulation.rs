@@ -5,8 +5,9 @@
 
 mod world;
 
-use apex_machine::command::{Command, JobResult, Outcome};
-use apex_machine::{Config, RunId};
+use apex_machine::command::{Command, DropDeadLetter, Heartbeat, JobResult, Outcome};
+use apex_machine::view::LetterFilter;
+use apex_machine::{Config, Job, JobKind, RunId};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use world::{Chance, SECOND, World, failed};
@@ -76,6 +77,29 @@ fn function(chance: &mut Chance, at: usize) -> Value {
         "effect": (["pure", "read", "write"][chance.below(3) as usize])});
     if chance.one_in(2) {
         node["retry"] = json!({"max_attempts": 1 + chance.below(3), "initial_s": 1, "non_retryable": ["Fatal"]});
+        if chance.one_in(2) {
+            node["retry"]["by_error"] = json!([
+                {"types": ["Broken", "CircuitOpen"], "max_attempts": 1 + chance.below(4), "initial_s": chance.below(9)},
+                {"types": ["HeartbeatTimeout"], "max_attempts": 2}]);
+        }
+    }
+    if chance.one_in(4) {
+        node["schedule_to_close_s"] = json!(1 + chance.below(40));
+    }
+    if chance.one_in(4) {
+        node["heartbeat_timeout_s"] = json!(1 + chance.below(15));
+    }
+    if chance.one_in(3) {
+        node["breaker"] = json!({"failure_threshold": 1 + chance.below(3), "timeout_s": 1 + chance.below(20),
+            "probes": 1 + chance.below(2)});
+        match chance.below(4) {
+            0 => node["breaker"]["fallback"] = json!({"value": {"v": "${inputs.x}"}}),
+            1 => node["breaker"]["fallback"] = json!({"cached": true}),
+            _ => {}
+        }
+    }
+    if chance.one_in(4) {
+        node["correction"] = json!({"instructions": "Try x = 1", "max_attempts": 1 + chance.below(2)});
     }
     if chance.one_in(3) {
         node["timeout_s"] = json!(1 + chance.below(30));
@@ -127,7 +151,10 @@ fn looping(chance: &mut Chance, at: usize, depth: usize) -> Value {
     json!({"type": "loop", "config": {"while": condition, "max_iterations": 1 + chance.below(4), "body": body}})
 }
 
-fn outcome(chance: &mut Chance) -> Outcome {
+fn outcome(chance: &mut Chance, job: &Job) -> Outcome {
+    if job.kind == JobKind::Correction && chance.one_in(2) {
+        return Outcome::Ok(b"{\"input\":{\"x\":1},\"reason\":\"so\"}".to_vec());
+    }
     match chance.below(10) {
         0 => failed("Broken"),
         1 => failed("Fatal"),
@@ -143,6 +170,7 @@ fn check_events(world: &World, run: &RunId) {
     let mut in_flight = BTreeSet::new();
     let mut decided: BTreeMap<String, u64> = BTreeMap::new();
     let mut results: BTreeMap<String, u64> = BTreeMap::new();
+    let mut lettered = BTreeSet::new();
     let mut ended = false;
     let mut undoing = false;
     let mut paused = false;
@@ -172,6 +200,15 @@ fn check_events(world: &World, run: &RunId) {
             "ToolCallRequested" => {
                 assert!(!undoing, "a failing run starts nothing new");
                 assert!(in_flight.insert(node.clone()), "one attempt of {node} at a time");
+                false
+            }
+            "CorrectionProposed" => {
+                assert!(in_flight.remove(&node), "a correction of {node} that was asked for");
+                false
+            }
+            "DeadLettered" => {
+                assert!(decided.contains_key(&node), "what is a dead letter has failed");
+                assert!(lettered.insert(node.clone()), "one dead letter of {node}");
                 false
             }
             "ToolResultReceived" => {
@@ -215,6 +252,10 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
     if seed.is_multiple_of(3) {
         config.limits.runs_awake_max = 1;
     }
+    if chance.one_in(3) {
+        config.limits.dead_letters_max = 1 + chance.below(3);
+        config.limits.breaker_outputs_max = 1;
+    }
     let slack = 4;
     let bound = config.limits.events_per_turn_max + slack;
     let mut world = World::new(config);
@@ -250,7 +291,7 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
                 let outcome = if world.asked_to_end.contains(&id) && chance.one_in(2) {
                     Outcome::Cancelled { message: String::new() }
                 } else {
-                    outcome(&mut chance)
+                    outcome(&mut chance, job)
                 };
                 if !chance.one_in(10) {
                     world.jobs.remove(&id);
@@ -258,6 +299,19 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
                 }
                 commands.push((0, Command::JobResult(JobResult { job: id, attempt, outcome })));
             }
+        }
+        for (&id, job) in &world.jobs {
+            if chance.one_in(4) {
+                let progress = if chance.one_in(3) { Vec::new() } else { format!("{n}").into_bytes() };
+                commands.push((0, Command::Heartbeat(Heartbeat { job: id, attempt: job.attempt, progress })));
+            }
+        }
+        if chance.one_in(20)
+            && let Some(view) = world.machine.dead_letters("t", &LetterFilter::default(), 1, "").items.pop()
+        {
+            let (by, retried_as) = (String::new(), String::new());
+            commands
+                .push((0, Command::DropDeadLetter(DropDeadLetter { tenant: "t".into(), id: view.id, by, retried_as })));
         }
         // Results that came twice, and results of attempts that never were: invariant 4.
         if chance.one_in(6)
@@ -363,9 +417,9 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
             }
         };
         let attempt = job.attempt;
+        let outcome = outcome(&mut chance, job);
         world.jobs.remove(&id);
         world.done.push((id, attempt));
-        let outcome = outcome(&mut chance);
         world.settle(vec![(0, Command::JobResult(JobResult { job: id, attempt, outcome }))]);
     }
     let before = world.machine.snapshot();
@@ -412,5 +466,5 @@ fn invariants_hold_on_every_seed() {
     }
     println!("{occurred:?}");
     // Every event that this version makes, but those of goals, was met.
-    assert!(occurred.len() >= 23, "{occurred:?}");
+    assert!(occurred.len() >= 28, "{occurred:?}");
 }

@@ -212,6 +212,35 @@ impl JobResult {
     }
 }
 
+/// A sign of life of one attempt of a job.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct Heartbeat(command::Heartbeat);
+
+#[pymethods]
+impl Heartbeat {
+    #[new]
+    #[pyo3(signature = (job, attempt, progress = None))]
+    fn new(job: u64, attempt: u32, progress: Option<Vec<u8>>) -> Self {
+        Self(command::Heartbeat { job, attempt, progress: progress.unwrap_or_default() })
+    }
+    #[getter]
+    fn job(&self) -> u64 {
+        self.0.job
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct DropDeadLetter(command::DropDeadLetter);
+
+#[pymethods]
+impl DropDeadLetter {
+    #[new]
+    #[pyo3(signature = (tenant, id, by = "", retried_as = ""))]
+    fn new(tenant: String, id: String, by: &str, retried_as: &str) -> Self {
+        Self(command::DropDeadLetter { tenant, id, by: by.to_owned(), retried_as: retried_as.to_owned() })
+    }
+}
+
 #[pyclass(frozen, module = "apex_fast.core._core")]
 struct Tick;
 
@@ -263,6 +292,12 @@ pub(crate) fn extract(object: &Bound<'_, PyAny>, now_ns: i64, ids: &mut Ids) -> 
     if object.cast_exact::<Tick>().is_ok() {
         return Ok(Command::Tick);
     }
+    if let Ok(c) = object.cast_exact::<Heartbeat>() {
+        return Ok(Command::Heartbeat(c.get().0.clone()));
+    }
+    if let Ok(c) = object.cast_exact::<DropDeadLetter>() {
+        return Ok(Command::DropDeadLetter(c.get().0.clone()));
+    }
     if let Ok(c) = object.cast_exact::<ResolveApproval>() {
         return Ok(Command::ResolveApproval(c.get().0.clone()));
     }
@@ -297,5 +332,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ResumeRun>()?;
     module.add_class::<ResolveApproval>()?;
     module.add_class::<JobResult>()?;
+    module.add_class::<Heartbeat>()?;
+    module.add_class::<DropDeadLetter>()?;
     module.add_class::<Tick>()
 }

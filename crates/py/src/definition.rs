@@ -1,8 +1,8 @@
 //! Definitions: compile and look.
 
 use crate::errors;
-use apex_ir::ir::{Effect, Retry};
-use apex_ir::{FunctionSpec, FunctionTable, Limits};
+use apex_ir::ir::{Effect, ErrorRetry, Retry};
+use apex_ir::{BreakerSpec, FallbackSpec, FunctionSpec, FunctionTable, Limits};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde_json::Value;
@@ -125,25 +125,65 @@ fn function_spec(spec: &Value) -> FunctionSpec {
         Some("write") => Some(Effect::Write),
         _ => None,
     };
-    let retry = spec.get("retry").filter(|r| r.is_object()).map(|r| {
-        let seconds = |key: &str, default: f64| (r[key].as_f64().unwrap_or(default) * 1e9) as i64;
-        Retry {
-            max_attempts: r["max_attempts"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1),
-            initial_ns: seconds("initial_s", 0.2),
-            factor: r["factor"].as_f64().unwrap_or(2.0),
-            max_ns: seconds("max_s", 30.0),
-            jitter: r["jitter"].as_f64().unwrap_or(0.2),
-            non_retryable: r["non_retryable"]
-                .as_array()
-                .map(|names| names.iter().filter_map(|n| n.as_str().map(Box::from)).collect())
-                .unwrap_or_default(),
-        }
-    });
+    let stated = |key: &str| spec.get(key).filter(|value| value.is_object());
+    let plain = Retry {
+        max_attempts: 1,
+        initial_ns: 200_000_000,
+        factor: 2.0,
+        max_ns: 30_000_000_000,
+        jitter: 0.2,
+        non_retryable: Box::default(),
+        by_error: Box::default(),
+    };
     FunctionSpec {
         effect,
-        retry,
+        retry: stated("retry").map(|retry| retry_of(retry, &plain)),
         timeout_s: spec["timeout_s"].as_f64(),
+        schedule_to_close_s: spec["schedule_to_close_s"].as_f64(),
+        heartbeat_timeout_s: spec["heartbeat_timeout_s"].as_f64(),
+        breaker: stated("breaker").map(breaker_of),
         compensation: spec["compensation"].as_str().map(str::to_owned),
+    }
+}
+
+/// A retry policy; what it does not state is that of `plain`.
+fn retry_of(r: &Value, plain: &Retry) -> Retry {
+    let seconds = |key: &str, default: i64| r[key].as_f64().map_or(default, |seconds| (seconds * 1e9) as i64);
+    let mut retry = Retry {
+        max_attempts: r["max_attempts"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(plain.max_attempts),
+        initial_ns: seconds("initial_s", plain.initial_ns),
+        factor: r["factor"].as_f64().unwrap_or(plain.factor),
+        max_ns: seconds("max_s", plain.max_ns),
+        jitter: r["jitter"].as_f64().unwrap_or(plain.jitter),
+        non_retryable: names_of(&r["non_retryable"]),
+        by_error: Box::default(),
+    };
+    let classes = r["by_error"].as_array().map_or(&[][..], Vec::as_slice);
+    let classes = classes.iter().map(|class| ErrorRetry {
+        types: names_of(&class["types"]),
+        retry: Retry { non_retryable: Box::default(), ..retry_of(class, &retry) },
+    });
+    retry.by_error = classes.collect();
+    retry
+}
+
+fn names_of(names: &Value) -> Box<[Box<str>]> {
+    let names = names.as_array().map_or(&[][..], Vec::as_slice);
+    names.iter().filter_map(|name| name.as_str().map(Box::from)).collect()
+}
+
+fn breaker_of(b: &Value) -> BreakerSpec {
+    let number = |key: &str, default: u32| b[key].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
+    let fallback =
+        b.get("fallback").filter(|fallback| fallback.is_object()).map(|fallback| match fallback.get("value") {
+            Some(value) => FallbackSpec::Value(value.to_string().into_bytes()),
+            None => FallbackSpec::Cached,
+        });
+    BreakerSpec {
+        failure_threshold: number("failure_threshold", 5),
+        timeout_s: b["timeout_s"].as_f64().unwrap_or(30.0),
+        probes: number("probes", 1),
+        fallback,
     }
 }
 

@@ -55,6 +55,14 @@ impl Job {
         self.0.timeout_ns.map(|ns| ns as f64 / 1e9)
     }
     #[getter]
+    fn heartbeat_timeout_s(&self) -> Option<f64> {
+        self.0.heartbeat_timeout_ns.map(|ns| ns as f64 / 1e9)
+    }
+    #[getter]
+    fn progress<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.progress)
+    }
+    #[getter]
     fn compensation(&self) -> bool {
         self.0.compensation
     }

@@ -3,9 +3,9 @@
 use crate::commands::{self, Ids, parse_run_id};
 use crate::errors;
 use crate::jobs::{Ended, Job, Reply};
-use crate::views::{ApprovalView, RunView, WorkflowView};
+use crate::views::{ApprovalView, BreakerView, DeadLetterView, RunView, WorkflowView};
 use apex_machine::command::Selector;
-use apex_machine::view::RunFilter;
+use apex_machine::view::{LetterFilter, RunFilter};
 use apex_machine::{Config, Limits, RunState, record};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -252,6 +252,32 @@ impl Machine {
         Ok((page.items.into_iter().map(ApprovalView).collect(), page.next))
     }
 
+    #[pyo3(signature = (tenant, limit, page = "", workflow = "", function = "", run_id = ""))]
+    fn dead_letters(
+        &self,
+        tenant: &str,
+        limit: usize,
+        page: &str,
+        workflow: &str,
+        function: &str,
+        run_id: &str,
+    ) -> PyResult<(Vec<DeadLetterView>, String)> {
+        let run_id = if run_id.is_empty() { None } else { Some(parse_run_id(run_id)?) };
+        let filter = LetterFilter { workflow: workflow.to_owned(), name: function.to_owned(), run_id };
+        let page = self.house().machine.dead_letters(tenant, &filter, limit, page);
+        Ok((page.items.into_iter().map(DeadLetterView).collect(), page.next))
+    }
+
+    fn dead_letter(&self, tenant: &str, id: &str) -> Option<DeadLetterView> {
+        self.house().machine.dead_letter(tenant, id).map(DeadLetterView)
+    }
+
+    #[pyo3(signature = (tenant, limit, page = ""))]
+    fn breakers(&self, tenant: &str, limit: usize, page: &str) -> (Vec<BreakerView>, String) {
+        let page = self.house().machine.breakers(tenant, limit, page);
+        (page.items.into_iter().map(BreakerView).collect(), page.next)
+    }
+
     fn workflows(&self, tenant: &str) -> Vec<WorkflowView> {
         self.house().machine.workflows(tenant).into_iter().map(WorkflowView).collect()
     }
@@ -277,6 +303,12 @@ impl Machine {
             ("programs_cached", c.programs_cached),
             ("replies_waiting", c.replies_waiting),
             ("runs_quarantined", c.runs_quarantined),
+            ("dead_letters", c.dead_letters),
+            ("dead_letters_pushed_out", c.dead_letters_pushed_out),
+            ("breakers", c.breakers),
+            ("retries", c.retries),
+            ("compensations", c.compensations),
+            ("breaker_changes", c.breaker_changes),
         ])
     }
 }

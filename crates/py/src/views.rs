@@ -168,8 +168,86 @@ impl WorkflowView {
     }
 }
 
+/// A node that failed for good.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+pub(crate) struct DeadLetterView(pub(crate) view::DeadLetterView);
+
+#[pymethods]
+impl DeadLetterView {
+    #[getter]
+    fn id(&self) -> &str {
+        &self.0.id
+    }
+    #[getter]
+    fn run_id(&self) -> String {
+        self.0.run_id.to_string()
+    }
+    #[getter]
+    fn node(&self) -> &str {
+        &self.0.node
+    }
+    #[getter]
+    fn attempt(&self) -> u32 {
+        self.0.attempt
+    }
+    #[getter]
+    fn error_type(&self) -> &str {
+        &self.0.error_type
+    }
+    #[getter]
+    fn error_message(&self) -> &str {
+        &self.0.error_message
+    }
+    #[getter]
+    fn workflow(&self) -> &str {
+        &self.0.workflow
+    }
+    #[getter]
+    fn version(&self) -> &str {
+        &self.0.version
+    }
+    #[getter]
+    fn function(&self) -> &str {
+        &self.0.name
+    }
+    #[getter]
+    fn time_ns(&self) -> i64 {
+        self.0.time_ns
+    }
+}
+
+/// A breaker.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+pub(crate) struct BreakerView(pub(crate) view::BreakerView);
+
+#[pymethods]
+impl BreakerView {
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+    #[getter]
+    fn state(&self) -> &'static str {
+        self.0.state
+    }
+    #[getter]
+    fn failures(&self) -> u32 {
+        self.0.failures
+    }
+    #[getter]
+    fn due_ns(&self) -> Option<i64> {
+        self.0.due_ns
+    }
+    #[getter]
+    fn changed_ns(&self) -> Option<i64> {
+        self.0.changed_ns
+    }
+}
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<RunView>()?;
     module.add_class::<ApprovalView>()?;
-    module.add_class::<WorkflowView>()
+    module.add_class::<WorkflowView>()?;
+    module.add_class::<DeadLetterView>()?;
+    module.add_class::<BreakerView>()
 }

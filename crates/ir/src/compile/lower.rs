@@ -5,7 +5,7 @@ use super::read::Draft;
 use crate::digest::ir_hash;
 use crate::document::Reader;
 use crate::expressions::{Expression, Reference, Root, Template};
-use crate::ir::{Edge, Graph, Ir, Keeps, Kind, Node, NodeIx, NodeType, Timer};
+use crate::ir::{Edge, Fallback, Graph, Ir, Keeps, Kind, Node, NodeIx, NodeType, Timer};
 use crate::nodes::NodeDraft;
 use crate::value::canonical::{Extra, write, write_with};
 use crate::value::scan::At;
@@ -97,6 +97,9 @@ pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order,
         if let Some(key) = &mut node.concurrency_key {
             resolver.template(key);
         }
+        if let Some(Fallback::Value(value)) = node.breaker.as_mut().and_then(|breaker| breaker.fallback.as_mut()) {
+            resolver.template(value);
+        }
         if let Kind::Function { name, .. } = &node.kind {
             functions.push(name.clone());
         }
@@ -125,6 +128,10 @@ pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order,
             effect: node.effect,
             retry: node.retry,
             timeout_ns: node.timeout_ns,
+            schedule_to_close_ns: node.schedule_to_close_ns,
+            heartbeat_timeout_ns: node.heartbeat_timeout_ns,
+            breaker: node.breaker,
+            correction: node.correction,
             on_error: node.on_error,
             compensation: node.compensation,
             priority: node.priority,

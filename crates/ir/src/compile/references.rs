@@ -6,7 +6,7 @@ use super::reach::{Question, unreached};
 use super::read::Draft;
 use crate::document::{Reader, clip};
 use crate::expressions::{Expression, Reference, Root, Template};
-use crate::ir::{GraphIx, Kind, Timer};
+use crate::ir::{Fallback, GraphIx, Kind, Timer};
 use crate::schema::closed_properties;
 use crate::value::scan::{At, Kind as Json};
 
@@ -93,6 +93,9 @@ impl Checker<'_, '_, '_, '_> {
             }
             if let Some(key) = &node.concurrency_key {
                 self.template(key, node.concurrency_key_at, stand);
+            }
+            if let Some(Fallback::Value(value)) = node.breaker.as_ref().and_then(|breaker| breaker.fallback.as_ref()) {
+                self.template(value, node.breaker_at, stand);
             }
             if let (Some(compensation), false) = (&node.compensation, node.id.is_empty()) {
                 self.template(&compensation.input, node.compensation_at, Stand::At(ix as u32));

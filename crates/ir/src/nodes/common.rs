@@ -2,13 +2,15 @@
 //! table fills in.
 
 use super::TYPES;
-use crate::document::{Reader, clip, nothing};
+use super::breaker::{fill_breaker, read_breaker, template_of};
+use super::correction::read_correction;
+use super::retry::{compensation_retry, no_retry, read_retry, retry_json, seconds_json};
+use crate::document::{Reader, clip};
 use crate::expressions::Template;
 use crate::functions::{FunctionSpec, FunctionTable};
-use crate::ir::{Compensation, Effect, GraphIx, Join, Kind, NodeType, OnError, Priority, Retry};
-use crate::value::ValueLimits;
-use crate::value::canonical::{Extra, write, write_double, write_string};
-use crate::value::scan::{At, Kind as Json, read};
+use crate::ir::{Breaker, Compensation, Correction, Effect, GraphIx, Join, Kind, NodeType, OnError, Priority, Retry};
+use crate::value::canonical::{Extra, write, write_string};
+use crate::value::scan::{At, Kind as Json};
 
 /// A node as read, before the graph is looked at.
 pub(crate) struct NodeDraft {
@@ -26,6 +28,11 @@ pub(crate) struct NodeDraft {
     pub(crate) effect: Effect,
     pub(crate) retry: Retry,
     pub(crate) timeout_ns: Option<i64>,
+    pub(crate) schedule_to_close_ns: Option<i64>,
+    pub(crate) heartbeat_timeout_ns: Option<i64>,
+    pub(crate) breaker: Option<Box<Breaker>>,
+    pub(crate) breaker_at: At,
+    pub(crate) correction: Option<Box<Correction>>,
     pub(crate) on_error: OnError,
     pub(crate) compensation: Option<Compensation>,
     pub(crate) compensation_at: At,
@@ -60,22 +67,6 @@ pub(crate) struct Shared<'t> {
     pub(crate) graphs: GraphIx,
 }
 
-/// Default of a node.
-pub(crate) fn no_retry() -> Retry {
-    Retry {
-        max_attempts: 1,
-        initial_ns: 200_000_000,
-        factor: 2.0,
-        max_ns: 30_000_000_000,
-        jitter: 0.2,
-        non_retryable: Box::default(),
-    }
-}
-
-fn compensation_retry() -> Retry {
-    Retry { max_attempts: 3, ..no_retry() }
-}
-
 /// Whether a text is a node id: `[A-Za-z_][A-Za-z0-9_.-]{0,127}`.
 fn is_id(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -101,6 +92,10 @@ pub(crate) fn read_node(
         effect_at,
         retry_at,
         timeout_at,
+        close_at,
+        heartbeat_at,
+        breaker_at,
+        correction_at,
         compensation_at,
         join_at,
         cancel_at,
@@ -118,6 +113,10 @@ pub(crate) fn read_node(
             "effect",
             "retry",
             "timeout_s",
+            "schedule_to_close_s",
+            "heartbeat_timeout_s",
+            "breaker",
+            "correction",
             "compensation",
             "join",
             "cancel_rest",
@@ -170,13 +169,31 @@ pub(crate) fn read_node(
         extra.push(("retry", retry_json(&filled)));
         Some(filled)
     });
-    let timeout_ns = timeout_at.and_then(|at| reader.seconds(at, "timeout_s", false));
-    let timeout_ns = timeout_ns.or_else(|| {
-        let filled = spec.and_then(|spec| spec.timeout_s).filter(|_| timeout_at.is_none())?;
-        let filled = crate::document::nanoseconds(filled);
-        extra.push(("timeout_s", seconds_json(filled)));
-        Some(filled)
-    });
+    let timeout_ns = read_seconds(reader, timeout_at, "timeout_s", spec.and_then(|spec| spec.timeout_s), &mut extra);
+    let stated = spec.and_then(|spec| spec.schedule_to_close_s);
+    let schedule_to_close_ns = read_seconds(reader, close_at, "schedule_to_close_s", stated, &mut extra);
+    let stated = spec.and_then(|spec| spec.heartbeat_timeout_s);
+    let heartbeat_timeout_ns = read_seconds(reader, heartbeat_at, "heartbeat_timeout_s", stated, &mut extra);
+    let breaker = match breaker_at {
+        Some(at) => read_breaker(reader, at),
+        None => spec.and_then(|spec| spec.breaker.as_ref()).map(|stated| {
+            let (json, breaker) = fill_breaker(reader, stated);
+            extra.push(("breaker", json));
+            breaker
+        }),
+    };
+    let correction = correction_at.and_then(|at| read_correction(reader, at));
+    let is_job = matches!(kind, Kind::Function { .. } | Kind::Http(_) | Kind::Agent { .. });
+    for (field, name, fits, which) in [
+        (close_at, "schedule_to_close_s", is_job, "a function, an http request or an agent"),
+        (heartbeat_at, "heartbeat_timeout_s", matches!(kind, Kind::Function { .. }), "a function"),
+        (breaker_at, "breaker", is_job, "a function, an http request or an agent"),
+        (correction_at, "correction", matches!(kind, Kind::Function { .. }), "a function"),
+    ] {
+        if let (Some(at), false, Some(_)) = (field, fits, node_type) {
+            reader.note(at - 1, "UNKNOWN_FIELD", format!("only {which} has the field {name:?}"));
+        }
+    }
     let compensation = match compensation_at {
         Some(at) => read_compensation(reader, shared, at, &id, &common),
         None => spec
@@ -208,6 +225,11 @@ pub(crate) fn read_node(
         cancel_rest: cancel_at.and_then(|at| reader.boolean(at, "cancel_rest")).unwrap_or(false),
         retry: retry.unwrap_or_else(no_retry),
         timeout_ns,
+        schedule_to_close_ns,
+        heartbeat_timeout_ns,
+        breaker,
+        breaker_at: breaker_at.unwrap_or(at),
+        correction,
         on_error: match on_error_at.and_then(|at| reader.word(at, "on_error", &["fail", "continue"])) {
             Some(1) => OnError::Continue,
             _ => OnError::Fail,
@@ -222,6 +244,22 @@ pub(crate) fn read_node(
         concurrency_key,
         concurrency_key_at: key_at.unwrap_or(at),
     }
+}
+
+/// A duration that the node states, or (written into it) that of its function.
+fn read_seconds(
+    reader: &mut Reader<'_, '_>,
+    at: Option<At>,
+    name: &'static str,
+    stated: Option<f64>,
+    extra: &mut Extra,
+) -> Option<i64> {
+    if let Some(at) = at {
+        return reader.seconds(at, name, false);
+    }
+    let filled = crate::document::nanoseconds(stated?);
+    extra.push((name, seconds_json(filled)));
+    Some(filled)
 }
 
 fn read_id(reader: &mut Reader<'_, '_>, at: At) -> Option<Box<str>> {
@@ -281,60 +319,6 @@ fn read_join(reader: &mut Reader<'_, '_>, at: At) -> Option<Join> {
     Some(Join::Quorum { n: n?, required })
 }
 
-fn read_retry(reader: &mut Reader<'_, '_>, at: At, default: Retry) -> Option<Retry> {
-    let [attempts, initial, factor, max, jitter, non_retryable] = reader.fields(
-        at,
-        "a retry policy",
-        ["max_attempts", "initial_s", "factor", "max_s", "jitter", "non_retryable"],
-    );
-    if reader.document.kind(at) != Json::Object {
-        return None;
-    }
-    Some(Retry {
-        max_attempts: attempts
-            .and_then(|at| reader.integer(at, "max_attempts", 1, 1_000_000))
-            .unwrap_or(default.max_attempts),
-        initial_ns: initial.and_then(|at| reader.seconds(at, "initial_s", true)).unwrap_or(default.initial_ns),
-        factor: factor.and_then(|at| reader.number(at, "factor", 1.0, 1_000.0)).unwrap_or(default.factor),
-        max_ns: max.and_then(|at| reader.seconds(at, "max_s", true)).unwrap_or(default.max_ns),
-        jitter: jitter.and_then(|at| reader.number(at, "jitter", 0.0, 1.0)).unwrap_or(default.jitter),
-        non_retryable: non_retryable.map(|at| reader.names(at, "non_retryable")).unwrap_or_default(),
-    })
-}
-
-fn seconds_json(ns: i64) -> Vec<u8> {
-    if ns % 1_000_000_000 == 0 {
-        return (ns / 1_000_000_000).to_string().into_bytes();
-    }
-    number_json(ns as f64 / 1e9)
-}
-
-fn number_json(number: f64) -> Vec<u8> {
-    let mut out = Vec::new();
-    write_double(number, &mut out);
-    out
-}
-
-fn retry_json(retry: &Retry) -> Vec<u8> {
-    let mut out = b"{\"factor\":".to_vec();
-    write_double(retry.factor, &mut out);
-    out.extend_from_slice(b",\"initial_s\":");
-    out.extend(seconds_json(retry.initial_ns));
-    out.extend_from_slice(b",\"jitter\":");
-    write_double(retry.jitter, &mut out);
-    out.extend_from_slice(format!(",\"max_attempts\":{},\"max_s\":", retry.max_attempts).as_bytes());
-    out.extend(seconds_json(retry.max_ns));
-    out.extend_from_slice(b",\"non_retryable\":[");
-    for (i, name) in retry.non_retryable.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        write_string(name, &mut out);
-    }
-    out.extend_from_slice(b"]}");
-    out
-}
-
 /// What a compensation gets where it does not say: `{"input": <the node's>, "output": "${nodes.<id>.output}"}`.
 fn default_input(reader: &Reader<'_, '_>, id: &str, common: &Common) -> Vec<u8> {
     let mut out = b"{\"input\":".to_vec();
@@ -346,14 +330,6 @@ fn default_input(reader: &Reader<'_, '_>, id: &str, common: &Common) -> Vec<u8> 
     out.extend_from_slice(id.as_bytes());
     out.extend_from_slice(b"\\\"].output}\"}");
     out
-}
-
-fn default_input_template(reader: &Reader<'_, '_>, json: &[u8]) -> Template {
-    let limits = ValueLimits { bytes_max: usize::MAX, depth_max: 256 };
-    let Ok(document) = read(json, &limits) else { return nothing() };
-    // What is wrong with the node's own input was noted where it stands.
-    let expression = &reader.limits.expression;
-    crate::expressions::TemplateCompiler { limits: expression, faults: Vec::new() }.compile(&document, 0)
 }
 
 fn known_function<'t>(
@@ -409,7 +385,7 @@ fn read_compensation(
     let spec = known_function(reader, shared.functions, name_at, &name);
     let input = match input {
         Some(input) => super::function::arguments(reader, input, "the input of a compensation"),
-        None => default_input_template(reader, &default_input(reader, id, common)),
+        None => template_of(reader, &default_input(reader, id, common)),
     };
     let retry = retry.and_then(|at| read_retry(reader, at, compensation_retry()));
     let timeout_ns = timeout.and_then(|at| reader.seconds(at, "timeout_s", false));
@@ -433,7 +409,7 @@ fn fill_compensation(
 ) -> Option<Compensation> {
     let spec = known_function(reader, table, at, name)?;
     let input = default_input(reader, id, common);
-    let template = default_input_template(reader, &input);
+    let template = template_of(reader, &input);
     let mut inside: Extra = vec![("input", input)];
     let mut quoted = Vec::new();
     write_string(name, &mut quoted);

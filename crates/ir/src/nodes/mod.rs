@@ -5,13 +5,16 @@
 
 mod agent;
 mod approval;
+mod breaker;
 mod common;
 mod composite;
+mod correction;
 mod function;
 mod http;
 mod join;
 mod r#loop;
 mod map;
+mod retry;
 mod signal;
 mod timer;
 

@@ -1,10 +1,11 @@
 //! What happens to a node. `node` is an instance path: `fetch`, or `m[3].fetch` inside a map.
 
 use super::failure::{Failure, NodeError};
-use super::wire::{Flag, Json, Time, message};
+use super::wire::{Amount, Flag, Json, Time, message};
 
 message! {
-    /// An attempt was handed out.
+    /// An attempt was handed out. `close_by`: when the time of all attempts is over; `breaker`: the one that counts its
+    /// outcome. With kind `correction` the model `name` is asked for another input, after attempt `attempt` failed.
     ToolCallRequested<'a> {
         1 node: &'a str,
         2 attempt: u32,
@@ -16,6 +17,9 @@ message! {
         8 timeout_ns: i64,
         9 effect: &'a str,
         10 compensation: &'a str,
+        11 close_by: Time,
+        12 heartbeat_ns: Amount,
+        13 breaker: &'a str,
     }
 }
 
@@ -30,6 +34,9 @@ message! {
 message! {
     /// An attempt ended; unless `retry`, the node is decided. `dead` lists the targets of edges that would be live by
     /// the status of the node but whose guard was false. `unknown`: a write that may or may not have happened.
+    /// `fallback`: the breaker was open, and this is what the node gives instead. `health`: what the breaker counts, `ok`
+    /// or `failed`; with `cached_max` the output is kept for its fallback, of so many. `dead_letter`: a `DeadLettered`
+    /// follows. `correct`: a model is asked for another input before the next attempt.
     ToolResultReceived<'a> {
         1 node: &'a str,
         2 attempt: u32,
@@ -42,6 +49,33 @@ message! {
         9 kept_all: Flag,
         10 kept: Vec<Kept<'a>>,
         11 fails: Option<Failure<'a>>,
+        12 fallback: Flag,
+        13 health: &'a str,
+        14 cached_max: Amount,
+        15 dead_letter: Flag,
+        16 correct: Flag,
+    }
+}
+
+message! {
+    /// A sign of life of an attempt, which came at `time`. `progress`: given back to the next attempt; none: as before.
+    HeartbeatRecorded<'a> {
+        1 node: &'a str,
+        2 attempt: u32,
+        3 progress: Json<'a>,
+        4 time: Time,
+    }
+}
+
+message! {
+    /// The node failed for good, and nobody took care of that: it is listed until it is tried again or dropped. The
+    /// oldest leave where more than `letters_max` are listed.
+    DeadLettered<'a> {
+        1 node: &'a str,
+        2 attempt: u32,
+        3 error: Option<NodeError<'a>>,
+        4 name: &'a str,
+        5 letters_max: u64,
     }
 }
 

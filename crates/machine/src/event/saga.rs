@@ -4,6 +4,16 @@ use super::failure::{Failure, NodeError};
 use super::wire::{Json, Time, message};
 
 message! {
+    /// A model proposes another input for attempt `attempt`, after the one before failed.
+    CorrectionProposed<'a> {
+        1 node: &'a str,
+        2 attempt: u32,
+        3 input: Json<'a>,
+        4 reason: &'a str,
+    }
+}
+
+message! {
     /// What will be undone, in this order. Recorded once, when nothing of the run is in flight any more.
     CompensationPlanned<'a> {
         1 error: Option<Failure<'a>>,

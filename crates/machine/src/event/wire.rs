@@ -237,6 +237,25 @@ impl<'a> Field<'a> for Flag {
     }
 }
 
+/// A number that is not shown where it is 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Amount(pub(crate) i64);
+
+impl<'a> Field<'a> for Amount {
+    fn is_default(&self) -> bool {
+        self.0 == 0
+    }
+    fn put(&self, number: u32, out: &mut Vec<u8>) {
+        self.0.put(number, out);
+    }
+    fn take(&mut self, wire: u8, reader: &mut Reader<'a>) -> Result<(), BadRecord> {
+        self.0.take(wire, reader)
+    }
+    fn render(&self, out: &mut Vec<u8>) {
+        self.0.render(out);
+    }
+}
+
 /// A user value: JSON bytes. Empty: none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Json<'a>(pub(crate) &'a [u8]);

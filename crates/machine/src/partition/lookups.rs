@@ -300,6 +300,12 @@ impl Machine {
             programs_cached: self.programs.len() as u64,
             replies_waiting: self.actions.len() as u64,
             runs_quarantined: self.quarantined.len() as u64,
+            dead_letters: self.state.letters.order.len() as u64,
+            dead_letters_pushed_out: self.state.letters.pushed_out,
+            breakers: self.state.breakers.count as u64,
+            retries: self.tally.retries,
+            compensations: self.tally.compensations,
+            breaker_changes: self.tally.breaker_changes,
         }
     }
 }

@@ -6,4 +6,5 @@ pub(crate) mod program;
 pub(crate) mod recovery;
 pub(crate) mod registry;
 pub(crate) mod tick;
+pub(crate) mod troubles;
 pub(crate) mod turn;

@@ -3,8 +3,12 @@
 
 pub(crate) mod approval;
 pub(crate) mod body;
+pub(crate) mod breaker;
 pub(crate) mod cancel;
+pub(crate) mod correction;
 pub(crate) mod finish;
+pub(crate) mod heartbeat;
+pub(crate) mod letter;
 pub(crate) mod r#loop;
 pub(crate) mod map;
 pub(crate) mod node;

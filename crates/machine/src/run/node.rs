@@ -6,10 +6,11 @@ use crate::event::Event;
 use crate::event::failure::NodeError;
 use crate::event::node::{NodeSkipped, ToolCallRequested, ToolResultReceived};
 use crate::event::waiting::{ApprovalRequested, TimerStarted};
-use crate::event::wire::{Flag, Json, Time};
+use crate::event::wire::{Amount, Flag, Json, Time};
 use crate::machine::{Action, Machine};
 use crate::partition::jobs::InFlight;
 use crate::partition::program::Program;
+use crate::run::breaker::Passage;
 use crate::run::routing::doom;
 use crate::run::scope::View;
 use crate::run::verdict::{Fails, expression_failed};
@@ -45,13 +46,7 @@ impl Machine {
             }
         }
         let began = match &node.kind {
-            Kind::Function { name, input, config } => self.start_function(program, at, name, input, config.as_ref()),
-            Kind::Http(http) => {
-                let input = self.view(program, at, |machine, view| http.render(view, &mut machine.budget()));
-                input.and_then(|input| self.bounded(input)).map(|input| {
-                    self.request(program, at, JobKind::Http, "", &input, b"");
-                })
-            }
+            Kind::Function { .. } | Kind::Http(_) => self.begin_job(program, at, 1),
             Kind::Join => {
                 self.start_join(program, at);
                 Ok(())
@@ -154,10 +149,27 @@ impl Machine {
         self.state.run(slot).map_or_else(String::new, |run| run.path(scope, id).into_owned())
     }
 
-    fn start_function(
+    /// Makes the input of a job, and requests the attempt.
+    pub(crate) fn begin_job(&mut self, program: &Program, at: At, attempt: u32) -> Result<(), ExprError> {
+        match &program.ir.nodes[at.ix as usize].kind {
+            Kind::Function { name, input, config } => {
+                self.begin_function(program, at, attempt, name, input, config.as_ref())
+            }
+            Kind::Http(http) => {
+                let input = self.view(program, at, |machine, view| http.render(view, &mut machine.budget()))?;
+                let input = self.bounded(input)?;
+                self.request_attempt(program, at, attempt, JobKind::Http, "", &input, b"");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin_function(
         &mut self,
         program: &Program,
         at: At,
+        attempt: u32,
         name: &str,
         input: &Template,
         config: Option<&Template>,
@@ -168,16 +180,11 @@ impl Machine {
             Ok((input, config.unwrap_or_default()))
         })?;
         let (input, config) = (self.bounded(input)?, self.bounded(config)?);
-        self.request(program, at, JobKind::Function, name, &input, &config);
+        self.request_attempt(program, at, attempt, JobKind::Function, name, &input, &config);
         Ok(())
     }
 
-    /// Records the first attempt and makes its job.
-    fn request(&mut self, program: &Program, at: At, job: JobKind, name: &str, input: &[u8], config: &[u8]) {
-        self.request_attempt(program, at, 1, job, name, input, config);
-    }
-
-    /// Records an attempt and makes its job.
+    /// Records an attempt and makes its job, where its breaker lets it through.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn request_attempt(
         &mut self,
@@ -190,6 +197,15 @@ impl Machine {
         config: &[u8],
     ) {
         let node = &program.ir.nodes[at.ix as usize];
+        let breaker = match self.passage(program, at, name, input) {
+            Passage::Unwatched => String::new(),
+            Passage::Watched(breaker) => breaker,
+            Passage::Shut(breaker) => {
+                self.shut_out(program, at, attempt, &breaker, input);
+                return;
+            }
+        };
+        let close_by = node.schedule_to_close_ns.map_or(0, |limit| self.close_by(program, at, limit));
         let inner;
         let path: &str = if at.scope == ROOT {
             &node.id
@@ -200,7 +216,7 @@ impl Machine {
         let event = Event::ToolCallRequested(ToolCallRequested {
             node: path,
             attempt,
-            max_attempts: node.retry.max_attempts,
+            max_attempts: node.retry.attempts_max(),
             kind: job.as_str(),
             name,
             input: Json(input),
@@ -208,10 +224,27 @@ impl Machine {
             timeout_ns: node.timeout_ns.unwrap_or(0),
             effect: effect_name(node.effect),
             compensation: node.compensation.as_ref().map_or("", |compensation| &compensation.name),
+            close_by: Time(close_by),
+            heartbeat_ns: Amount(node.heartbeat_timeout_ns.unwrap_or(0)),
+            breaker: &breaker,
         });
         let touched = self.emit(at.slot, &event, at.cause);
         self.note_slot(at.slot, program, at.scope, touched.slot, at.ix);
         self.make_job(at.slot, at.scope, touched.slot, attempt);
+    }
+
+    /// When the time of all attempts of a node is over: as its first request said, or from now on.
+    fn close_by(&self, program: &Program, at: At, limit: i64) -> i64 {
+        let sym = program.syms[at.ix as usize];
+        let scope = self.state.run(at.slot).and_then(|run| run.scope(at.scope));
+        let wait = scope.and_then(|scope| scope.nodes.get(scope.find(sym)? as usize)).map(|node| &node.wait);
+        let stated = match wait {
+            Some(Wait::Job(flight) | Wait::Retry { flight, .. }) => {
+                flight.care.as_ref().map_or(0, |care| care.close_by)
+            }
+            _ => 0,
+        };
+        if stated == 0 { self.now.saturating_add(limit) } else { stated }
     }
 
     /// Puts a job that was just recorded into the table, and its release behind the record.
@@ -348,9 +381,8 @@ impl Machine {
     pub(crate) fn recall(&mut self, program: &Program, at: At, node_slot: u32) {
         let Some(run) = self.state.run(at.slot) else { return };
         let Some(node) = run.node(at.scope, node_slot).filter(|node| node.status == Status::Open) else { return };
-        let (attempt, cause, write) = (node.attempt, node.requested_seq, node.write);
+        let (attempt, cause, is_writing) = (node.attempt, node.requested_seq, node.is_writing());
         let job = if let Wait::Job(flight) = &node.wait { flight.job } else { 0 };
-        let in_flight = matches!(node.wait, Wait::Job(_));
         let was_released = self.jobs.get(job).is_none_or(|job| job.released);
         let path = run.path(at.scope, &program.ir.nodes[at.ix as usize].id).into_owned();
         self.drop_job(job);
@@ -359,7 +391,7 @@ impl Machine {
             attempt,
             status: "cancelled",
             error: Some(NodeError { r#type: kind::CANCELLED, message: "its result is not needed any more" }),
-            unknown: Flag(write && in_flight && was_released),
+            unknown: Flag(is_writing && was_released),
             ..ToolResultReceived::default()
         });
         let touched = self.emit(at.slot, &event, cause);
@@ -385,7 +417,7 @@ impl Machine {
 }
 
 /// As written in events.
-fn effect_name(effect: Effect) -> &'static str {
+pub(crate) fn effect_name(effect: Effect) -> &'static str {
     match effect {
         Effect::Pure => "pure",
         Effect::Read => "read",

@@ -1,17 +1,19 @@
 //! The outcome of an attempt: decided, or tried again. One that is no longer current changes nothing.
 
-use crate::action::Answer;
+use crate::action::{Answer, JobKind};
 use crate::command::{JobResult, Outcome};
 use crate::error::kind;
 use crate::event::Event;
 use crate::event::node::ToolResultReceived;
-use crate::event::wire::{Flag, Json};
+use crate::event::wire::{Amount, Flag, Json};
 use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::run::node::At;
+use crate::run::retry::delay_ns;
 use crate::run::verdict::Fails;
 use crate::run::work::Work;
-use crate::state::run::{Fault, Wait};
+use crate::state::run::{Fault, Node, ROOT, Wait};
+use apex_ir::ir::Effect;
 use apex_ir::value::{self, ValueLimits};
 
 /// An outcome as it is recorded.
@@ -97,67 +99,128 @@ impl Machine {
     /// An attempt of a node ended.
     pub(crate) fn end_attempt(&mut self, slot: u32, scope: u32, node_slot: u32, ended: Ended) {
         let Some(program) = self.ready(slot) else { return };
-        let Some(run) = self.state.run(slot) else { return };
-        let Some(node) = run.node(scope, node_slot) else { return };
-        if !matches!(node.wait, Wait::Job(_)) {
-            return;
+        if ended.result.is_err() {
+            self.record_last_beat(slot, scope, node_slot);
         }
+        let Some(node) = self.state.run(slot).and_then(|run| run.node(scope, node_slot)) else { return };
+        let Wait::Job(flight) = &node.wait else { return };
+        let is_correction = flight.kind == JobKind::Correction;
         let Some(ix) = program.ix(node.sym) else { return };
-        let (attempt, cause) = (node.attempt, node.requested_seq);
-        let policy = &program.ir.nodes[ix as usize].retry;
-        let unknown = node.write && matches!(ended.status, "timeout" | "cancelled");
-        let gives_up = run.failing.is_some() || run.is_node_given_up(scope, node_slot);
-        let retry = match &ended.result {
-            Ok(_) => false,
-            Err(fault) => {
-                ended.retryable
-                    && !gives_up
-                    && attempt < policy.max_attempts
-                    && !policy.non_retryable.contains(&fault.kind)
-            }
-        };
-        let inner;
-        let id = &program.ir.nodes[ix as usize].id;
-        let path: &str = if scope == crate::state::run::ROOT {
-            id
+        let at = At { slot, scope, ix, cause: node.requested_seq };
+        let attempt = node.attempt;
+        if is_correction {
+            self.end_correction(&program, at, node_slot, ended);
         } else {
-            inner = run.path(scope, id).into_owned();
+            self.close_attempt(&program, at, attempt, ended, false);
+        }
+    }
+
+    /// An attempt ended, or was shut out by its breaker: it is tried again, corrected, or decides its node.
+    pub(crate) fn close_attempt(&mut self, program: &Program, at: At, attempt: u32, ended: Ended, fallback: bool) {
+        let node = &program.ir.nodes[at.ix as usize];
+        let Some(run) = self.state.run(at.slot) else { return };
+        let place = run.scope(at.scope).and_then(|scope| scope.find(program.syms[at.ix as usize]));
+        let state = place.and_then(|place| run.node(at.scope, place));
+        let wait = state.map(|state| &state.wait);
+        let gives_up = run.failing.is_some() || self.is_over(run, program, at.scope, at.ix);
+        let inner;
+        let path: &str = if at.scope == ROOT {
+            &node.id
+        } else {
+            inner = run.path(at.scope, &node.id).into_owned();
             &inner
         };
+        let retry = !gives_up
+            && ended.result.as_ref().is_err_and(|fault| {
+                ended.retryable
+                    && node.retry.goes_on(&fault.kind, attempt)
+                    && !self.closes_before_retry(program, at, wait, &fault.kind, path, attempt)
+            });
+        let correct = !gives_up && !retry && self.may_correct(program, at, wait, &ended);
+        let health = self.health(program, at, wait, &ended);
+        let breaker = match wait {
+            Some(Wait::Job(flight)) if !health.is_empty() => {
+                flight.care.as_ref().map(|care| (run.tenant, care.breaker))
+            }
+            _ => None,
+        };
+        let is_writing = state.is_some_and(Node::is_writing);
         let event = ToolResultReceived {
             node: path,
             attempt,
             status: ended.status,
-            output: Json(ended.result.as_deref().unwrap_or_default()),
-            error: ended.result.as_ref().err().map(Fault::event),
-            retry: Flag(retry),
-            unknown: Flag(unknown),
+            retry: Flag(retry || correct),
+            unknown: Flag(is_writing && matches!(ended.status, "timeout" | "cancelled")),
+            fallback: Flag(fallback),
+            health,
+            correct: Flag(correct),
             ..ToolResultReceived::default()
         };
-        if retry {
-            self.emit(slot, &Event::ToolResultReceived(event), cause);
-            if let Some(run) = self.state.run_mut(slot) {
-                run.work.push_back(Work::Retry { scope, slot: node_slot });
+        if retry || correct {
+            let error = ended.result.as_ref().err().map(Fault::event);
+            let event = Event::ToolResultReceived(ToolResultReceived { error, ..event });
+            let touched = self.emit(at.slot, &event, at.cause);
+            self.note_slot(at.slot, program, at.scope, touched.slot, at.ix);
+            if let Some(run) = self.state.run_mut(at.slot) {
+                run.work.push_back(Work::Retry { scope: at.scope, slot: touched.slot });
             }
-            return;
+        } else {
+            self.decide_attempt(program, at, event, &ended);
         }
-        let verdict = self.judge(slot, &program, scope, ix, ended.result.as_deref());
-        self.decide_attempt(&program, At { slot, scope, ix, cause }, event, verdict);
+        if let Some((tenant, breaker)) = breaker {
+            let name = self.state.symbols.name(breaker).clone();
+            self.after_outcome(program, at, tenant, &name);
+        }
     }
 
-    fn decide_attempt<'e>(
-        &mut self,
+    /// The time of all attempts is over before the next one would begin.
+    fn closes_before_retry(
+        &self,
         program: &Program,
         at: At,
-        event: ToolResultReceived<'e>,
-        verdict: crate::run::verdict::Verdict<'e>,
-    ) {
+        wait: Option<&Wait>,
+        kind: &str,
+        path: &str,
+        attempt: u32,
+    ) -> bool {
+        let Some(Wait::Job(flight) | Wait::Retry { flight, .. }) = wait else { return false };
+        let Some(care) = flight.care.as_ref().filter(|care| care.close_by != 0) else { return false };
+        let Some(run) = self.state.run(at.slot) else { return false };
+        let delay = delay_ns(program.ir.nodes[at.ix as usize].retry.of(kind), &run.id, path, attempt);
+        care.closes_before(self.now.saturating_add(delay))
+    }
+
+    /// The last attempt of a node: it is decided.
+    pub(crate) fn decide_attempt(&mut self, program: &Program, at: At, event: ToolResultReceived<'_>, ended: &Ended) {
+        let node = &program.ir.nodes[at.ix as usize];
+        let inner;
+        let path: &str = if at.scope == ROOT {
+            &node.id
+        } else {
+            inner = self.path(at.slot, at.scope, &node.id);
+            &inner
+        };
+        let verdict = self.judge(at.slot, program, at.scope, at.ix, ended.result.as_deref());
+        let run = self.state.run(at.slot);
+        let is_given_up = run.is_none_or(|run| run.failing.is_some() || self.is_over(run, program, at.scope, at.ix));
+        let dead_letter = ended.result.is_err()
+            && ended.status != "cancelled"
+            && !is_given_up
+            && !verdict.handled
+            && (node.retry.attempts_max() > 1 || node.effect == Effect::Write);
         let fails = verdict.fails;
+        let output = ended.result.as_deref().unwrap_or_default();
+        let cached_max = if event.health == "ok" { self.outputs_kept(program, at, output) } else { 0 };
         let event = Event::ToolResultReceived(ToolResultReceived {
+            node: path,
+            output: Json(output),
+            error: ended.result.as_ref().err().map(Fault::event),
             dead: verdict.dead,
             kept_all: Flag(verdict.kept_all),
             kept: verdict.kept,
             fails: fails.as_ref().map(Fails::event),
+            cached_max: Amount(cached_max),
+            dead_letter: Flag(dead_letter),
             ..event
         });
         let touched = self.emit(at.slot, &event, at.cause);

@@ -1,6 +1,5 @@
 //! Trying again: when, and the attempt itself.
 
-use crate::action::JobKind;
 use crate::event::Event;
 use crate::event::node::NodeRetryScheduled;
 use crate::event::wire::{Flag, Time};
@@ -8,7 +7,9 @@ use crate::id::RunId;
 use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::run::node::At;
-use crate::state::run::{Status, Wait};
+use crate::run::timer::out_of_time;
+use crate::run::verdict::expression_failed;
+use crate::state::run::{Corrected, Status, Wait};
 use apex_ir::ir::Retry;
 use sha2::{Digest, Sha256};
 
@@ -39,7 +40,18 @@ impl Machine {
         let Some(ix) = program.ix(node.sym) else { return };
         let definition = &program.ir.nodes[ix as usize];
         let path = run.path(scope, &definition.id).into_owned();
-        let delay = delay_ns(&definition.retry, &run.id, &path, node.attempt);
+        let care = match &node.wait {
+            Wait::Retry { flight, .. } => flight.care.as_deref(),
+            _ => None,
+        };
+        let at = At { slot, scope, ix, cause: node.decided_seq };
+        match care.map_or(Corrected::No, |care| care.correction) {
+            Corrected::No => {}
+            Corrected::Wanted => return self.request_correction(program, at, node_slot),
+            Corrected::Proposed => return self.try_again(slot, scope, node_slot),
+        }
+        let kind = node.error.as_ref().map_or("", |error| &error.kind);
+        let delay = delay_ns(definition.retry.of(kind), &run.id, &path, node.attempt);
         let event = Event::NodeRetryScheduled(NodeRetryScheduled {
             node: &path,
             attempt: node.attempt + 1,
@@ -47,11 +59,11 @@ impl Machine {
             compensation: Flag(false),
             error: None,
         });
-        let cause = node.decided_seq;
-        self.emit(slot, &event, cause);
+        self.emit(slot, &event, at.cause);
+        self.tally.retries += 1;
     }
 
-    /// It is time for the next attempt: the same input, the same key.
+    /// It is time for the next attempt: the same key, and the same input where no other was proposed.
     pub(crate) fn try_again(&mut self, slot: u32, scope: u32, node_slot: u32) {
         let Some(program) = self.ready(slot) else { return };
         // What waits in an item that is given up ends with it.
@@ -59,11 +71,23 @@ impl Machine {
         let Some(node) = run.node(scope, node_slot) else { return };
         let Wait::Retry { flight, .. } = &node.wait else { return };
         let Some(ix) = program.ix(node.sym) else { return };
-        let job = if flight.http { JobKind::Http } else { JobKind::Function };
-        let (name, input, config) =
-            (self.state.symbols.name(flight.name).clone(), flight.input.clone(), flight.config.clone());
         let at = At { slot, scope, ix, cause: node.decided_seq };
         let attempt = node.attempt + 1;
+        if flight.care.as_ref().is_some_and(|care| care.closes_before(self.now)) {
+            self.close_attempt(&program, at, node.attempt, out_of_time(), false);
+            return;
+        }
+        if flight.input.is_empty() {
+            // The breaker was open before its input was made.
+            if let Err(error) = self.begin_job(&program, at, attempt) {
+                let path = self.path(slot, scope, &program.ir.nodes[ix as usize].id);
+                self.fail_node(&program, at, &expression_failed(&error, &path));
+            }
+            return;
+        }
+        let job = flight.kind;
+        let (name, input, config) =
+            (self.state.symbols.name(flight.name).clone(), flight.input.clone(), flight.config.clone());
         self.request_attempt(&program, at, attempt, job, &name, &input, &config);
     }
 }
@@ -81,6 +105,7 @@ mod tests {
             max_ns: 1_000,
             jitter: 0.0,
             non_retryable: Box::default(),
+            by_error: Box::default(),
         };
         let run = RunId::new_v7(1, 2, 3);
         let delays: Vec<i64> = (1..6).map(|attempt| delay_ns(&policy, &run, "a", attempt)).collect();

@@ -101,7 +101,7 @@ impl Machine {
             return;
         }
         // Job 0: it was in flight when the process ended, so it may have happened. Else it was never handed out.
-        let unknown = node.write && job == 0;
+        let unknown = node.is_writing() && job == 0;
         let Some(ix) = program.ix(node.sym) else { return };
         let path = run.path(scope, &program.ir.nodes[ix as usize].id).into_owned();
         let (attempt, cause) = (node.attempt, node.requested_seq);
@@ -191,12 +191,15 @@ impl Machine {
         let event = Event::CompensationRequested(CompensationRequested {
             node: &path,
             attempt,
-            max_attempts: compensation.retry.max_attempts,
+            max_attempts: compensation.retry.attempts_max(),
             name: &compensation.name,
             input: Json(&input),
             timeout_ns: compensation.timeout_ns.unwrap_or(0),
         });
         self.emit(slot, &event, cause);
+        if attempt == 1 {
+            self.tally.compensations += 1;
+        }
         self.make_step_job(slot);
     }
 
@@ -235,18 +238,14 @@ impl Machine {
             .and_then(|ix| program.ir.nodes[ix as usize].compensation.as_ref())
             .map(|compensation| &compensation.retry);
         let attempt = step.attempt;
-        let again = policy.filter(|policy| {
-            ended.retryable
-                && !run.is_out_of_time()
-                && attempt < policy.max_attempts
-                && !policy.non_retryable.contains(&fault.kind)
-        });
+        let again =
+            policy.filter(|policy| ended.retryable && !run.is_out_of_time() && policy.goes_on(&fault.kind, attempt));
         let Some(policy) = again else {
             self.settle_step(slot, Some(&fault));
             return;
         };
         let path = run.node_path(&self.state.symbols, step.scope, step.slot);
-        let delay = delay_ns(policy, &run.id, &format!("{path}/undo"), attempt);
+        let delay = delay_ns(policy.of(&fault.kind), &run.id, &format!("{path}/undo"), attempt);
         let cause = run.next_seq.wrapping_sub(1);
         let event = Event::NodeRetryScheduled(NodeRetryScheduled {
             node: &path,
@@ -256,6 +255,7 @@ impl Machine {
             error: Some(fault.event()),
         });
         self.emit(slot, &event, cause);
+        self.tally.retries += 1;
     }
 
     /// An attempt to undo took too long.

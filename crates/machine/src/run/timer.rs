@@ -7,6 +7,7 @@ use crate::event::waiting::TimerFired;
 use crate::event::wire::{Flag, Json};
 use crate::machine::Machine;
 use crate::record::NONE;
+use crate::run::heartbeat::Deadline;
 use crate::run::node::At;
 use crate::run::result::Ended;
 use crate::run::verdict::Fails;
@@ -43,10 +44,10 @@ impl Machine {
             TimerKind::Attempt => {
                 let wait =
                     self.state.run(slot).and_then(|run| run.node(timer.scope, timer.slot)).map(|node| &node.wait);
-                if let Some(Wait::Job(flight)) = wait {
-                    let (job, after) = (flight.job, flight.timeout_ns);
+                let job = if let Some(Wait::Job(flight)) = wait { flight.job } else { 0 };
+                if let Some(Deadline::Over(ended)) = self.deadline(slot, timer.scope, timer.slot) {
                     self.drop_job(job);
-                    self.end_attempt(slot, timer.scope, timer.slot, timed_out(after));
+                    self.end_attempt(slot, timer.scope, timer.slot, ended);
                 }
             }
             TimerKind::Retry if self.state.run(slot).is_some_and(Run::is_paused) => {
@@ -95,4 +96,11 @@ pub(crate) fn timed_out(after_ns: i64) -> Ended {
         result: Err(Fault { kind: kind::TIMEOUT.into(), message: message.into() }),
         retryable: true,
     }
+}
+
+/// The end of a node whose attempts took too long together.
+pub(crate) fn out_of_time() -> Ended {
+    let message = "no result within schedule_to_close_s, all attempts together";
+    let fault = Fault { kind: kind::TIMEOUT.into(), message: message.into() };
+    Ended { status: "timeout", result: Err(fault), retryable: false }
 }

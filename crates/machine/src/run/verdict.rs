@@ -23,6 +23,8 @@ pub(crate) struct Verdict<'p> {
     pub(crate) kept_all: bool,
     pub(crate) kept: Vec<KeptPart<'p>>,
     pub(crate) fails: Option<Fails>,
+    /// An error edge takes the failure.
+    pub(crate) handled: bool,
 }
 
 /// Who fails, and why.
@@ -68,7 +70,7 @@ impl Machine {
     }
 
     /// A node was given up, or what it stands in.
-    fn is_over(&self, run: &Run, program: &Program, scope: u32, ix: NodeIx) -> bool {
+    pub(crate) fn is_over(&self, run: &Run, program: &Program, scope: u32, ix: NodeIx) -> bool {
         let slot = run.scope(scope).and_then(|scope| {
             let base = program.ir.graphs[scope.graph as usize].nodes.start;
             scope.cells.get((ix - base) as usize).map(|cell| cell.slot)
@@ -96,7 +98,6 @@ impl Machine {
         }
         let mut view = View::new(run, program, scope);
         view.pending = Some(Pending { ix, output: outcome.ok(), error: outcome.err() });
-        let mut handled = false;
         for edge in program.ir.outgoing(ix) {
             if edge.on_error != outcome.is_err() {
                 continue;
@@ -111,13 +112,13 @@ impl Machine {
                     }
                 },
             };
-            handled |= is_live;
+            verdict.handled |= is_live && outcome.is_err();
             if !is_live {
                 verdict.dead.push(&program.ir.nodes[edge.to as usize].id);
             }
         }
         if let Err(fault) = outcome
-            && !handled
+            && !verdict.handled
             && node.on_error == OnError::Fail
         {
             verdict.fails = Some(Fails {

@@ -77,6 +77,10 @@ impl Machine {
 
     fn go_on(&mut self, slot: u32, program: &Program) -> Progress {
         let Some(run) = self.state.run_mut(slot) else { return Progress::Idle };
+        if let Some(place) = run.next_letter() {
+            self.write_letter(slot, program, place);
+            return Progress::Did;
+        }
         if run.is_paused() {
             return Progress::Idle;
         }

@@ -6,7 +6,7 @@ use super::symbols::Sym;
 use crate::error::RestoreError;
 use crate::event::wire::put_varint;
 use crate::id::RunId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Where bytes go.
@@ -199,6 +199,19 @@ impl<T: Codec> Codec for Vec<T> {
         }
     }
     fn get(r: &mut Source<'_>) -> Read<Vec<T>> {
+        let count = r.count()?;
+        (0..count).map(|_| T::get(r)).collect()
+    }
+}
+
+impl<T: Codec> Codec for VecDeque<T> {
+    fn put(&self, w: &mut Writer) {
+        (self.len() as u32).put(w);
+        for value in self {
+            value.put(w);
+        }
+    }
+    fn get(r: &mut Source<'_>) -> Read<VecDeque<T>> {
         let count = r.count()?;
         (0..count).map(|_| T::get(r)).collect()
     }

@@ -1,7 +1,9 @@
 //! The state: a fold of records, and nothing else. Knows no IR, no limit and no clock; `fold` is the only way in.
 
+pub(crate) mod breaker;
 pub(crate) mod codec;
 pub(crate) mod fold;
+pub(crate) mod letter;
 mod pages;
 pub(crate) mod rest;
 pub(crate) mod run;
@@ -9,6 +11,8 @@ pub(crate) mod snapshot;
 pub(crate) mod symbols;
 
 use crate::id::RunId;
+use breaker::Breakers;
+use letter::Letters;
 use pages::Pages;
 use rest::Slot;
 use run::EndedRun;
@@ -47,6 +51,8 @@ pub(crate) struct State {
     /// Keys whose run has ended, by the time at which they are forgotten.
     pub(crate) expiring: BTreeMap<(i64, RunId), (Sym, Box<str>)>,
     pub(crate) keys: usize,
+    pub(crate) breakers: Breakers,
+    pub(crate) letters: Letters,
     pub(crate) index: Index,
 }
 

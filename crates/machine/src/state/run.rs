@@ -2,6 +2,7 @@
 //! neither compared nor written, says so.
 
 use super::symbols::Sym;
+use crate::action::JobKind;
 use crate::id::RunId;
 use crate::partition::program::Program;
 use crate::run::work::Work;
@@ -73,6 +74,8 @@ pub(crate) struct Extra {
     pub(crate) parent: Option<Parent>,
     /// It is paused; the id of the checkpoint that was made then.
     pub(crate) paused: Option<Box<str>>,
+    /// Nodes (scope, slot) that failed for good, and whose `DeadLettered` is to follow.
+    pub(crate) letters: Vec<(u32, u32)>,
 }
 
 /// The composite node that a run runs for.
@@ -246,7 +249,7 @@ pub(crate) enum Wait {
 /// A job in flight, or one that will be tried again: all that is needed to hand it out once more.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    pub(crate) http: bool,
+    pub(crate) kind: JobKind,
     pub(crate) name: Sym,
     pub(crate) input: Arc<[u8]>,
     pub(crate) config: Arc<[u8]>,
@@ -254,8 +257,99 @@ pub(crate) struct Flight {
     /// When the attempt is out of time; 0: never.
     pub(crate) due: i64,
     pub(crate) max_attempts: u32,
+    /// What few jobs have.
+    pub(crate) care: Option<Box<Care>>,
     /// Cache: its number in the machine's table of jobs; 0: none.
     pub(crate) job: u64,
+}
+
+/// What few jobs have: limits beyond that of the attempt, heartbeats, a breaker, corrections.
+#[derive(Debug)]
+pub(crate) struct Care {
+    /// When the time of all attempts is over; 0: never.
+    pub(crate) close_by: i64,
+    /// Longest time without a heartbeat; 0: any.
+    pub(crate) heartbeat_ns: i64,
+    /// When a heartbeat must have come; 0: never.
+    pub(crate) beat_by: i64,
+    /// Time of the last heartbeat that was recorded; 0: none was.
+    pub(crate) beat_ns: i64,
+    /// What it said; empty: nothing.
+    pub(crate) progress: Arc<[u8]>,
+    /// The breaker that counts the outcome, or empty.
+    pub(crate) breaker: Sym,
+    /// Position of the breaker's last change when the attempt was requested.
+    pub(crate) generation: u64,
+    pub(crate) correction: Corrected,
+    /// Corrections proposed so far.
+    pub(crate) corrections: u32,
+    /// Of a job that asks for a correction: the one that failed.
+    pub(crate) corrects: Option<Box<Flight>>,
+    /// Cache: the newest heartbeat, where it is not recorded.
+    pub(crate) pending: Option<Box<Beat>>,
+}
+
+/// A heartbeat that came.
+#[derive(Debug)]
+pub(crate) struct Beat {
+    pub(crate) ns: i64,
+    pub(crate) progress: Vec<u8>,
+}
+
+/// What a job that waits for its next attempt waits for besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Corrected {
+    No,
+    /// A model is to be asked for another input.
+    Wanted,
+    /// It has proposed one: the next attempt follows at once.
+    Proposed,
+}
+
+impl Default for Care {
+    fn default() -> Care {
+        Care {
+            close_by: 0,
+            heartbeat_ns: 0,
+            beat_by: 0,
+            beat_ns: 0,
+            progress: Arc::from(&b""[..]),
+            breaker: Sym::EMPTY,
+            generation: 0,
+            correction: Corrected::No,
+            corrections: 0,
+            corrects: None,
+            pending: None,
+        }
+    }
+}
+
+impl Flight {
+    /// One that was never requested: its breaker was open. Its input is yet to be made.
+    pub(crate) fn unrequested() -> Flight {
+        Flight {
+            kind: JobKind::Function,
+            name: Sym::EMPTY,
+            input: Arc::from(&b""[..]),
+            config: Arc::from(&b""[..]),
+            timeout_ns: 0,
+            due: 0,
+            max_attempts: 0,
+            care: None,
+            job: 0,
+        }
+    }
+
+    /// When time ends it, or asks for a heartbeat; 0: never.
+    pub(crate) fn wakes(&self) -> i64 {
+        let Some(care) = &self.care else { return self.due };
+        [self.due, care.close_by, care.beat_by].into_iter().filter(|due| *due != 0).min().unwrap_or(0)
+    }
+
+    /// What stands beside it, made where it was not there.
+    pub(crate) fn care_mut(&mut self) -> &mut Care {
+        self.care.get_or_insert_default()
+    }
 }
 
 /// A decision that is waited for.
@@ -409,6 +503,11 @@ impl Node {
             doomed: false,
             children: BTreeMap::new(),
         }
+    }
+
+    /// A write whose outcome would be unknown if it ended now without telling.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.write && matches!(&self.wait, Wait::Job(flight) if flight.kind != JobKind::Correction)
     }
 
     /// Compensation covers it.

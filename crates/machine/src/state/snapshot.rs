@@ -2,16 +2,20 @@
 //! their places, then the state, each open run behind its length. A version that is not known is refused: the log is
 //! replayed instead, it is the truth.
 
+use super::breaker::Breaker;
 use super::codec::{Codec, Source, Writer, codec, put_bytes};
+use super::letter::Letter;
 use super::pages::{Place, at};
 use super::run::{
-    Asked, EndedRun, Extra, Failing, Fault, Flight, Items, Iterations, Kept, Node, Parent, Run, RunError, Scope,
-    Status, Step, StepPhase, Wait,
+    Asked, Care, Corrected, EndedRun, Extra, Failing, Fault, Flight, Items, Iterations, Kept, Node, Parent, Run,
+    RunError, Scope, Status, Step, StepPhase, Wait,
 };
 use super::{Key, Registry, State, Tenant, Version, Workflow};
+use crate::action::JobKind;
 use crate::error::RestoreError;
 use crate::id::RunId;
 use apex_ir::ir::Priority;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"APEXSNAP";
@@ -23,12 +27,26 @@ codec!(Key { run_id, request_hash, offset, expires });
 codec!(RunError { code, kind, message, node });
 codec!(Fault { kind, message });
 codec!(Asked { prompt, requested_ns, due });
-codec!(Flight { http, name, input, config, timeout_ns, due, max_attempts } with { job: 0 });
+codec!(Flight { kind, name, input, config, timeout_ns, due, max_attempts, care } with { job: 0 });
+codec!(Care {
+    close_by,
+    heartbeat_ns,
+    beat_by,
+    beat_ns,
+    progress,
+    breaker,
+    generation,
+    correction,
+    corrections,
+    corrects
+} with { pending: None });
+codec!(Corrected as No = 0, Wanted = 1, Proposed = 2);
+codec!(JobKind as Function = 0, Http = 1, Correction = 3);
 codec!(Items { list, count, next, open, outputs, error } with { ranges: Vec::new(), bytes: None });
 codec!(Iterations { next, open, last, error });
 codec!(Step { scope, slot, phase, attempt, flight, due, error });
 codec!(Parent { run, node, depth });
-codec!(Extra { parent, paused });
+codec!(Extra { parent, paused, letters });
 codec!(Failing { error, compensate, steps, settled, due, expired });
 codec!(Node {
     sym,
@@ -255,9 +273,45 @@ impl State {
             }
             tenant.keys.put(&mut w);
         }
+        self.put_troubles(&mut w);
         let ended = self.ended_order.iter().filter_map(|id| Some((*id, self.ended.get(id)?.clone()))).collect();
         let (pages, runs) = self.open_bytes();
         Capture { position: self.position, head: w.out, pages, runs, ended, places: self.symbols.places().to_vec() }
+    }
+
+    /// Breakers and dead letters.
+    fn put_troubles(&self, w: &mut Writer) {
+        let mut tenants: Vec<_> = self.breakers.by_tenant.iter().collect();
+        tenants.sort_unstable_by_key(|&(sym, _)| self.symbols.name(*sym));
+        (tenants.len() as u32).put(w);
+        for (sym, breakers) in tenants {
+            sym.put(w);
+            breakers.put(w);
+        }
+        self.letters.pushed_out.put(w);
+        (self.letters.order.len() as u32).put(w);
+        for (position, tenant) in &self.letters.order {
+            if let Some(letter) = self.letters.by_tenant.get(tenant).and_then(|letters| letters.get(position)) {
+                position.put(w);
+                tenant.put(w);
+                letter.put(w);
+            }
+        }
+    }
+
+    fn get_troubles(&mut self, r: &mut Source<'_>) -> Result<(), RestoreError> {
+        for _ in 0..u32::get(r)? {
+            let tenant = Codec::get(r)?;
+            let breakers: BTreeMap<Box<str>, Breaker> = Codec::get(r)?;
+            self.breakers.count += breakers.len();
+            self.breakers.by_tenant.insert(tenant, breakers);
+        }
+        self.letters.pushed_out = Codec::get(r)?;
+        for _ in 0..u32::get(r)? {
+            let (position, tenant) = (Codec::get(r)?, Codec::get(r)?);
+            self.letters.put(tenant, position, Letter::get(r)?);
+        }
+        Ok(())
     }
 
     /// The state from bytes.
@@ -299,6 +353,7 @@ impl State {
             }
             state.tenants.insert(sym, tenant);
         }
+        state.get_troubles(r)?;
         for _ in 0..u32::get(r)? {
             let length = r.count()?;
             let bytes = r.take(length)?;

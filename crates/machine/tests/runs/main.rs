@@ -6,7 +6,11 @@
 mod world;
 
 mod approval;
+mod breaker;
 mod cancel;
+mod correction;
+mod dead_letter;
+mod heartbeat;
 mod limits;
 mod r#loop;
 mod map;

@@ -50,7 +50,7 @@ fn a_failing_run_waits_for_what_is_in_flight_and_undoes_unknown_writes() {
     let slow = world.job("a");
     world.fail("b", "Odd");
     assert!(world.asked_to_end.contains(&slow.id));
-    assert_eq!(world.names(&run).last(), Some(&"ToolResultReceived"));
+    assert_eq!(world.names(&run).last(), Some(&"DeadLettered"));
     world.answer(&slow, Outcome::Cancelled { message: String::new() });
     assert_eq!(last(&world, &run, "CompensationPlanned")["steps"], json!(["a"]));
     assert_eq!(&*world.job("a").input, b"{\"id\":null}");

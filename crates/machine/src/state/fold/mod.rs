@@ -1,6 +1,7 @@
 //! The fold: one record changes the state. The same for a decision just made and for one read from a log. Evaluates
 //! no expression, compiles nothing, reads no limit.
 
+mod letter;
 mod node;
 mod run;
 mod saga;
@@ -13,6 +14,7 @@ use crate::event::node::Kept as KeptPart;
 use crate::event::run::RunStarted;
 use crate::id::RunId;
 use crate::record::{Header, NONE};
+use crate::state::breaker::{Breakers, Gate};
 use crate::state::rest::Slot;
 use crate::state::run::{
     EndedRun, Failing, Fault, Kept, NO_SLOT, Node, READY, ROOT, Run, RunError, Scope, Status, Step, StepPhase, Wait,
@@ -88,6 +90,15 @@ impl State {
                 let workflow = tenant.workflows.get_mut(&name).ok_or("a tag of an unknown workflow")?;
                 workflow.tags.insert(e.tag.into(), version);
             }
+            Event::BreakerChanged(e) => {
+                let gate = Gate::parse(e.state).ok_or("a breaker in an unknown state")?;
+                self.breakers.change(tenant, e.name, gate, e.due.0, self.position, header.time_ns);
+            }
+            Event::DeadLetterDropped(e) => {
+                let run = RunId::parse(e.run_id).ok_or("a dead letter of no run")?;
+                let position = self.letters.find(tenant, run, e.node).ok_or("a dead letter that is not listed")?;
+                self.letters.take(position);
+            }
             _ => return Err("an event of a run without a run".into()),
         }
         self.registry.next_seq += 1;
@@ -128,8 +139,15 @@ impl State {
                 self.run_ended(slot, header.time_ns, Some(error), e.key_expires.0, e.ended_max);
                 touched.run = NO_SLOT;
             }
+            Event::DeadLettered(e) => {
+                let mut folding =
+                    Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
+                let (tenant, letter) = folding.dead_lettered(header, e)?;
+                self.letters.add(tenant, position, letter, e.letters_max);
+            }
             _ => {
-                let mut folding = Folding { run, index: &mut self.index, symbols: &mut self.symbols };
+                let mut folding =
+                    Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
                 (touched.scope, touched.slot) = folding.fold(header, event)?;
             }
         }
@@ -329,6 +347,7 @@ pub(super) struct Folding<'s> {
     pub(super) run: &'s mut Run,
     pub(super) index: &'s mut Index,
     pub(super) symbols: &'s mut Symbols,
+    pub(super) breakers: &'s mut Breakers,
 }
 impl Folding<'_> {
     fn fold(&mut self, header: &Header<'_>, event: &Event<'_>) -> Result<(u32, u32), Unfit> {
@@ -338,6 +357,8 @@ impl Folding<'_> {
             Event::NodeSkipped(e) => self.node_skipped(header, e),
             Event::NodeRetryScheduled(e) if e.compensation.0 => self.compensation_retry_scheduled(e),
             Event::NodeRetryScheduled(e) => self.node_retry_scheduled(e),
+            Event::HeartbeatRecorded(e) => self.heartbeat_recorded(header, e),
+            Event::CorrectionProposed(e) => self.correction_proposed(e),
             Event::ScopeOpened(e) => self.scope_opened(header, e),
             Event::ScopeClosed(e) => self.scope_closed(e),
             Event::TimerStarted(e) => self.timer_started(header, e),
@@ -356,6 +377,9 @@ impl Folding<'_> {
             Event::CompensationCompleted(e) => self.compensation_completed(e),
             Event::WorkflowRegistered(_)
             | Event::WorkflowTagged(_)
+            | Event::BreakerChanged(_)
+            | Event::DeadLetterDropped(_)
+            | Event::DeadLettered(_)
             | Event::GoalReceived(_)
             | Event::PlanGenerated(_)
             | Event::RunStarted(_)
@@ -458,8 +482,9 @@ fn forget_wait(wait: &Wait, run: RunId, tenant: Sym, scope: u32, slot: u32, inde
     match wait {
         Wait::Nothing | Wait::Map(_) | Wait::Loop(_) | Wait::Retry { due: 0 | READY, .. } => Counted::No,
         Wait::Job(flight) => {
-            if flight.due != 0 {
-                index.timers.remove(&Timer { due: flight.due, run, kind: TimerKind::Attempt, scope, slot });
+            let due = flight.wakes();
+            if due != 0 {
+                index.timers.remove(&Timer { due, run, kind: TimerKind::Attempt, scope, slot });
             }
             Counted::InFlight
         }
@@ -508,7 +533,7 @@ impl Run {
                 let (scope, slot) = (scope as u32, slot as u32);
                 let (kind, due) = match &node.wait {
                     Wait::Nothing | Wait::Map(_) | Wait::Loop(_) => continue,
-                    Wait::Job(flight) => (TimerKind::Attempt, flight.due),
+                    Wait::Job(flight) => (TimerKind::Attempt, flight.wakes()),
                     Wait::Retry { due, .. } => (TimerKind::Retry, *due),
                     Wait::Timer { due } => (TimerKind::Node, *due),
                     Wait::Approval(asked) => {

@@ -68,13 +68,14 @@ impl Folding<'_> {
         step.attempt = e.attempt;
         step.due = due;
         step.flight = Some(Box::new(Flight {
-            http: false,
+            kind: crate::action::JobKind::Function,
             name,
             input: e.input.0.into(),
             config: Arc::from(&b""[..]),
             timeout_ns: e.timeout_ns,
             due,
             max_attempts: e.max_attempts,
+            care: None,
             job: 0,
         }));
         let place = (step.scope, step.slot);
