@@ -5,7 +5,7 @@ use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::run::node::At;
 use crate::run::work::Work;
-use crate::state::run::ROOT;
+use crate::state::run::{ROOT, Run};
 use std::sync::Arc;
 
 /// What a piece of work came to.
@@ -76,11 +76,10 @@ impl Machine {
     }
 
     fn go_on(&mut self, slot: u32, program: &Program) -> Progress {
-        let Some(run) = self.state.run_mut(slot) else { return Progress::Idle };
-        if let Some(place) = run.next_letter() {
+        if let Some(place) = self.state.run(slot).and_then(Run::next_letter) {
             self.write_letter(slot, program, place);
-            return Progress::Did;
         }
+        let Some(run) = self.state.run_mut(slot) else { return Progress::Idle };
         if run.is_paused() {
             return Progress::Idle;
         }
