@@ -153,7 +153,7 @@ fn once_the_time_of_the_compensation_is_over_nothing_is_tried_again() {
     let undo = json!({"name": "undo", "input": {}, "retry": {"max_attempts": 3, "initial_s": 6, "jitter": 0}});
     let a = function("a", json!({"effect": "write", "compensation": undo}));
     let definition = json!({"name": "w", "version": "1", "compensation_timeout_s": 5,
-        "nodes": [a, function("b", json!({}))], "edges": [edge("a", "b")]});
+        "nodes": [a, function("b", json!({"effect": "read"}))], "edges": [edge("a", "b")]});
     for is_waiting in [false, true] {
         let mut config = apex_machine::Config { partitions: 4, ..apex_machine::Config::default() };
         config.limits.events_per_turn_max = 1;
