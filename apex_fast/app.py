@@ -91,7 +91,7 @@ def open_log(settings: Settings) -> EmbeddedEventLog:
     """Take the folder. Raises Unavailable naming what is in the way."""
     folder = log_folder(settings)
     try:
-        event_log = EmbeddedEventLog(folder, settings.log.segment_bytes)
+        event_log = EmbeddedEventLog(folder, settings.log.segment_bytes, settings.log.archive_after_segments)
     except LogError as error:
         raise Unavailable(f"cannot open the log in {folder}: {error}", code=f"LOG_{error.code}") from error
     except OSError as error:
@@ -205,6 +205,7 @@ class House:
                 jobs_pending_max=limits.jobs_pending_max,
                 snapshot_every_records=limits.snapshot_every_records,
                 snapshot_every_bytes=limits.snapshot_every_bytes,
+                retention_s=settings.log.retention_s,
             ),
         )
         try:

@@ -225,6 +225,7 @@ CLASS_OF_CODE: dict[str, type[ApexError]] = {
     "INPUTS_INVALID": InvalidInput,
     "GOAL_INVALID": InvalidInput,
     "RUN_NOT_FOUND": NotFound,
+    "HISTORY_TRIMMED": NotFound,
     "WORKFLOW_NOT_FOUND": NotFound,
     "TICKET_NOT_FOUND": NotFound,
     "WORKFLOW_EXISTS": Conflict,

@@ -167,6 +167,13 @@ class LogSettings(Section, frozen=True):
     """The log on disk."""
 
     segment_bytes: Annotated[int, Meta(ge=MIB, description="size of a segment file, preallocated")] = 64 * MIB
+    archive_after_segments: Annotated[
+        int,
+        Meta(ge=0, description="segments behind the older snapshot that are left as they are; older ones are archived"),
+    ] = 4
+    retention_s: Annotated[
+        float, Meta(ge=0, description="how long the history of an ended run is kept at least; 0 for ever")
+    ] = 0.0
 
 
 class TelemetrySettings(Section, frozen=True):

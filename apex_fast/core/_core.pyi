@@ -304,6 +304,8 @@ class Machine:
         """Recovery: fold records (length-prefixed bodies) from `position` on; the position after them."""
     def recovered(self) -> list[Job]:
         """After the last apply: the jobs in flight, handed out again with the same attempt and key."""
+    def history_needed_from(self, ended_ns: int) -> int:
+        """No record from before this time is of a run that is open, or ended at `ended_ns` or later."""
     def next_due(self) -> int | None: ...
     def snapshot(self) -> bytes: ...
     def capture(self) -> Capture:
@@ -388,7 +390,7 @@ class Log:
     """The embedded log: group commit in its own thread (crates/log)."""
 
     @staticmethod
-    def open(path: str, segment_bytes: int | None = None) -> Log: ...
+    def open(path: str, segment_bytes: int | None = None, archive_after_segments: int | None = None) -> Log: ...
     position: int
     """Number of records found at opening."""
     term: int
@@ -411,6 +413,11 @@ class Log:
     def timeline(self, head: int, from_offset: int, limit: int) -> list[Event]:
         """Events of the run whose last event is at `head`, ascending, offset >= from_offset."""
     def save_snapshot(self, position: int, snapshot: bytes) -> None: ...
+    def trim(self, before_ns: int) -> int:
+        """Forget whole segments whose records were all decided before a time, below the older snapshot; the first
+        position that is kept."""
+    def wait_archived(self, timeout_s: float) -> bool:
+        """Wait until what the last snapshot let go is archived, or could not be."""
     def stats(self) -> dict[str, int]: ...
     def close(self) -> None: ...
 

@@ -54,6 +54,8 @@ class EngineLimits:
     jobs_pending_max: int = 50_000
     snapshot_every_records: int = 2_000_000
     snapshot_every_bytes: int = 1 << 30
+    retention_s: float = 0.0
+    """How long the history of an ended run is kept; 0: for ever."""
 
 
 class Engine:
@@ -80,7 +82,14 @@ class Engine:
         self._durable = event_log.durable()
         # Where the machine stands; ahead of `_appended` while a turn is held.
         self._decided = self._appended = self._durable
-        self._snapshots = Snapshots(machine, event_log, limits.snapshot_every_records, limits.snapshot_every_bytes)
+        self._snapshots = Snapshots(
+            machine,
+            event_log,
+            clock,
+            limits.snapshot_every_records,
+            limits.snapshot_every_bytes,
+            limits.retention_s,
+        )
         self._reads: deque[tuple[int, Callable[[], None]]] = deque()
         self._waiters: dict[str, dict[Callable[[], None], None]] = {}
         self._on_ended: Callable[[list[Ended]], None] = lambda _: None

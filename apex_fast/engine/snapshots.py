@@ -9,17 +9,31 @@ import asyncio
 import logging
 
 from apex_fast.domain import Capture, LogError, Machine, Turn
+from apex_fast.ports.clock import Clock
 from apex_fast.ports.event_log import EventLog
 
 log = logging.getLogger(__name__)
 
 
 class Snapshots:
-    """Captures and keeps the state every so many records or bytes, whichever comes first."""
+    """Captures and keeps the state every so many records or bytes, whichever comes first.
 
-    def __init__(self, machine: Machine, event_log: EventLog, every_records: int, every_bytes: int) -> None:
+    ``retention_s``: with each one, the history of runs that ended longer ago is let go; 0: never.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        event_log: EventLog,
+        clock: Clock,
+        every_records: int,
+        every_bytes: int,
+        retention_s: float,
+    ) -> None:
         self._machine = machine
         self._log = event_log
+        self._clock = clock
+        self._retention_ns = int(retention_s * 1e9)
         self._every_records = every_records
         self._every_bytes = every_bytes
         self._at = event_log.durable()
@@ -60,6 +74,9 @@ class Snapshots:
     def _write(self, capture: Capture) -> None:
         try:
             self._log.save_snapshot(capture.position, capture.bytes())
+            if self._retention_ns:
+                ended_ns = self._clock.now_ns() - self._retention_ns
+                self._log.trim(self._machine.history_needed_from(ended_ns))
         except LogError as error:
             log.warning("no snapshot was kept", extra={"error": str(error)})
 

@@ -5,7 +5,7 @@ import logging
 import msgspec
 from google.protobuf.message import DecodeError
 
-from apex_fast.domain import CompileError, CoreError, Diagnostic, Reply
+from apex_fast.domain import CompileError, CoreError, Diagnostic, LogError, Reply
 from apex_fast.errors import ApexError, DefinitionInvalid, FieldError, InvalidInput, NotFound, error_of
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ def fault_of(error: Exception) -> ApexError:
         case CompileError():
             errors = [(found.pointer, sentence_of(found)) for found in error.diagnostics]
             return DefinitionInvalid(error.message, errors=errors)
+        case LogError() if error.code == "TRIMMED":
+            return NotFound("the run ended longer ago than histories are kept here", code="HISTORY_TRIMMED")
         case CoreError():
             return error_of(error.code, error.message, fallback=InvalidInput)
         case DecodeError():

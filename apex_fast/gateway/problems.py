@@ -64,6 +64,7 @@ PROBLEMS: dict[str, Problem] = {
     "NOT_FOUND": Problem(NOT_FOUND, 404, "What is named does not exist"),
     "ROUTE_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such route"),
     "RUN_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such run"),
+    "HISTORY_TRIMMED": Problem(NOT_FOUND, 410, "The history of the run is no longer kept"),
     "WORKFLOW_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such workflow, version or tag"),
     "PARTITION_UNKNOWN": Problem(NOT_FOUND, 404, "The id names a partition that is not here"),
     "TICKET_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such approval"),

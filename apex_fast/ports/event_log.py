@@ -38,6 +38,8 @@ class EventLog(History, Protocol):
     9. A turn that does not start at the end of the log raises ``LogError`` with code CONFLICT and keeps nothing.
     10. ``append`` without room raises ``LogError`` with code FULL or QUEUE_FULL and keeps nothing; the same turn may be
         appended again later. ``has_room`` turns false before that, while what is on its way still fits.
+    11. ``trim`` forgets only records that were decided before the time it is given and that a snapshot stands for. What
+        is not forgotten is read as before; ``timeline`` of what is raises ``LogError`` with code TRIMMED.
     """
 
     @property
@@ -60,7 +62,10 @@ class EventLog(History, Protocol):
         """Events with offset >= ``from_offset`` of the run whose last event stands at position ``head``."""
 
     def save_snapshot(self, position: int, state: bytes) -> None:
-        """Keep the machine's state at a durable position, so that recovery starts there."""
+        """Keep the machine's state at a durable position, so that recovery starts there. Blocks; on any thread."""
+
+    def trim(self, before_ns: int) -> None:
+        """Forget records decided before ``before_ns`` (since 1970) as far as that is easy. Blocks; on any thread."""
 
     def stats(self) -> dict[str, int]:
         """Counters and gauges for metrics."""

@@ -1,6 +1,7 @@
 """The promises of `ports.event_log`, on every adapter. The number in a test's name is the promise's."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from apex_fast.adapters.embedded.event_log import EmbeddedEventLog
 from apex_fast.adapters.memory.event_log import MemoryEventLog, Store
 from apex_fast.core import compile, split_records
-from apex_fast.domain import Command, LogError, Machine, RegisterWorkflow, StartRun, Turn
+from apex_fast.domain import Command, Log, LogError, Machine, RegisterWorkflow, StartRun, Turn
 from apex_fast.ports.event_log import EventLog
 from tests.support.definitions import chain
 
@@ -19,13 +20,34 @@ SEGMENT_BYTES = 1 << 20
 PARTITIONS = 4
 
 
-@pytest.fixture(params=["memory", "embedded"])
+@pytest.fixture(params=["memory", "embedded", "archived"])
 def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """Opens the same log again and again."""
+    """Opens the same log again and again. `archived`: all of it that may be is, before it is opened again."""
     if request.param == "memory":
         store = Store()
         return lambda: MemoryEventLog(store)
-    return lambda: EmbeddedEventLog(tmp_path / "log", SEGMENT_BYTES)
+    folder = tmp_path / "log"
+    if request.param == "embedded":
+        return lambda: EmbeddedEventLog(folder, SEGMENT_BYTES)
+
+    def open_archived() -> EmbeddedEventLog:
+        folder.mkdir(exist_ok=True)
+        archive(folder)
+        return EmbeddedEventLog(folder, SEGMENT_BYTES, archive_after_segments=0)
+
+    return open_archived
+
+
+def archive(folder: Path) -> None:
+    """Two snapshots let everything behind the last records go."""
+    with contextlib.suppress(LogError):  # somebody has it open: that is what promise 7 is tested with
+        log = Log.open(str(folder), SEGMENT_BYTES, 0)
+        for behind in (3, 2):
+            if log.position >= behind:
+                log.save_snapshot(log.position - behind, b"not read")
+        assert log.wait_archived(30)
+        assert log.stats()["archive_failures"] == 0
+        log.close()
 
 
 class Writer:
@@ -186,6 +208,57 @@ async def test_6_a_snapshot_comes_back_with_its_position(open_log: Open) -> None
     assert position == turn.position
     assert Machine.restore(state, second.term, PARTITIONS).snapshot() == first.machine.snapshot()
     await second.close()
+
+
+async def test_6_scan_and_timelines_are_the_same_after_many_openings(open_log: Open) -> None:
+    bodies: list[bytes] = []
+    for runs in (40, 1, 25, 3, 30):
+        writer = Writer(open_log())
+        turn = writer.turn(runs)
+        bodies += split_records(turn.records())
+        writer.log.append(turn)
+        await writer.until(turn.position)
+        found = [body for _, records in writer.log.scan(0) for body in split_records(records)]
+        assert found == bodies
+        for start in range(0, len(bodies), 17):
+            assert [body for _, part in writer.log.scan(start) for body in split_records(part)] == bodies[start:]
+        views, _ = writer.machine.runs("default", 200)
+        for view in views:
+            offsets = [event.offset for event in writer.log.timeline(view.head, 0, 100)]
+            assert offsets == list(range(view.offset + 1))
+        await writer.log.close()
+
+
+async def test_11_a_trim_forgets_only_what_is_old_and_behind_a_snapshot(open_log: Open) -> None:
+    ends: list[int] = []
+    times: list[int] = []
+    for _ in range(5):
+        writer = Writer(open_log())
+        writer.now_ns += 1_000_000_000 * (1 + len(ends))
+        turn = writer.turn(30)
+        writer.log.append(turn)
+        await writer.until(turn.position)
+        ends.append(turn.position)
+        times.append(writer.now_ns)
+        writer.log.save_snapshot(turn.position, writer.machine.snapshot())
+        if len(ends) == 5:
+            break
+        await writer.log.close()
+    bodies = [body for _, records in writer.log.scan(0) for body in split_records(records)]
+    views, _ = writer.machine.runs("default", 200)
+    oldest, newest = views[-1], views[0]
+    writer.log.trim(times[0] - 1)
+    assert writer.log.timeline(oldest.head, 0, 10)
+    writer.log.trim(times[3])
+    with contextlib.suppress(LogError):  # a log that keeps everything keeps the promise
+        assert writer.log.timeline(oldest.head, 0, 10)
+    found = [body for _, records in writer.log.scan(ends[3]) for body in split_records(records)]
+    assert found == bodies[ends[3] :]
+    assert [event.offset for event in writer.log.timeline(newest.head, 0, 100)] == list(range(newest.offset + 1))
+    writer.log.trim(2**62)
+    found = [body for _, records in writer.log.scan(ends[3]) for body in split_records(records)]
+    assert found == bodies[ends[3] :], "no snapshot but the newest stands for these"
+    await writer.log.close()
 
 
 async def test_7_a_second_owner_is_refused(open_log: Open) -> None:

@@ -13,10 +13,10 @@ CLOSE_TIMEOUT_S = 30.0
 class EmbeddedEventLog:
     """A folder with the log of one worker. Keeps the promises of ``ports.event_log.EventLog``."""
 
-    def __init__(self, folder: Path, segment_bytes: int) -> None:
+    def __init__(self, folder: Path, segment_bytes: int, archive_after_segments: int | None = None) -> None:
         """Take the folder's lock, raise the term, recover. Raises LogError (LOCKED, DAMAGED, READ_ONLY, FULL, IO)."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._log = Log.open(str(folder), segment_bytes)
+        self._log = Log.open(str(folder), segment_bytes, archive_after_segments)
         self._loop = asyncio.get_running_loop()
         self._watching = False
 
@@ -73,6 +73,13 @@ class EmbeddedEventLog:
 
     def save_snapshot(self, position: int, state: bytes) -> None:
         self._log.save_snapshot(position, state)
+
+    def trim(self, before_ns: int) -> None:
+        self._log.trim(before_ns)
+
+    def wait_archived(self, timeout_s: float) -> bool:
+        """Wait until what the last snapshot let go is archived, or could not be. Blocks."""
+        return self._log.wait_archived(timeout_s)
 
     def stats(self) -> dict[str, int]:
         return self._log.stats()

@@ -41,11 +41,26 @@ impl Index {
         segments.push(segment);
     }
 
-    /// Those of which every record is below `position`.
-    pub(crate) fn below(&self, position: u64) -> Vec<Arc<Segment>> {
+    /// Those of which every record is below `position`, each with the position after its last one.
+    pub(crate) fn below(&self, position: u64) -> Vec<(Arc<Segment>, u64)> {
         let segments = unpoisoned(self.0.read());
         let sealed = segments.windows(2).take_while(|pair| pair[1].base <= position);
-        sealed.map(|pair| Arc::clone(&pair[0])).collect()
+        sealed.map(|pair| (Arc::clone(&pair[0]), pair[1].base)).collect()
+    }
+
+    pub(crate) fn holds(&self, segment: &Arc<Segment>) -> bool {
+        unpoisoned(self.0.read()).iter().any(|held| Arc::ptr_eq(held, segment))
+    }
+
+    /// Puts an archive in the place of its segment.
+    pub(crate) fn replace(&self, segment: &Arc<Segment>, archive: Arc<Segment>) {
+        if let Some(held) = unpoisoned(self.0.write()).iter_mut().find(|held| Arc::ptr_eq(held, segment)) {
+            *held = archive;
+        }
+    }
+
+    pub(crate) fn archives(&self) -> u64 {
+        unpoisoned(self.0.read()).iter().filter(|segment| segment.is_archive()).count() as u64
     }
 
     pub(crate) fn drop_first(&self, count: usize) {

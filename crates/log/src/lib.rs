@@ -1,13 +1,14 @@
 //! The durable log: bytes that survive.
 //!
 //! Holds: the record format, group commit (one queue, one thread, one `fdatasync` per group), preallocated segments,
-//! the hash chain, recovery, snapshots, trimming, poison, and the disk seam.
+//! the hash chain, recovery, snapshots, archives, trimming, poison, and the disk seam.
 //! May know: files, threads, bytes. Knows nothing of events, runs or partitions: a record is an opaque body.
 //! Never: acknowledges before `fdatasync` returned, or anything at all after one failed; repairs silently.
 //! In: batches of length-prefixed bodies. Out: positions, one wake-up per committed group, bodies by position.
 //!
 //! The bytes on disk are law: `docs/formats/log.md`.
 
+mod archive;
 mod batch;
 mod bell;
 pub mod disk;

@@ -1,12 +1,15 @@
 //! The log as its owner sees it.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::archive::{self, Cache, Keeper, Shelf};
 use crate::batch;
 use crate::disk::{Disk, Lock, UNFINISHED};
 use crate::error::{Damage, LogError};
@@ -61,6 +64,7 @@ pub struct Log {
     index: Arc<Index>,
     meter: Arc<Meter>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    keeper: Keeper,
     keeping: Mutex<Keeping>,
     /// Held until the log is closed.
     lock: Mutex<Option<FolderLock>>,
@@ -91,14 +95,15 @@ impl Log {
             disk.remove(&path).map_err(|error| LogError::io("remove", &path, &error))?;
         }
         let meta = Meta::load(disk.as_ref(), dir)?;
-        if meta.is_none() && names.iter().any(|name| Segment::base_of(name).is_some()) {
+        if meta.is_none() && names.iter().any(|name| is_part(name)) {
             return Err(LogError::damage(meta::NAME, 0, 0, "it is missing, but there are segments"));
         }
         let mut meta = meta.unwrap_or_default();
         let floor = Floor::open(disk.as_ref(), dir)?;
         let snapshots = snapshot::find(disk.as_ref(), dir, &names)?;
         let verify_from = snapshots.newest.as_ref().map_or(0, |(position, _)| *position);
-        let scope = Scope { start: meta.start, verify_from, is_live: false };
+        let cache = Arc::new(Cache::default());
+        let scope = Scope { start: meta.start, verify_from, is_live: false, cache: Arc::clone(&cache) };
         let found = recovery::recover(disk.as_ref(), dir, &names, &scope)?;
         check_nothing_lost(&found, floor.position, &snapshots, meta.start)?;
 
@@ -113,11 +118,15 @@ impl Log {
             damaged_snapshots: snapshots.damage,
         };
         let queue = Queue::new(found.position).map_err(|error| LogError::io("eventfd", dir, &error))?;
+        let index = Arc::new(Index::new(found.segments.clone()));
+        let after = options.archive_after_segments;
+        let shelf = Shelf::new(Arc::clone(&disk), dir.to_path_buf(), Arc::clone(&index), cache, after);
         let log = Log {
             disk: Arc::clone(&disk),
             dir: dir.to_path_buf(),
             queue: Arc::new(queue),
-            index: Arc::new(Index::new(found.segments.clone())),
+            index,
+            keeper: Keeper::start(Arc::new(shelf))?,
             meter: Arc::default(),
             thread: Mutex::new(None),
             keeping: Mutex::new(Keeping { meta, snapshots: snapshots.kept }),
@@ -217,7 +226,21 @@ impl Log {
         keeping.snapshots.sort_unstable();
         let surplus = keeping.snapshots.len().saturating_sub(snapshot::KEPT);
         keeping.snapshots.drain(..surplus);
-        snapshot::prune(self.disk.as_ref(), &self.dir, &keeping.snapshots)
+        snapshot::prune(self.disk.as_ref(), &self.dir, &keeping.snapshots)?;
+        if let [oldest, _, ..] = keeping.snapshots[..] {
+            self.keeper.order(oldest);
+        }
+        Ok(())
+    }
+
+    /// Positions after the last records of the segments, oldest first, but for the newest one: where `trim` may cut.
+    pub fn cuts(&self) -> Vec<u64> {
+        self.index.below(u64::MAX).into_iter().map(|(_, end)| end).collect()
+    }
+
+    /// Waits until every segment that the last snapshot let go is archived, or could not be; false after `timeout`.
+    pub fn wait_archived(&self, timeout: Duration) -> bool {
+        self.keeper.wait_idle(timeout)
     }
 
     /// Removes whole segments of which every record is below `upto` and below the oldest kept snapshot (without one,
@@ -228,6 +251,7 @@ impl Log {
     pub fn trim(&self, upto: u64) -> Result<u64, LogError> {
         let mut keeping = self.keep()?;
         let limit = keeping.snapshots.first().map_or(0, |&oldest| oldest.min(upto));
+        let _removing = unpoisoned(self.keeper.shelf().removing.lock());
         let old = self.index.below(limit);
         let Some(start) = self.index.base_at(old.len()).filter(|_| !old.is_empty()) else {
             return Ok(keeping.meta.start);
@@ -237,7 +261,7 @@ impl Log {
         meta.save(self.disk.as_ref(), &self.dir)?;
         keeping.meta = meta;
         self.index.drop_first(old.len());
-        for segment in &old {
+        for (segment, _) in &old {
             self.remove(&segment.name)?;
         }
         Ok(start)
@@ -256,6 +280,7 @@ impl Log {
             self.queue.poison(LogError::Invalid("the log's thread panicked".into()));
         }
         // Who keeps files must be done before the next owner comes.
+        self.keeper.stop();
         let _keeping = unpoisoned(self.keeping.lock());
         *unpoisoned(self.lock.lock()) = None;
         self.check_health()
@@ -263,7 +288,8 @@ impl Log {
 
     /// Counters and times since open.
     pub fn stats(&self) -> Stats {
-        self.meter.read(self.index.len(), self.queue.waiting_bytes())
+        let failures = self.keeper.shelf().failures.load(Ordering::Relaxed);
+        self.meter.read(self.index.len(), self.index.archives(), failures, self.queue.waiting_bytes())
     }
 
     fn check_health(&self) -> Result<(), LogError> {
@@ -283,11 +309,16 @@ impl Log {
         }
     }
 
-    /// Removes segments that a trim had given up before a crash.
+    /// Removes what a trim had given up before a crash, and archives that had not taken the place of their segment.
     fn remove_given_up(&self, names: &[String], start: u64) -> Result<(), LogError> {
         let first = self.index.base_at(0).unwrap_or(start);
-        for name in names.iter().filter(|name| Segment::base_of(name).is_some_and(|base| base < first)) {
-            self.remove(name)?;
+        let segments: HashSet<u64> = names.iter().filter_map(|name| Segment::base_of(name)).collect();
+        for name in names {
+            let is_given_up = Segment::base_of(name).is_some_and(|base| base < first)
+                || archive::base_of(name).is_some_and(|base| base < first || segments.contains(&base));
+            if is_given_up {
+                self.remove(name)?;
+            }
         }
         Ok(())
     }
@@ -312,7 +343,7 @@ impl Log {
         debug_assert_eq!(writer.position(), found.position);
         // What follows the tail in the old segment is in the new one now; without a cut there is nothing to look into,
         // so the space is given back. With one, the bytes stay as evidence.
-        if let Some(old) = found.segments.last().filter(|old| old.base != found.tail_position)
+        if let Some(old) = found.segments.last().filter(|old| old.base != found.tail_position && !old.is_archive())
             && found.cut.is_none()
         {
             let path = self.dir.join(&old.name);
@@ -351,6 +382,11 @@ impl Drop for Ending {
         }
         self.0.end();
     }
+}
+
+/// True for the name of a file that holds records.
+pub(crate) fn is_part(name: &str) -> bool {
+    Segment::base_of(name).or_else(|| archive::base_of(name)).is_some()
 }
 
 fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<FolderLock, LogError> {

@@ -17,6 +17,8 @@ pub struct Options {
     pub record_bytes_max: u64,
     /// The most that may wait for the disk; over it `append` answers `QueueFull`. 64 MiB.
     pub queue_bytes_max: u64,
+    /// Segments below the older of the two snapshots are archived, but for so many of the newest of them. 4.
+    pub archive_after_segments: u64,
 }
 
 impl Default for Options {
@@ -27,6 +29,7 @@ impl Default for Options {
             group_bytes_max: 32 << 20,
             record_bytes_max: 16 << 20,
             queue_bytes_max: 64 << 20,
+            archive_after_segments: 4,
         }
     }
 }

@@ -2,9 +2,12 @@
 //! log. Where a snapshot stands for the records of a segment, only its header is looked at: its places are found at the
 //! first read (`segment.rs`), and `View::verify` looks at every byte.
 
+use std::collections::HashSet;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::archive::{self, Archive, Cache};
 use crate::disk::{Disk, DiskFile, read_range};
 use crate::error::LogError;
 use crate::format::{GENESIS, HEADER_BYTES, Hash, Header, TRAILER_BYTES, Trailer};
@@ -15,6 +18,8 @@ use crate::walk::{Care, Mark, Walk};
 /// How often the last segment of a log that is being written is read again before what does not verify in it counts: a
 /// reader may see a later write and not yet an earlier one.
 const LIVE_READS_MAX: u32 = 20;
+
+const CHAIN_BROKEN: &str = "it does not continue the chain of the segment before";
 
 /// What was cut off the end: a group that was being written when the machine or the process stopped. None of it had
 /// been acknowledged.
@@ -52,13 +57,19 @@ pub(crate) struct Scope {
     pub(crate) verify_from: u64,
     /// Somebody may be writing.
     pub(crate) is_live: bool,
+    /// For pieces of archives.
+    pub(crate) cache: Arc<Cache>,
 }
 
 /// Reads the segments that `scope` asks for, and the headers of all.
 pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], scope: &Scope) -> Result<Found, LogError> {
     let start = scope.start;
-    let mut bases: Vec<u64> = names.iter().filter_map(|name| Segment::base_of(name)).collect();
+    // Where both are there, the archive had not taken the segment's place yet.
+    let mut bases: Vec<u64> =
+        names.iter().filter_map(|name| Segment::base_of(name).or_else(|| archive::base_of(name))).collect();
     bases.sort_unstable();
+    bases.dedup();
+    let segments: HashSet<u64> = names.iter().filter_map(|name| Segment::base_of(name)).collect();
     if bases.first().map_or(start > 0, |&first| first > start) {
         return Err(LogError::damage(&Segment::name_of(start), 0, start, "the first segment is missing"));
     }
@@ -79,11 +90,37 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], scope: &Sco
     let mut chain = None;
     let mut bytes = Vec::new();
     for (number, &base) in bases.iter().enumerate() {
+        let next = bases.get(number + 1).copied();
         let name = Segment::name_of(base);
         let path = dir.join(&name);
-        let file = if scope.is_live { disk.open_to_read(&path) } else { disk.open(&path) };
-        let file = file.map_err(|error| LogError::io("open", &path, &error))?;
-        let next = bases.get(number + 1).copied();
+        let opened = match segments.contains(&base) {
+            true if scope.is_live => disk.open_to_read(&path),
+            true => disk.open(&path),
+            false => Err(io::ErrorKind::NotFound.into()),
+        };
+        // Its archive may have taken its place a moment ago.
+        let is_gone = opened.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if is_gone && (scope.is_live || !segments.contains(&base)) {
+            let archive = open_archive(disk, dir, base, &scope.cache)?;
+            if next.is_some_and(|next| next != archive.header.end) {
+                let reason = ends_elsewhere(next.unwrap_or_default(), archive.header.end);
+                return Err(LogError::damage(archive.name(), 24, archive.header.end, reason));
+            }
+            if chain.is_some_and(|chain| chain != archive.header.chain_before) {
+                return Err(LogError::damage(archive.name(), 32, base, CHAIN_BROKEN));
+            }
+            if archive.header.end > scope.verify_from {
+                archive.unpack()?;
+            }
+            chain = Some(archive.header.chain);
+            found.chain = archive.header.chain;
+            found.tail_chain = found.chain;
+            found.position = archive.header.end;
+            found.tail_position = found.position;
+            found.segments.push(Arc::new(Segment::archived(dir, archive)));
+            continue;
+        }
+        let file = opened.map_err(|error| LogError::io("open", &path, &error))?;
         if let Some(next) = next.filter(|&next| next <= scope.verify_from) {
             read_range(file.as_ref(), 0, HEADER_BYTES, &mut bytes)
                 .map_err(|error| LogError::io("read", &path, &error))?;
@@ -98,7 +135,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], scope: &Sco
             read_whole(file.as_ref(), &path, &mut bytes)?;
             let (header, seed) = header_of(&bytes, &name, base)?;
             if chain.is_some_and(|chain| chain != header.chain) {
-                return Err(LogError::damage(&name, 32, base, "it does not continue the chain of the segment before"));
+                return Err(LogError::damage(&name, 32, base, CHAIN_BROKEN));
             }
             let mut walk = Walk::new(base, header.chain, Care::Everything);
             let fault = walk.go(&bytes, seed, next);
@@ -129,6 +166,13 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], scope: &Sco
         found.segments.push(Arc::new(segment));
     }
     Ok(found)
+}
+
+fn open_archive(disk: &dyn Disk, dir: &Path, base: u64, cache: &Arc<Cache>) -> Result<Archive, LogError> {
+    let name = archive::name_of(base);
+    let path = dir.join(&name);
+    let file = disk.open_to_read(&path).map_err(|error| LogError::io("open", &path, &error))?;
+    Archive::open(dir, name, file, Arc::clone(cache))
 }
 
 /// The header of a segment and the seed of its trailers.

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
+use crate::archive::Archive;
 use crate::disk::{DiskFile, read_range};
 use crate::error::LogError;
 use crate::format::{FRAME_BYTES, record};
@@ -21,6 +22,8 @@ pub(crate) struct Segment {
     frames: RwLock<Frames>,
     /// Position after the last record, while its frames are not known yet.
     unread_to: Mutex<Option<u64>>,
+    /// In its place, when it was archived.
+    archive: Option<Archive>,
 }
 
 /// Offsets of the record frames, and where the last group ends.
@@ -41,7 +44,19 @@ impl Segment {
     pub(crate) fn new(dir: &Path, base: u64, file: Arc<dyn DiskFile>, starts: Vec<u32>, end: u32) -> Self {
         let name = Self::name_of(base);
         let frames = RwLock::new(Frames { starts, end });
-        Segment { base, path: dir.join(&name), name, file, frames, unread_to: Mutex::new(None) }
+        Segment { base, path: dir.join(&name), name, file, frames, unread_to: Mutex::new(None), archive: None }
+    }
+
+    /// One that was archived.
+    pub(crate) fn archived(dir: &Path, archive: Archive) -> Self {
+        let file = Arc::clone(archive.file());
+        let segment = Segment::new(dir, archive.header.base, file, Vec::new(), 0);
+        let name = archive.name().to_owned();
+        Segment { path: dir.join(&name), name, archive: Some(archive), ..segment }
+    }
+
+    pub(crate) fn is_archive(&self) -> bool {
+        self.archive.is_some()
     }
 
     /// One that ends at position `next` and of which only the header was read.
@@ -79,12 +94,18 @@ impl Segment {
 
     /// Bytes from the beginning of its file that hold something.
     pub(crate) fn used(&self) -> Result<u64, LogError> {
+        if let Some(archive) = &self.archive {
+            return archive.size();
+        }
         self.read_places()?;
         Ok(u64::from(unpoisoned(self.frames.read()).end))
     }
 
-    /// Where the frame of a record starts; its end, behind the last.
+    /// Where the frame of a record starts, in an archived segment before it was; its end, behind the last.
     pub(crate) fn offset_of(&self, position: u64) -> Result<u64, LogError> {
+        if let Some(archive) = &self.archive {
+            return archive.offset_of(position);
+        }
         self.read_places()?;
         let frames = unpoisoned(self.frames.read());
         let index = usize::try_from(position - self.base).unwrap_or(usize::MAX);
@@ -117,6 +138,9 @@ impl Segment {
         into: &mut Block,
     ) -> Result<(), LogError> {
         into.starts.clear();
+        if let Some(archive) = &self.archive {
+            return archive.block(position, count_max, bytes_max, into);
+        }
         self.read_places()?;
         let (offset, end) = {
             let frames = unpoisoned(self.frames.read());

@@ -19,6 +19,10 @@ pub struct Stats {
     pub records: u64,
     /// Segment files kept.
     pub segments: u64,
+    /// Of those, archives.
+    pub archives: u64,
+    /// Times that an archive could not be made; each is tried again after the next snapshot.
+    pub archive_failures: u64,
     /// Bytes that wait in the queue.
     pub queue_bytes: u64,
     /// Median of a sync; 0 before the first.
@@ -56,7 +60,7 @@ impl Meter {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn read(&self, segments: u64, queue_bytes: u64) -> Stats {
+    pub(crate) fn read(&self, segments: u64, archives: u64, archive_failures: u64, queue_bytes: u64) -> Stats {
         let mut sync_ns = unpoisoned(self.sync_ns.lock()).clone();
         sync_ns.sort_unstable();
         let quantile = |percent: usize| sync_ns.get(sync_ns.len() * percent / 100).copied().unwrap_or(0);
@@ -66,6 +70,8 @@ impl Meter {
             bytes: self.bytes.load(Ordering::Relaxed),
             records: self.records.load(Ordering::Relaxed),
             segments,
+            archives,
+            archive_failures,
             queue_bytes,
             fsync_p50_ns: quantile(50),
             fsync_p99_ns: quantile(99),

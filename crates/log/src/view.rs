@@ -7,7 +7,7 @@ use crate::disk::Disk;
 use crate::error::{Damage, LogError};
 use crate::floor::Floor;
 use crate::index::Index;
-use crate::log::check_nothing_lost;
+use crate::log::{check_nothing_lost, is_part};
 use crate::meta::{self, Meta};
 use crate::recovery::{self, Cut, Found, Scope};
 use crate::scan::{End, Scan};
@@ -127,7 +127,7 @@ fn look(dir: &Path, disk: &dyn Disk, names: &[String], depth: Depth) -> Result<V
     // The witness is read first: what it says was durable before the segments are read.
     let floor = Floor::look(disk, dir)?;
     let meta = Meta::load(disk, dir)?;
-    if meta.is_none() && names.iter().any(|name| Segment::base_of(name).is_some()) {
+    if meta.is_none() && names.iter().any(|name| is_part(name)) {
         return Err(LogError::damage(meta::NAME, 0, 0, "it is missing, but there are segments"));
     }
     let meta = meta.unwrap_or_default();
@@ -139,13 +139,16 @@ fn look(dir: &Path, disk: &dyn Disk, names: &[String], depth: Depth) -> Result<V
         (Depth::Opening, Some((position, _))) => *position,
         _ => 0,
     };
-    let Found { segments, position, chain, cut, .. } =
-        recovery::recover(disk, dir, names, &Scope { start: meta.start, verify_from, is_live: true }).and_then(
-            |found| {
-                check_nothing_lost(&found, floor, &snapshots, meta.start)?;
-                Ok(found)
-            },
-        )?;
+    let Found { segments, position, chain, cut, .. } = recovery::recover(
+        disk,
+        dir,
+        names,
+        &Scope { start: meta.start, verify_from, is_live: true, cache: Arc::default() },
+    )
+    .and_then(|found| {
+        check_nothing_lost(&found, floor, &snapshots, meta.start)?;
+        Ok(found)
+    })?;
     Ok(View {
         position,
         start: meta.start,

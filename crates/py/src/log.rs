@@ -4,7 +4,7 @@ use crate::errors;
 use crate::event::Event;
 use crate::machine::Turn;
 use apex_log::{Options, RealDisk, Space};
-use apex_machine::RunId;
+use apex_machine::{Header, RunId};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::collections::{BTreeMap, HashMap};
@@ -31,14 +31,22 @@ const MARKED_RUNS_MAX: usize = 1_024;
 #[pymethods]
 impl Log {
     #[staticmethod]
-    #[pyo3(signature = (path, segment_bytes = None))]
-    fn open(py: Python<'_>, path: &str, segment_bytes: Option<u64>) -> PyResult<Self> {
+    #[pyo3(signature = (path, segment_bytes = None, archive_after_segments = None))]
+    fn open(
+        py: Python<'_>,
+        path: &str,
+        segment_bytes: Option<u64>,
+        archive_after_segments: Option<u64>,
+    ) -> PyResult<Self> {
         // What the machine may decide, the log must take: a record that it refused would stop the house.
         let limits = apex_machine::Limits::default();
         let mut options = Options { record_bytes_max: limits.record_bytes_max as u64, ..Options::default() };
         if let Some(bytes) = segment_bytes {
             options.segment_bytes = bytes;
             options.first_segment_bytes = options.first_segment_bytes.min(bytes);
+        }
+        if let Some(count) = archive_after_segments {
+            options.archive_after_segments = count;
         }
         py.detach(|| apex_log::Log::open(Path::new(path), Arc::new(RealDisk), options))
             .map(|(log, recovered)| Self { log, recovered, marks: Mutex::default() })
@@ -117,6 +125,13 @@ impl Log {
     fn save_snapshot(&self, py: Python<'_>, position: u64, snapshot: &[u8]) -> PyResult<()> {
         py.detach(|| self.log.save_snapshot(position, snapshot)).map_err(|e| errors::log(&e))
     }
+    /// Forgets whole segments whose records were all decided before a time; the first position that is kept.
+    fn trim(&self, py: Python<'_>, before_ns: i64) -> PyResult<u64> {
+        py.detach(|| self.trim_before(before_ns)).map_err(|e| errors::log(&e))
+    }
+    fn wait_archived(&self, py: Python<'_>, timeout_s: f64) -> bool {
+        py.detach(|| self.log.wait_archived(Duration::from_secs_f64(timeout_s.clamp(0.0, 86_400.0))))
+    }
     fn stats(&self) -> BTreeMap<&'static str, u64> {
         let s = self.log.stats();
         BTreeMap::from([
@@ -125,6 +140,8 @@ impl Log {
             ("bytes", s.bytes),
             ("records", s.records),
             ("segments", s.segments),
+            ("archives", s.archives),
+            ("archive_failures", s.archive_failures),
             ("queue_bytes", s.queue_bytes),
             ("fsync_p50_ns", s.fsync_p50_ns),
             ("fsync_p99_ns", s.fsync_p99_ns),
@@ -136,6 +153,20 @@ impl Log {
 }
 
 impl Log {
+    fn trim_before(&self, before_ns: i64) -> Result<u64, apex_log::LogError> {
+        let mut upto = 0;
+        for end in self.log.cuts() {
+            // The last record of a segment is its newest.
+            let newest = self.log.read(end - 1)?;
+            let is_old = newest.is_some_and(|body| Header::parse(&body).is_ok_and(|found| found.time_ns < before_ns));
+            if !is_old {
+                break;
+            }
+            upto = end;
+        }
+        self.log.trim(upto)
+    }
+
     fn walk(&self, head: u64, from_offset: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, apex_log::LogError> {
         let mut found = std::collections::VecDeque::new();
         let mut position = head;
@@ -143,7 +174,7 @@ impl Log {
         let mut run = None;
         let end = from_offset.saturating_add(limit as u64);
         while let Some(body) = self.log.read(position)? {
-            let Ok(header) = apex_machine::Header::parse(&body) else { break };
+            let Ok(header) = Header::parse(&body) else { break };
             if header.run_seq < from_offset {
                 break;
             }

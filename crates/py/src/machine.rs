@@ -6,7 +6,7 @@ use crate::jobs::{Ended, Job, Reply};
 use crate::views::{ApprovalView, BreakerView, DeadLetterView, RunView, WorkflowView};
 use apex_machine::command::Selector;
 use apex_machine::view::{LetterFilter, RunFilter};
-use apex_machine::{Config, Limits, RunState, record};
+use apex_machine::{Config, Limits, RunId, RunState, record};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use std::collections::BTreeMap;
@@ -17,6 +17,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const DETACH_COMMANDS_MIN: usize = 32;
 /// A panicking run is set aside at each try; more than this many in one step is a broken machine.
 const PANICS_PER_STEP_MAX: usize = 64;
+
+/// Open runs that are looked at while the machine's lock is held.
+const RUNS_PER_LOOK: usize = 512;
 
 /// What a step decided.
 #[pyclass(frozen, module = "apex_fast.core._core")]
@@ -192,6 +195,21 @@ impl Machine {
     fn recovered<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let released = py.detach(|| self.house().machine.recovered());
         PyList::new(py, released.jobs.into_iter().map(Job))
+    }
+
+    /// No record from before this time is of a run that is open, or ended at `ended_ns` or later. Looks at every open
+    /// run, a few at a time, so that the loop goes on meanwhile.
+    fn history_needed_from(&self, py: Python<'_>, ended_ns: i64) -> i64 {
+        py.detach(|| {
+            let open = self.house().machine.open_runs();
+            let first = |ids: &[RunId]| {
+                let house = self.house();
+                ids.iter().filter_map(|id| house.machine.started_ns(id)).min()
+            };
+            let first = open.chunks(RUNS_PER_LOOK).filter_map(first).min().unwrap_or(ended_ns);
+            // After the open ones: what ended meanwhile is here.
+            first.min(self.house().machine.first_start_of_ended(ended_ns))
+        })
     }
 
     fn next_due(&self) -> Option<i64> {

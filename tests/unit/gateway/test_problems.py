@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PAGES = ROOT / "docs" / "errors"
 # google/rpc/code.proto: the HTTP mapping of each canonical code, and the narrower ones that we use.
 HTTP_OF_GRPC = {
-    1: {409, 499}, 3: {400, 415, 422}, 4: {408, 504}, 5: {404}, 6: {409}, 7: {403}, 8: {413, 422, 429, 503, 507},
+    1: {409, 499}, 3: {400, 415, 422}, 4: {408, 504}, 5: {404, 410}, 6: {409}, 7: {403}, 8: {413, 422, 429, 503, 507},
     9: {409, 422, 501}, 10: {409}, 12: {405, 501}, 13: {500}, 14: {503}, 16: {401},
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ pub(crate) fn small() -> Options {
         group_bytes_max: 4096,
         record_bytes_max: 2048,
         queue_bytes_max: 1 << 20,
+        archive_after_segments: u64::MAX,
     }
 }
 

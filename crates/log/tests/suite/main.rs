@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod append;
+mod archive;
 mod common;
 mod crash;
 mod damage;

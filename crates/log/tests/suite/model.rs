@@ -6,7 +6,7 @@ use apex_log::disk::FaultyDisk;
 use apex_log::{Log, LogError, Options};
 use proptest::prelude::*;
 
-use super::common::{batch, commit, contents, open, small};
+use super::common::{PATIENCE, batch, commit, contents, open, small};
 
 #[derive(Debug, Clone)]
 enum Operation {
@@ -54,7 +54,7 @@ proptest! {
 
     #[test]
     fn a_log_is_a_list(operations in proptest::collection::vec(operation(), 1..60), seed in any::<u64>()) {
-        let (disk, options) = (FaultyDisk::new(seed), Options { segment_bytes: 4096, ..small() });
+        let (disk, options) = (FaultyDisk::new(seed), Options { segment_bytes: 4096, archive_after_segments: 0, ..small() });
         let mut model = Model { records: Vec::new(), start: 0, term: 0, snapshots: Vec::new() };
         let mut log = model.reopen(&disk, &options);
         for operation in operations {
@@ -71,6 +71,7 @@ proptest! {
                 Operation::AppendAtWrongPosition(_) => {}
                 Operation::Snapshot(bytes) => {
                     log.save_snapshot(end, &bytes).unwrap();
+                    prop_assert!(log.wait_archived(PATIENCE));
                     model.snapshots.retain(|(position, _)| *position != end);
                     model.snapshots.push((end, bytes));
                     let surplus = model.snapshots.len().saturating_sub(2);

@@ -283,6 +283,25 @@ impl Machine {
         }
     }
 
+    /// Ids of all open runs, in any order.
+    #[must_use]
+    pub fn open_runs(&self) -> Vec<RunId> {
+        self.state.open_ids()
+    }
+
+    /// When an open run was started; `None` if it is none.
+    #[must_use]
+    pub fn started_ns(&self, id: &RunId) -> Option<i64> {
+        self.state.look(id).map(|run| run.started_ns)
+    }
+
+    /// When the first one of the runs was started that ended at `ended_ns` or later; `ended_ns` where none did.
+    #[must_use]
+    pub fn first_start_of_ended(&self, ended_ns: i64) -> i64 {
+        let late = self.state.ended.values().filter(|run| run.ended_ns >= ended_ns);
+        late.map(|run| run.started_ns).fold(ended_ns, i64::min)
+    }
+
     /// Gauges.
     #[must_use]
     pub fn counts(&self) -> Counts {

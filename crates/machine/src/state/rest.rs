@@ -95,6 +95,11 @@ impl State {
         }
     }
 
+    /// Ids of the open runs, in any order.
+    pub(crate) fn open_ids(&self) -> Vec<RunId> {
+        self.open.keys().copied().collect()
+    }
+
     /// Whether a run is open.
     pub(crate) fn is_open(&self, id: &RunId) -> bool {
         self.open.contains_key(id)
