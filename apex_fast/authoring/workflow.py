@@ -264,6 +264,35 @@ class Graph:
         config = {"while": _guard(while_), "max_iterations": max_iterations}
         return LoopNode(node_id, self._with_body(node_id, "loop", after, when, join, config=config, **options))
 
+    def composite(
+        self,
+        node_id: str,
+        workflow: str,
+        *,
+        version: str | None = None,
+        tag: str | None = None,
+        inputs: Mapping[str, Any] | Reference | str | None = None,
+        after: After = None,
+        when: str | Reference | None = None,
+        join: Join | None = None,
+        retry: Retry | Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+        compensation: str | Callable[..., object] | Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Node:
+        """Run another workflow, by ``version`` or ``tag`` (`main` where neither is said); the output is its output.
+
+        ``compensation``: what undoes the whole child; without one, what the child did is undone node by node.
+        """
+        where = {"version": version} if version is not None else {"tag": tag or "main"}
+        stated: dict[str, Any] = {"config": {"workflow": workflow, **where}}
+        if inputs is not None:
+            stated["config"]["inputs"] = inputs
+        if compensation is not None:
+            undo = compensation if isinstance(compensation, Mapping) else {"name": self._name_of(compensation)}
+            stated["compensation"] = undo
+        return self.node(node_id, "composite", after, when, join, retry, timeout_s, **stated, **options)
+
     def _with_body(self, node_id: str, type: str, *edges: Any, **fields: Any) -> "Graph":
         self.node(node_id, type, *edges, **fields)
         body = Graph(self._app)

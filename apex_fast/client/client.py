@@ -169,13 +169,20 @@ class Client:
         return Run(self._connection, run_id)
 
     async def runs(
-        self, *, workflow: str = "", states: Sequence[str] = (), limit: int = 100, page: str = ""
+        self,
+        *,
+        workflow: str = "",
+        states: Sequence[str] = (),
+        parent_run_id: str = "",
+        limit: int = 100,
+        page: str = "",
     ) -> RunPage:
-        """Runs, newest first."""
+        """Runs, newest first; with ``parent_run_id`` those that composite nodes of that run started."""
         request = run_pb2.ListRunsRequest(
             page_size=limit,
             page_token=page,
             workflow=workflow,
+            parent_run_id=parent_run_id,
             states=[common_pb2.RunState.Value(f"RUN_STATE_{state}") for state in states],
         )
         answer = await self._connection.unary(f"{RUNS}/ListRuns", request, run_pb2.ListRunsResponse, retry=True)

@@ -57,6 +57,10 @@ class RunInfo:
     ended: str
     ir_hash: str
     labels: dict[str, str]
+    parent_run_id: str = ""
+    """The run whose composite node it runs for; empty: of none."""
+    parent_node: str = ""
+    """Instance path of that node."""
 
     @property
     def has_ended(self) -> bool:
@@ -83,6 +87,8 @@ class RunInfo:
             ended=run.ended_time,
             ir_hash=run.ir_hash,
             labels=dict(run.labels),
+            parent_run_id=run.parent_run_id,
+            parent_node=run.parent_node,
         )
 
 

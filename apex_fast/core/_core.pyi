@@ -222,6 +222,10 @@ class RunView:
     priority: str
     epoch: int
     goal: str
+    parent_run_id: str
+    """The run whose composite node it runs for; empty: of none."""
+    parent_node: str
+    """Instance path of that node."""
     quarantined: bool
 
 @final
@@ -324,6 +328,7 @@ class Machine:
         labels: dict[str, str] | None = None,
         started_after_ns: int | None = None,
         started_before_ns: int | None = None,
+        parent_run_id: str = "",
     ) -> tuple[list[RunView], str]:
         """Newest first; the page token of the next page, empty at the end."""
     def approvals(

@@ -236,10 +236,11 @@ class Engine:
         labels: dict[str, str] | None = None,
         started_after_ns: int | None = None,
         started_before_ns: int | None = None,
+        parent_run_id: str = "",
     ) -> tuple[list[RunView], str]:
         """Runs, newest first, as decided by now; show them only after `when_durable`."""
         return self._machine.runs(
-            tenant, limit, page, states, workflow, version, labels, started_after_ns, started_before_ns
+            tenant, limit, page, states, workflow, version, labels, started_after_ns, started_before_ns, parent_run_id
         )
 
     def approvals(self, tenant: str, limit: int, page: str = "", run_id: str = "") -> tuple[list[ApprovalView], str]:

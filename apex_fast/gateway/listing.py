@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from apex_fast.domain import RunView, WorkflowView
 from apex_fast.engine import Engine
@@ -35,9 +36,8 @@ def list_runs(engine: Engine, tenant: str, wanted: RunFilter, size: int, page: s
     """At most ``size`` runs, newest first, and the token of the next page (empty at the end)."""
     if wanted.version and not wanted.workflow:
         raise InvalidInput("version needs workflow", errors=[("/version", "only together with workflow")])
-    if wanted.parent_run_id:
-        # No run has a parent: composite nodes do not run yet.
-        return [], ""
+    if wanted.parent_run_id and not _is_run_id(wanted.parent_run_id):
+        raise InvalidInput("parent_run_id is no id of a run", errors=[("/parent_run_id", "a UUID")])
     return engine.runs(
         tenant,
         size,
@@ -48,7 +48,15 @@ def list_runs(engine: Engine, tenant: str, wanted: RunFilter, size: int, page: s
         dict(wanted.labels) or None,
         wanted.started_after_ns,
         wanted.started_before_ns,
+        wanted.parent_run_id,
     )
+
+
+def _is_run_id(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
 
 
 def list_workflows(

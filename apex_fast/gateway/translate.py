@@ -186,6 +186,8 @@ def run_message(view: RunView, ending: Ending, inputs: bytes) -> run_pb2.Run:
         priority=_PRIORITY_NUMBERS[view.priority],
         fidelity=common_pb2.FIDELITY_FULL,
         goal=view.goal,
+        parent_run_id=view.parent_run_id,
+        parent_node=view.parent_node,
         inputs_json=inputs,
     )
     error = error_of_run(view)

@@ -79,6 +79,8 @@ class RunsQuery(Body):
     """`name=value`"""
     started_after: str = ""
     started_before: str = ""
+    parent_run_id: str = ""
+    """Only runs that a composite node of this run started."""
     page_size: int = 0
     page_token: str = ""
 
@@ -126,6 +128,9 @@ class RunShown(msgspec.Struct, omit_defaults=True):
     correlation_id: str = ""
     ended_time: str = ""
     goal: str = ""
+    parent_run_id: str = ""
+    """The run whose composite node it runs for."""
+    parent_node: str = ""
     inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     output: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: RunError | None = None
@@ -188,6 +193,8 @@ def shown(view: RunView, ending: Ending, inputs: bytes) -> RunShown:
         labels=view.labels,
         correlation_id=view.correlation,
         goal=view.goal,
+        parent_run_id=view.parent_run_id,
+        parent_node=view.parent_node,
         inputs=msgspec.Raw(inputs) if inputs else msgspec.UNSET,
         output=msgspec.Raw(ending.output) if ending.output else msgspec.UNSET,
         error=error_of_run(view),
@@ -318,6 +325,7 @@ class RunRoutes:
             labels=labels,
             started_after_ns=_time(query.started_after, "/started_after"),
             started_before_ns=_time(query.started_before, "/started_before"),
+            parent_run_id=query.parent_run_id,
         )
         size = page_size_of(query.page_size)
         views, page = list_runs(self._house.engine, exchange.tenant, wanted, size, query.page_token)

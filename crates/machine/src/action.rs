@@ -55,6 +55,7 @@ pub enum JobKind {
     Http,
     /// Asks a model for another input.
     Correction,
+    Agent,
 }
 
 impl JobKind {
@@ -65,13 +66,16 @@ impl JobKind {
             JobKind::Function => "function",
             JobKind::Http => "http",
             JobKind::Correction => "correction",
+            JobKind::Agent => "agent",
         }
     }
 
     /// Reads it.
     #[must_use]
     pub(crate) fn parse(text: &str) -> Option<JobKind> {
-        [JobKind::Function, JobKind::Http, JobKind::Correction].into_iter().find(|kind| kind.as_str() == text)
+        [JobKind::Function, JobKind::Http, JobKind::Agent, JobKind::Correction]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Limits {
     pub items_max: u32,
     /// Scopes that one run may open in all; over it a map fails with `LimitExceeded`.
     pub scopes_per_run_max: u32,
+    /// Runs that stand in each other, the root included; over it a composite node fails with `LimitExceeded`.
+    pub depth_max: u32,
     /// Bytes of a result; over it the attempt fails with `LimitExceeded`.
     pub result_bytes_max: usize,
     /// Bytes of inputs; over it a start is `LIMIT_EXCEEDED`.
@@ -90,6 +92,7 @@ impl Default for Limits {
             runs_ended_max: 1_000_000,
             items_max: 100_000,
             scopes_per_run_max: 1_000_000,
+            depth_max: 8,
             result_bytes_max: 4 << 20,
             inputs_bytes_max: 4 << 20,
             rendered_bytes_max: 4 << 20,
@@ -131,6 +134,7 @@ impl Limits {
             "runs_ended_max" => put(&mut self.runs_ended_max, value),
             "items_max" => put(&mut self.items_max, value),
             "scopes_per_run_max" => put(&mut self.scopes_per_run_max, value),
+            "depth_max" => put(&mut self.depth_max, value),
             "result_bytes_max" => put(&mut self.result_bytes_max, value),
             "inputs_bytes_max" => put(&mut self.inputs_bytes_max, value),
             "rendered_bytes_max" => put(&mut self.rendered_bytes_max, value),

@@ -75,6 +75,10 @@ pub mod kind {
     pub const HEARTBEAT_TIMEOUT: &str = "HeartbeatTimeout";
     /// The breaker of the tool or host is open.
     pub const CIRCUIT_OPEN: &str = "CircuitOpen";
+    /// The workflow of a child run is not there (or its version, or tag).
+    pub const WORKFLOW_NOT_FOUND: &str = "WorkflowNotFound";
+    /// The inputs of a child run do not fit its workflow.
+    pub const INPUTS_INVALID: &str = "InputsInvalid";
     /// A result that is no JSON value.
     pub const RESULT_INVALID: &str = "ResultInvalid";
 }

@@ -40,6 +40,12 @@ impl RunId {
         u16::from_be_bytes([self.0[6], self.0[7]]) & 0x0fff
     }
 
+    /// The time that it carries, ms since 1970.
+    #[must_use]
+    pub fn unix_ms(&self) -> u64 {
+        (u128::from_be_bytes(self.0) >> 80) as u64
+    }
+
     /// Reads the form 8-4-4-4-12 in hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<RunId> {

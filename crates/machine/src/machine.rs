@@ -292,19 +292,19 @@ impl Machine {
         job.released = true;
         let job = *job;
         let run = self.state.run(job.run).filter(|run| run.id == job.run_id)?;
-        let (scope, slot, flight): (u32, u32, &Flight) = if job.compensation {
+        let symbols = &self.state.symbols;
+        let (node, flight): (Arc<str>, &Flight) = if job.compensation {
             let step = run.failing.as_ref()?.steps.as_ref()?.get(job.slot as usize)?;
-            (step.scope, step.slot, step.flight.as_deref()?)
+            (run.step_path(symbols, step).into(), step.flight.as_deref()?)
         } else {
-            match &run.node(job.scope, job.slot)?.wait {
-                Wait::Job(flight) => (job.scope, job.slot, flight),
+            let node = run.node(job.scope, job.slot)?;
+            let name = symbols.name(node.sym);
+            let path = if job.scope == ROOT { name.clone() } else { run.path(job.scope, name).into() };
+            match &node.wait {
+                Wait::Job(flight) => (path, flight),
                 _ => return None,
             }
         };
-        let symbols = &self.state.symbols;
-        let sym = run.node(scope, slot)?.sym;
-        let node: Arc<str> =
-            if scope == ROOT { symbols.name(sym).clone() } else { run.path(scope, symbols.name(sym)).into() };
         let InFlight { attempt, compensation, .. } = job;
         let mut idempotency_key = String::with_capacity(37 + node.len() + 5);
         run.id.write_str(&mut idempotency_key);

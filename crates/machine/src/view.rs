@@ -96,6 +96,10 @@ pub struct RunView {
     pub epoch: u32,
     /// The goal it was made from.
     pub goal: Option<String>,
+    /// The run whose composite node it runs for.
+    pub parent_run: Option<RunId>,
+    /// Instance path of that node.
+    pub parent_node: Option<String>,
     /// The machine stopped working on it after a panic.
     pub quarantined: bool,
 }
@@ -115,6 +119,8 @@ pub struct RunFilter {
     pub started_after_ns: Option<i64>,
     /// Started before.
     pub started_before_ns: Option<i64>,
+    /// Started by a composite node of this run.
+    pub parent: Option<RunId>,
 }
 
 /// A page of something, and where the next one starts (empty: nowhere).

@@ -26,6 +26,7 @@ fn definition(chance: &mut Chance, name: &str) -> Value {
                         "on_timeout": (["approve", "reject", "fail"][chance.below(3) as usize])}}),
             3 => map(chance, at, 0),
             4 => looping(chance, at, 0),
+            6 => composite(chance),
             5 => json!({"type": "http", "config": {"method": "GET", "url": "https://example.com/${inputs.x}"}}),
             _ => function(chance, at),
         };
@@ -120,6 +121,7 @@ fn body(chance: &mut Chance, at: usize, depth: usize, input: &Value) -> Value {
             0 if depth == 0 => map(chance, at, 1),
             1 if depth == 0 => looping(chance, at, 1),
             2 => json!({"type": "timer", "config": {"duration_s": chance.below(20)}}),
+            3 => composite(chance),
             _ => function(chance, at),
         };
         node["id"] = json!(id);
@@ -136,6 +138,23 @@ fn body(chance: &mut Chance, at: usize, depth: usize, input: &Value) -> Value {
         body.push(node);
     }
     json!({"nodes": body, "edges": edges})
+}
+
+/// A run of one of the two workflows, of itself maybe, or of one that is not there.
+fn composite(chance: &mut Chance) -> Value {
+    let workflow = ["w0", "w1", "w1", "w0", "nowhere"][chance.below(5) as usize];
+    let mut node = json!({"type": "composite", "config": {"workflow": workflow, "tag": "main",
+        "inputs": {"x": if chance.one_in(20) { "text" } else { "${inputs.x}" }}}});
+    if chance.one_in(3) {
+        node["retry"] = json!({"max_attempts": 2, "initial_s": 1});
+    }
+    if chance.one_in(4) {
+        node["timeout_s"] = json!(1 + chance.below(60));
+    }
+    if chance.one_in(4) {
+        node["compensation"] = json!({"name": "undo", "input": {}});
+    }
+    node
 }
 
 fn map(chance: &mut Chance, at: usize, depth: usize) -> Value {
@@ -179,8 +198,14 @@ fn check_events(world: &World, run: &RunId) {
         assert_eq!(event.seq, n as u64, "offsets are dense");
         let node = event.node().to_owned();
         if paused {
-            let requests =
-                ["ToolCallRequested", "CompensationRequested", "TimerStarted", "ApprovalRequested", "ScopeOpened"];
+            let requests = [
+                "ToolCallRequested",
+                "CompensationRequested",
+                "TimerStarted",
+                "ApprovalRequested",
+                "ScopeOpened",
+                "ChildStarted",
+            ];
             assert!(!requests.contains(&event.name), "a paused run requests nothing: {}", event.name);
         }
         let is_decision = match event.name {
@@ -197,7 +222,7 @@ fn check_events(world: &World, run: &RunId) {
                 paused = false;
                 false
             }
-            "ToolCallRequested" => {
+            "ToolCallRequested" | "ChildStarted" => {
                 assert!(!undoing, "a failing run starts nothing new");
                 assert!(in_flight.insert(node.clone()), "one attempt of {node} at a time");
                 false
@@ -211,7 +236,7 @@ fn check_events(world: &World, run: &RunId) {
                 assert!(lettered.insert(node.clone()), "one dead letter of {node}");
                 false
             }
-            "ToolResultReceived" => {
+            "ToolResultReceived" | "ChildEnded" => {
                 in_flight.remove(&node);
                 results.insert(node.clone(), event.seq);
                 event.payload.get("retry").is_none()
@@ -222,9 +247,12 @@ fn check_events(world: &World, run: &RunId) {
                 assert!(in_flight.is_empty(), "invariant 6: nothing is in flight when undoing begins");
                 assert!(!undoing, "invariant 6: decided once");
                 undoing = true;
-                let order: Vec<u64> =
-                    event.payload["steps"].as_array().unwrap().iter().map(|s| results[s.as_str().unwrap()]).collect();
-                assert!(order.windows(2).all(|pair| pair[0] > pair[1]), "invariant 6: newest first, {order:?}");
+                // What a child did stands where the child ended.
+                let steps = event.payload["steps"].as_array().unwrap().iter().map(|step| step.as_str().unwrap());
+                let order: Vec<(u64, bool)> =
+                    steps.map(|step| (results[step.split('/').next().unwrap()], step.contains('/'))).collect();
+                let follows = |pair: &[(u64, bool)]| pair[0].0 > pair[1].0 || (pair[0] == pair[1] && pair[0].1);
+                assert!(order.windows(2).all(follows), "invariant 6: newest first, {order:?}");
                 false
             }
             "WorkflowCompleted" | "WorkflowFailed" => {
@@ -237,6 +265,38 @@ fn check_events(world: &World, run: &RunId) {
         if is_decision {
             let before = decided.insert(node.clone(), event.seq);
             assert_eq!(before, None, "invariant 5: {node} is decided again at {}", event.seq);
+        }
+    }
+}
+
+/// No run undoes anything, or ends, before its children have ended.
+fn check_children(world: &World) {
+    let mut open: BTreeMap<RunId, BTreeSet<RunId>> = BTreeMap::new();
+    let mut parents: BTreeMap<RunId, RunId> = BTreeMap::new();
+    for event in &world.seen {
+        let run = event.run_id;
+        match event.name {
+            "RunStarted" => {
+                if let Some(parent) = event.payload["parent_run"].as_str() {
+                    let parent = RunId::parse(parent).unwrap();
+                    assert!(open.entry(parent).or_default().insert(run), "a child starts once");
+                    parents.insert(run, parent);
+                }
+            }
+            "CompensationPlanned" | "WorkflowCompleted" | "WorkflowFailed" => {
+                let children = open.get(&run);
+                assert!(
+                    children.is_none_or(BTreeSet::is_empty),
+                    "{} of {run} before the end of {children:?}",
+                    event.name
+                );
+                if event.name != "CompensationPlanned"
+                    && let Some(parent) = parents.get(&run)
+                {
+                    open.get_mut(parent).unwrap().remove(&run);
+                }
+            }
+            _ => {}
         }
     }
 }
@@ -256,6 +316,7 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         config.limits.dead_letters_max = 1 + chance.below(3);
         config.limits.breaker_outputs_max = 1;
     }
+    config.limits.depth_max = 3;
     let slack = 4;
     let bound = config.limits.events_per_turn_max + slack;
     let mut world = World::new(config);
@@ -400,7 +461,7 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         let (tenant, by) = ("t".into(), String::new());
         world.ask(Command::ResumeRun(apex_machine::command::ResumeRun { tenant, run_id, by }));
     }
-    for _ in 0..5_000 {
+    for _ in 0..20_000 {
         world.settle(vec![(0, Command::Tick)]);
         let Some((&id, job)) = world.jobs.iter().next() else {
             match (world.machine.approvals("t", None, 1, "").items.first(), world.machine.next_due()) {
@@ -435,6 +496,7 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         assert!(world.machine.run("other", run).is_none(), "invariant 9");
         check_events(&world, run);
     }
+    check_children(&world);
     let counts = world.machine.counts();
     assert_eq!((counts.runs_open, counts.jobs_in_flight, counts.timers, counts.approvals), (0, 0, 0, 0));
     let mut occurred = BTreeMap::from([("rested", rested)]);
@@ -466,5 +528,5 @@ fn invariants_hold_on_every_seed() {
     }
     println!("{occurred:?}");
     // Every event that this version makes, but those of goals, was met.
-    assert!(occurred.len() >= 28, "{occurred:?}");
+    assert!(occurred.len() >= 30, "{occurred:?}");
 }

@@ -232,7 +232,7 @@ impl Machine {
     }
 
     #[pyo3(signature = (tenant, limit, page = "", states = None, workflow = "", version = "", labels = None,
-        started_after_ns = None, started_before_ns = None))]
+        started_after_ns = None, started_before_ns = None, parent_run_id = ""))]
     #[allow(clippy::too_many_arguments)]
     fn runs(
         &self,
@@ -245,6 +245,7 @@ impl Machine {
         labels: Option<BTreeMap<String, String>>,
         started_after_ns: Option<i64>,
         started_before_ns: Option<i64>,
+        parent_run_id: &str,
     ) -> PyResult<(Vec<RunView>, String)> {
         let states = states
             .unwrap_or_default()
@@ -258,6 +259,7 @@ impl Machine {
             labels: labels.map(|l| l.into_iter().collect()).unwrap_or_default(),
             started_after_ns,
             started_before_ns,
+            parent: if parent_run_id.is_empty() { None } else { Some(parse_run_id(parent_run_id)?) },
         };
         let page = self.house().machine.runs(tenant, &filter, limit, page);
         Ok((page.items.into_iter().map(RunView).collect(), page.next))

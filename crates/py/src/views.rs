@@ -89,6 +89,14 @@ impl RunView {
         self.0.goal.as_deref().unwrap_or_default()
     }
     #[getter]
+    fn parent_run_id(&self) -> String {
+        self.0.parent_run.map_or_else(String::new, |run| run.to_string())
+    }
+    #[getter]
+    fn parent_node(&self) -> &str {
+        self.0.parent_node.as_deref().unwrap_or_default()
+    }
+    #[getter]
     fn quarantined(&self) -> bool {
         self.0.quarantined
     }

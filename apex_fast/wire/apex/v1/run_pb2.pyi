@@ -430,6 +430,7 @@ class Run(_message.Message):
     PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
     COMPENSATION_RESULTS_FIELD_NUMBER: _builtins.int
     INPUTS_JSON_FIELD_NUMBER: _builtins.int
+    PARENT_NODE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     workflow: _builtins.str
     version: _builtins.str
@@ -453,6 +454,8 @@ class Run(_message.Message):
     """Set for the child of a composite node."""
     inputs_json: _builtins.bytes
     """Empty in ListRuns."""
+    parent_node: _builtins.str
+    """Instance path of that composite node."""
     @_builtins.property
     def progress(self) -> _common_pb2.Progress: ...
     @_builtins.property
@@ -487,10 +490,11 @@ class Run(_message.Message):
         parent_run_id: _builtins.str = ...,
         compensation_results: _abc.Iterable[Global___CompensationResult] | None = ...,
         inputs_json: _builtins.bytes = ...,
+        parent_node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compensation_results", b"compensation_results", "ended_time", b"ended_time", "epoch", b"epoch", "error", b"error", "fidelity", b"fidelity", "goal", b"goal", "inputs_json", b"inputs_json", "ir_hash", b"ir_hash", "labels", b"labels", "offset", b"offset", "output_json", b"output_json", "parent_run_id", b"parent_run_id", "priority", b"priority", "progress", b"progress", "run_id", b"run_id", "started_time", b"started_time", "state", b"state", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compensation_results", b"compensation_results", "ended_time", b"ended_time", "epoch", b"epoch", "error", b"error", "fidelity", b"fidelity", "goal", b"goal", "inputs_json", b"inputs_json", "ir_hash", b"ir_hash", "labels", b"labels", "offset", b"offset", "output_json", b"output_json", "parent_node", b"parent_node", "parent_run_id", b"parent_run_id", "priority", b"priority", "progress", b"progress", "run_id", b"run_id", "started_time", b"started_time", "state", b"state", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

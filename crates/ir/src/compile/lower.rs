@@ -212,7 +212,7 @@ fn unsupported(draft: &Draft<'_>) -> Box<[(NodeType, Box<str>)]> {
     let place = |node: &NodeDraft| format!("{}/nodes/{}", prefixes[node.graph as usize], node.place);
     let locking = draft.nodes.iter().filter(|node| node.concurrency_key.is_some()).min_by_key(|node| node.at);
     let locks = locking.map(|node| (node.kind.node_type(), format!("{}/concurrency_key", place(node)).into()));
-    [NodeType::Agent, NodeType::Composite, NodeType::Signal]
+    [NodeType::Agent, NodeType::Signal]
         .into_iter()
         .filter_map(|wanted| {
             let of_type = draft.nodes.iter().filter(|node| node.kind.node_type() == wanted);

@@ -1,5 +1,6 @@
 //! Events: what was decided. A file per subject; names and numbers are those of docs/decisions/0001 and never change.
 
+pub(crate) mod child;
 pub(crate) mod failure;
 pub(crate) mod node;
 pub(crate) mod registry;
@@ -82,6 +83,8 @@ events! {
     35 DeadLettered in node,
     36 ScopeOpened in node,
     37 ScopeClosed in node,
+    38 ChildStarted in child,
+    39 ChildEnded in child,
     50 TimerStarted in waiting,
     51 TimerFired in waiting,
     52 ApprovalRequested in waiting,

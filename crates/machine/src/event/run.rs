@@ -1,7 +1,7 @@
 //! What happens to a run as a whole.
 
 use super::failure::{Failure, NodeError};
-use super::wire::{Hash, Json, Labels, List, Time, message};
+use super::wire::{Amount, Hash, Json, Labels, List, Time, message};
 
 message! {
     /// A goal came in; its plan follows.
@@ -22,7 +22,8 @@ message! {
 }
 
 message! {
-    /// A run exists. Says which version of which workflow was resolved.
+    /// A run exists. Says which version of which workflow was resolved, and, of the child of a composite node, whose it
+    /// is and how many runs stand above it.
     RunStarted<'a> {
         1 workflow: &'a str,
         2 version: &'a str,
@@ -34,6 +35,9 @@ message! {
         8 request_hash: Hash,
         9 nodes_total: u32,
         10 due: Time,
+        11 parent_run: &'a str,
+        12 parent_node: &'a str,
+        13 depth: Amount,
     }
 }
 

@@ -98,6 +98,8 @@ impl Machine {
                 priority: run.priority,
                 epoch: run.epoch,
                 goal: run.goal.as_deref().map(str::to_owned),
+                parent_run: run.parent().map(|parent| parent.run),
+                parent_node: run.parent().map(|parent| parent.node.to_string()),
                 quarantined: self.quarantined.contains(run_id),
             });
         }
@@ -122,6 +124,8 @@ impl Machine {
             priority: run.priority,
             epoch: run.epoch,
             goal: run.goal.as_deref().map(str::to_owned),
+            parent_run: run.parent.as_ref().map(|parent| parent.run),
+            parent_node: run.parent.as_ref().map(|parent| parent.node.to_string()),
             quarantined: false,
         })
     }
@@ -151,19 +155,22 @@ impl Machine {
     #[must_use]
     pub fn runs(&self, tenant: &str, filter: &RunFilter, limit: usize, page: &str) -> Page<RunView> {
         let mut found = Page { items: Vec::new(), next: String::new() };
+        // The id of a child carries the time of its parent: only runs of that time are looked through.
+        let beside = |later| filter.parent.map(|parent| RunId::new_v7(parent.unix_ms() + later, 0, 0));
         let before = match page {
-            "" => Bound::Unbounded,
+            "" => beside(1).map_or(Bound::Unbounded, Bound::Excluded),
             page => match RunId::parse(page) {
-                Some(id) => Bound::Excluded(id),
-                None => return found,
+                Some(id) if beside(0).is_none_or(|first| first < id) => Bound::Excluded(id),
+                _ => return found,
             },
         };
+        let from = beside(0).map_or(Bound::Unbounded, Bound::Included);
         let Some((sym, tenant)) =
             self.state.symbols.find(tenant).and_then(|sym| Some((sym, self.state.tenants.get(&sym)?)))
         else {
             return found;
         };
-        let mut ids = tenant.runs.range((Bound::Unbounded, before)).rev();
+        let mut ids = tenant.runs.range((from, before)).rev();
         for _ in 0..self.config.limits.list_scan_max {
             let Some(id) = ids.next() else { return found };
             if self.is_wanted(id, filter)
@@ -186,15 +193,18 @@ impl Machine {
 
     fn is_wanted(&self, id: &RunId, filter: &RunFilter) -> bool {
         let open = self.state.look(id);
-        let (state, workflow, version, labels, started_ns) = match (&open, self.state.ended.get(id)) {
-            (Some(run), _) => (run.state(), run.workflow, run.version, &run.labels, run.started_ns),
-            (None, Some(run)) => (run.state(), run.workflow, run.version, &run.labels, run.started_ns),
+        let (state, workflow, version, labels, started_ns, parent) = match (&open, self.state.ended.get(id)) {
+            (Some(run), _) => (run.state(), run.workflow, run.version, &run.labels, run.started_ns, run.parent()),
+            (None, Some(run)) => {
+                (run.state(), run.workflow, run.version, &run.labels, run.started_ns, run.parent.as_deref())
+            }
             (None, None) => return false,
         };
         let is = |sym: Sym, wanted: &Option<String>| {
             wanted.as_ref().is_none_or(|wanted| **self.state.symbols.name(sym) == **wanted)
         };
         (filter.states.is_empty() || filter.states.contains(&state))
+            && filter.parent.is_none_or(|wanted| parent.is_some_and(|parent| parent.run == wanted))
             && is(workflow, &filter.workflow)
             && is(version, &filter.version)
             && filter.started_after_ns.is_none_or(|after| started_ns >= after)

@@ -107,7 +107,7 @@ impl Machine {
     /// One job of a body that is abandoned is taken back, if it is still in flight.
     pub(crate) fn recall_job(&mut self, program: &Program, slot: u32, scope: u32, node_slot: u32) {
         let node = self.state.run(slot).and_then(|run| run.node(scope, node_slot));
-        let Some(node) = node.filter(|node| matches!(node.wait, Wait::Job(_))) else { return };
+        let Some(node) = node.filter(|node| matches!(node.wait, Wait::Job(_) | Wait::Child(_))) else { return };
         let Some(ix) = program.ix(node.sym) else { return };
         self.recall(program, At { slot, scope, ix, cause: 0 }, node_slot);
     }
@@ -166,7 +166,7 @@ impl Machine {
 fn in_flight(run: &crate::state::run::Run, scope_ix: u32, found: &mut Vec<(u32, u32)>) {
     let Some(scope) = run.scope(scope_ix) else { return };
     for (slot, node) in scope.nodes.iter().enumerate() {
-        if matches!(node.wait, Wait::Job(_)) {
+        if matches!(node.wait, Wait::Job(_) | Wait::Child(_)) {
             found.push((scope_ix, slot as u32));
         }
         // Of closed ones there may be many (kept to be undone), and nothing is in flight there.

@@ -1,7 +1,7 @@
 //! A run or a graph is done: its output.
 
 use crate::action::Ended;
-use crate::error::kind;
+use crate::error::{code, kind};
 use crate::event::Event;
 use crate::event::run::WorkflowCompleted;
 use crate::event::wire::{Json, Time, write_json_str};
@@ -11,7 +11,7 @@ use crate::partition::program::Program;
 use crate::record::NONE;
 use crate::run::scope::View;
 use crate::run::verdict::expression_failed;
-use crate::state::run::{Kept, ROOT, RunError, Status};
+use crate::state::run::{Kept, ROOT, Run, RunError, Status};
 use apex_ir::expressions::ExprError;
 use std::collections::BTreeMap;
 
@@ -59,6 +59,13 @@ impl Machine {
     pub(crate) fn complete(&mut self, slot: u32, program: &Program) {
         match self.graph_output(slot, program, ROOT, 0) {
             Ok(output) => {
+                if let Some(fault) = self.over_parents_undo_bytes(slot) {
+                    let (code, node) = (code::LIMIT_EXCEEDED.into(), "".into());
+                    let error = RunError { code, kind: fault.kind, message: fault.message, node };
+                    self.propose(slot, program, Some(error));
+                    return;
+                }
+                self.tell_parent(slot, Ok(&output));
                 let Some(run_id) = self.state.run(slot).map(|run| run.id) else { return };
                 let event = Event::WorkflowCompleted(WorkflowCompleted {
                     output: Json(&output),
@@ -104,6 +111,9 @@ impl Machine {
         for job in jobs {
             self.drop_job(job);
         }
+        let children = self.state.run(slot).map_or_else(Vec::new, Run::children);
         self.fail_run(slot, error, &[]);
+        // Nobody waits for them any more; each looks and cancels itself.
+        children.iter().for_each(|child| self.wake(child));
     }
 }

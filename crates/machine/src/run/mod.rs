@@ -5,6 +5,7 @@ pub(crate) mod approval;
 pub(crate) mod body;
 pub(crate) mod breaker;
 pub(crate) mod cancel;
+pub(crate) mod composite;
 pub(crate) mod correction;
 pub(crate) mod finish;
 pub(crate) mod heartbeat;

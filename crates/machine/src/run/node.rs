@@ -11,6 +11,7 @@ use crate::machine::{Action, Machine};
 use crate::partition::jobs::InFlight;
 use crate::partition::program::Program;
 use crate::run::breaker::Passage;
+use crate::run::composite::cancelled;
 use crate::run::routing::doom;
 use crate::run::scope::View;
 use crate::run::verdict::{Fails, expression_failed};
@@ -62,8 +63,9 @@ impl Machine {
             }
             Kind::Map { over, .. } => self.start_map(program, at, over),
             Kind::Loop { .. } => self.start_loop(program, at),
+            Kind::Composite { inputs, .. } => self.start_composite(program, at, inputs),
             // A start refuses definitions with these (`NODE_TYPE_NOT_RUNNING`).
-            Kind::Agent { .. } | Kind::Composite { .. } | Kind::Signal { .. } => {
+            Kind::Agent { .. } | Kind::Signal { .. } => {
                 Err(ExprError { message: "nodes of this type do not run yet".into(), cost_exceeded_at: None })
             }
         };
@@ -381,6 +383,12 @@ impl Machine {
     pub(crate) fn recall(&mut self, program: &Program, at: At, node_slot: u32) {
         let Some(run) = self.state.run(at.slot) else { return };
         let Some(node) = run.node(at.scope, node_slot).filter(|node| node.status == Status::Open) else { return };
+        if let Wait::Child(_) = &node.wait {
+            let message = "its result is not needed any more".into();
+            let fault = Fault { kind: kind::CANCELLED.into(), message };
+            self.end_child(at.slot, at.scope, node_slot, cancelled(fault), true);
+            return;
+        }
         let (attempt, cause, is_writing) = (node.attempt, node.requested_seq, node.is_writing());
         let job = if let Wait::Job(flight) = &node.wait { flight.job } else { 0 };
         let was_released = self.jobs.get(job).is_none_or(|job| job.released);

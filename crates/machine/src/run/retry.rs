@@ -10,7 +10,7 @@ use crate::run::node::At;
 use crate::run::timer::out_of_time;
 use crate::run::verdict::expression_failed;
 use crate::state::run::{Corrected, Status, Wait};
-use apex_ir::ir::Retry;
+use apex_ir::ir::{Kind, Retry};
 use sha2::{Digest, Sha256};
 
 /// The delay before the attempt after `attempt`: `min(initial · factor^(attempt-1), max)`, times 1 ± jitter. Chance is
@@ -73,6 +73,11 @@ impl Machine {
         let Some(ix) = program.ix(node.sym) else { return };
         let at = At { slot, scope, ix, cause: node.decided_seq };
         let attempt = node.attempt + 1;
+        if let Kind::Composite { .. } = program.ir.nodes[ix as usize].kind {
+            let inputs = flight.input.clone();
+            self.request_child(&program, at, attempt, &inputs);
+            return;
+        }
         if flight.care.as_ref().is_some_and(|care| care.closes_before(self.now)) {
             self.close_attempt(&program, at, node.attempt, out_of_time(), false);
             return;

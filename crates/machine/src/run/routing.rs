@@ -141,22 +141,11 @@ impl Machine {
     /// Makes counters and work of a run from its state.
     pub(crate) fn rebuild(&mut self, slot: u32, program: &Program) {
         let Some(run) = self.state.run_mut(slot) else { return };
+        lay(&mut run.scopes, program);
         let Run { scopes, work, .. } = run;
         work.clear();
-        for at in 0..scopes.len() {
-            let graph = match &scopes[at] {
-                Some(scope) if at != 0 => {
-                    let owner =
-                        scopes[scope.parent as usize].as_ref().map(|parent| &parent.nodes[scope.owner as usize]);
-                    let body = owner.and_then(|owner| program.ix(owner.sym)).and_then(|ix| program.body(ix));
-                    body.unwrap_or(0)
-                }
-                Some(_) => 0,
-                None => continue,
-            };
-            let Some(scope) = scopes[at].as_deref_mut() else { continue };
-            scope.graph = graph;
-            if !scope.closed {
+        for (at, scope) in scopes.iter_mut().enumerate() {
+            if let Some(scope) = scope.as_deref_mut().filter(|scope| !scope.closed) {
                 fill(program, at as u32, scope);
                 resume(program, at as u32, scope, work);
             }
@@ -171,6 +160,18 @@ impl Machine {
         scope.graph = graph;
         fill(program, scope_ix, scope);
         begin(program, scope_ix, scope, cause, work);
+    }
+}
+
+/// Finds the graph of each scope.
+pub(crate) fn lay(scopes: &mut [Option<Box<Scope>>], program: &Program) {
+    for at in 1..scopes.len() {
+        let Some(scope) = &scopes[at] else { continue };
+        let owner = scopes[scope.parent as usize].as_ref().map(|parent| &parent.nodes[scope.owner as usize]);
+        let body = owner.and_then(|owner| program.ix(owner.sym)).and_then(|ix| program.body(ix));
+        if let Some(scope) = scopes[at].as_deref_mut() {
+            scope.graph = body.unwrap_or(0);
+        }
     }
 }
 
@@ -238,6 +239,7 @@ fn resume(program: &Program, scope_ix: u32, scope: &mut Scope, work: &mut VecDeq
         match &node.wait {
             Wait::Retry { due: 0, .. } => work.push_back(Work::Retry { scope: scope_ix, slot }),
             Wait::Retry { due: READY, .. } => work.push_back(Work::Again { scope: scope_ix, slot }),
+            Wait::Child(_) => work.push_back(Work::Begin { scope: scope_ix, slot }),
             Wait::Map(_) | Wait::Loop(_) => work.push_back(Work::Pump { scope: scope_ix, slot, ix }),
             _ => {}
         }

@@ -7,18 +7,21 @@ use crate::event::node::{NodeRetryScheduled, ToolResultReceived};
 use crate::event::run::{StepResult, WorkflowFailed};
 use crate::event::saga::{CompensationCompleted, CompensationPlanned, CompensationRequested};
 use crate::event::wire::{Flag, Json, List, Time};
+use crate::id::RunId;
 use crate::machine::{Action, Machine};
 use crate::partition::jobs::InFlight;
 use crate::partition::program::Program;
 use crate::run::result::Ended;
 use crate::run::retry::delay_ns;
+use crate::run::routing::lay;
 use crate::run::scope::View;
 use crate::run::timer::timed_out;
 use crate::run::visit::Progress;
 use crate::run::work::Work;
-use crate::state::run::{Fault, ROOT, Run, RunError, Status, StepPhase, Wait};
-use crate::state::symbols::Sym;
+use crate::state::run::{Fault, Node, ROOT, Run, RunError, Status, Step, StepPhase, Wait};
+use crate::state::symbols::{Sym, Symbols};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// How the undoing of one node went.
 pub(crate) struct Undone {
@@ -35,7 +38,8 @@ impl Machine {
             run.work.clear();
             for at in 0..run.scopes.len() {
                 let Some(scope) = &run.scopes[at] else { continue };
-                let flying = scope.nodes.iter().enumerate().filter(|(_, node)| matches!(node.wait, Wait::Job(_)));
+                let is_flying = |node: &Node| matches!(node.wait, Wait::Job(_) | Wait::Child(_));
+                let flying = scope.nodes.iter().enumerate().filter(|(_, node)| is_flying(node));
                 let stops = flying.map(|(node, _)| Work::Stop { scope: at as u32, slot: node as u32 });
                 run.work.extend(stops);
             }
@@ -50,7 +54,7 @@ impl Machine {
         let Some(run) = self.state.run(slot) else { return Progress::Idle };
         let Some(failing) = &run.failing else { return Progress::Idle };
         let Some(steps) = &failing.steps else {
-            if run.in_flight > 0 {
+            if run.in_flight > 0 || run.has_ending() {
                 return Progress::Idle;
             }
             self.propose(slot, program, None);
@@ -60,7 +64,7 @@ impl Machine {
             let undone: Vec<Undone> = steps
                 .iter()
                 .map(|step| Undone {
-                    step: run.node_path(&self.state.symbols, step.scope, step.slot),
+                    step: run.step_path(&self.state.symbols, step),
                     error: (step.phase != StepPhase::Done).then(|| match &step.error {
                         Some(error) => (**error).clone(),
                         None => Fault { kind: kind::CANCELLED.into(), message: "it was given up".into() },
@@ -90,11 +94,11 @@ impl Machine {
         }
     }
 
-    /// One job of a failing run: it is asked to end, and waited for. One that nobody executes is ended here.
+    /// One job or child of a failing run: it is asked to end, and waited for. One that nobody executes is ended here.
     fn stop(&mut self, slot: u32, program: &Program, scope: u32, node_slot: u32) {
         let Some(run) = self.state.run(slot) else { return };
         let Some(node) = run.node(scope, node_slot) else { return };
-        let Wait::Job(flight) = &node.wait else { return };
+        let Wait::Job(flight) = &node.wait else { return self.stop_child(slot, scope, node_slot) };
         let job = flight.job;
         if self.jobs.get(job).is_some_and(|job| job.released) {
             self.actions.push_back((self.state.position, Action::Cancel(job)));
@@ -123,16 +127,7 @@ impl Machine {
     pub(crate) fn propose(&mut self, slot: u32, program: &Program, error: Option<RunError>) {
         let Some(run) = self.state.run(slot) else { return };
         let compensate = run.failing.as_ref().is_none_or(|failing| failing.compensate);
-        let mut steps: Vec<(u64, u32, u32)> = Vec::new();
-        for (scope_ix, scope) in run.scopes.iter().enumerate() {
-            let Some(scope) = scope.as_ref().filter(|_| compensate) else { continue };
-            for (node_slot, node) in scope.nodes.iter().enumerate() {
-                if node.to_undo() {
-                    steps.push((node.decided_seq, scope_ix as u32, node_slot as u32));
-                }
-            }
-        }
-        steps.sort_unstable_by(|a, b| b.cmp(a));
+        let steps = if compensate { run.to_undo(&self.state.symbols) } else { Vec::new() };
         if steps.is_empty() {
             let error = error.or_else(|| run.failing.as_ref().map(|failing| failing.error.clone()));
             if let Some(error) = error {
@@ -140,13 +135,11 @@ impl Machine {
             }
             return;
         }
-        let paths: Vec<String> =
-            steps.iter().map(|&(_, scope, node)| run.node_path(&self.state.symbols, scope, node)).collect();
         let due = program.ir.compensation_timeout_ns.map_or(0, |timeout| self.now.saturating_add(timeout));
         let cause = run.next_seq.wrapping_sub(1);
         let event = Event::CompensationPlanned(CompensationPlanned {
             error: error.as_ref().map(RunError::event),
-            steps: paths.iter().map(String::as_str).collect(),
+            steps: steps.iter().map(String::as_str).collect(),
             due: Time(due),
         });
         self.emit(slot, &event, cause);
@@ -159,9 +152,24 @@ impl Machine {
     /// Requests the undoing of the step it is at.
     fn undo(&mut self, slot: u32, program: &Program) {
         // Out of time, what is left is given up: a retry that falls due before that is said asks for nothing.
-        let Some(run) = self.state.run(slot).filter(|run| !run.is_out_of_time()) else { return };
+        if self.state.run(slot).is_none_or(Run::is_out_of_time) {
+            return;
+        }
+        let of_child = match self.program_of_step(slot) {
+            Ok(program) => program,
+            Err(reason) => {
+                let message = format!("the definition no longer compiles: {reason}").into();
+                let fault = Fault { kind: kind::WORKFLOW_NOT_FOUND.into(), message };
+                self.settle_step(slot, Some(&fault));
+                return;
+            }
+        };
+        let program = of_child.as_deref().unwrap_or(program);
+        let Some(run) = self.state.run(slot) else { return };
         let Some(step) = run.step() else { return };
-        let Some(node) = run.node(step.scope, step.slot) else { return };
+        let cause = run.next_seq.wrapping_sub(1);
+        let Some(inner) = run.within(&step.within) else { return };
+        let Some(node) = inner.node(step.scope, step.slot) else { return };
         let Some(ix) = program.ix(node.sym) else { return };
         let definition = &program.ir.nodes[ix as usize];
         let Some(compensation) = &definition.compensation else {
@@ -173,7 +181,7 @@ impl Machine {
         let rendered = match &step.flight {
             Some(flight) => Ok(Cow::Owned(flight.input.to_vec())),
             None => {
-                let view = View::new(run, program, step.scope);
+                let view = View::new(inner, program, step.scope);
                 let rendered = compensation.input.render(&view, &mut self.budget());
                 rendered.and_then(|input| self.bounded(input)).map(Cow::<[u8]>::Owned)
             }
@@ -186,8 +194,9 @@ impl Machine {
                 return;
             }
         };
-        let path = run.path(step.scope, &definition.id).into_owned();
-        let (attempt, cause) = (step.attempt + 1, node.decided_seq);
+        let path = run.step_path(&self.state.symbols, step);
+        let attempt = step.attempt + 1;
+        let cause = if step.within.is_empty() { node.decided_seq } else { cause };
         let event = Event::CompensationRequested(CompensationRequested {
             node: &path,
             attempt,
@@ -226,6 +235,7 @@ impl Machine {
     /// An attempt to undo ended: done, tried again, or given up.
     pub(crate) fn end_compensation(&mut self, slot: u32, ended: Ended) {
         let Some(program) = self.ready(slot) else { return };
+        let program = self.program_of_step(slot).ok().flatten().unwrap_or(program);
         let Some(run) = self.state.run(slot) else { return };
         let Some(step) = run.step().filter(|step| step.phase == StepPhase::InFlight) else { return };
         let Err(fault) = ended.result else {
@@ -233,7 +243,8 @@ impl Machine {
             return;
         };
         let policy = run
-            .node(step.scope, step.slot)
+            .within(&step.within)
+            .and_then(|inner| inner.node(step.scope, step.slot))
             .and_then(|node| program.ix(node.sym))
             .and_then(|ix| program.ir.nodes[ix as usize].compensation.as_ref())
             .map(|compensation| &compensation.retry);
@@ -244,7 +255,7 @@ impl Machine {
             self.settle_step(slot, Some(&fault));
             return;
         };
-        let path = run.node_path(&self.state.symbols, step.scope, step.slot);
+        let path = run.step_path(&self.state.symbols, step);
         let delay = delay_ns(policy.of(&fault.kind), &run.id, &format!("{path}/undo"), attempt);
         let cause = run.next_seq.wrapping_sub(1);
         let event = Event::NodeRetryScheduled(NodeRetryScheduled {
@@ -278,7 +289,7 @@ impl Machine {
     fn settle_step(&mut self, slot: u32, fault: Option<&Fault>) {
         let Some(run) = self.state.run(slot) else { return };
         let Some(step) = run.step() else { return };
-        let path = run.node_path(&self.state.symbols, step.scope, step.slot);
+        let path = run.step_path(&self.state.symbols, step);
         let (attempt, cause) = (step.attempt, run.next_seq.wrapping_sub(1));
         let event = Event::CompensationCompleted(CompensationCompleted {
             node: &path,
@@ -289,8 +300,27 @@ impl Machine {
         self.emit(slot, &event, cause);
     }
 
+    /// The program of the step that it is at, where that is of a child.
+    fn program_of_step(&mut self, slot: u32) -> Result<Option<Arc<Program>>, String> {
+        let Some(run) = self.state.run(slot) else { return Ok(None) };
+        let Some(within) = run.step().map(|step| step.within.clone()).filter(|within| !within.is_empty()) else {
+            return Ok(None);
+        };
+        let Some(child) = run.within(&within) else { return Ok(None) };
+        if let Some(program) = &child.program {
+            return Ok(Some(program.clone()));
+        }
+        let program = self.program(child.tenant, child.workflow, child.version)?;
+        if let Some(child) = self.state.run_mut(slot).and_then(|run| run.within_mut(&within)) {
+            lay(&mut child.scopes, &program);
+            child.program = Some(program.clone());
+        }
+        Ok(Some(program))
+    }
+
     /// Records the end of a run that failed.
     pub(crate) fn fail_run(&mut self, slot: u32, error: RunError, undone: &[Undone]) {
+        self.tell_parent(slot, Err(&error));
         let Some(run) = self.state.run(slot) else { return };
         let (run_id, cause) = (run.id, run.next_seq.wrapping_sub(1));
         // All results stand in one record: where they are many, each may say only so much (their own events say all).
@@ -347,7 +377,7 @@ impl Run {
     }
 
     /// Counts all of them, where the state was read and not folded.
-    pub(crate) fn recount_undo(&mut self, symbols: &crate::state::symbols::Symbols) {
+    pub(crate) fn recount_undo(&mut self, symbols: &Symbols) {
         let mut bytes = 0;
         for (at, scope) in self.scopes.iter().enumerate() {
             for node in scope.iter().flat_map(|scope| &scope.nodes) {
@@ -356,7 +386,74 @@ impl Run {
                 }
             }
         }
+        for (path, child) in self.extra.iter().flat_map(|extra| &extra.completed) {
+            bytes += child.run.bytes_to_undo(symbols, path.len());
+        }
         self.undo_bytes = bytes;
+    }
+
+    /// What its steps take of the records of the run above it, whose node has a path of so many bytes.
+    pub(crate) fn bytes_to_undo(&self, symbols: &Symbols, prefix: usize) -> usize {
+        self.to_undo(symbols).iter().map(|step| prefix + 1 + step.len() + STEP_BYTES).sum()
+    }
+
+    /// Paths of what is to be undone, newest first; what a child did stands where the child ended.
+    pub(crate) fn to_undo(&self, symbols: &Symbols) -> Vec<String> {
+        let mut found: Vec<(u64, String, Option<&Run>)> = Vec::new();
+        for (scope_ix, scope) in self.scopes.iter().enumerate() {
+            for (slot, node) in scope.iter().flat_map(|scope| scope.nodes.iter().enumerate()) {
+                if node.to_undo() {
+                    found.push((node.decided_seq, self.node_path(symbols, scope_ix as u32, slot as u32), None));
+                }
+            }
+        }
+        for (path, child) in self.extra.iter().flat_map(|extra| &extra.completed) {
+            found.push((child.seq, path.to_string(), Some(&child.run)));
+        }
+        found.sort_unstable_by_key(|&(seq, ..)| std::cmp::Reverse(seq));
+        let mut steps = Vec::with_capacity(found.len());
+        for (_, path, child) in found {
+            match child {
+                None => steps.push(path),
+                // Runs stand in each other `depth_max` deep at most.
+                Some(child) => steps.extend(child.to_undo(symbols).iter().map(|step| format!("{path}/{step}"))),
+            }
+        }
+        steps
+    }
+
+    /// Itself, or a child that completed: see `Step::within`.
+    pub(crate) fn within(&self, path: &str) -> Option<&Run> {
+        let mut run = self;
+        for node in path.split('/').filter(|node| !node.is_empty()) {
+            run = &run.extra.as_ref()?.completed.get(node)?.run;
+        }
+        Some(run)
+    }
+
+    fn within_mut(&mut self, path: &str) -> Option<&mut Run> {
+        let mut run = self;
+        for node in path.split('/').filter(|node| !node.is_empty()) {
+            run = &mut run.extra.as_mut()?.completed.get_mut(node)?.run;
+        }
+        Some(run)
+    }
+
+    /// The path of a step, as records have it.
+    pub(crate) fn step_path(&self, symbols: &Symbols, step: &Step) -> String {
+        let Some(inner) = self.within(&step.within) else { return String::new() };
+        let path = inner.node_path(symbols, step.scope, step.slot);
+        if step.within.is_empty() { path } else { format!("{}/{path}", step.within) }
+    }
+
+    /// Children that are waited for, or about to end.
+    pub(crate) fn children(&self) -> Vec<RunId> {
+        let nodes = self.scopes.iter().flatten().flat_map(|scope| &scope.nodes);
+        let awaited = nodes.filter_map(|node| match &node.wait {
+            Wait::Child(child) => Some(child.run),
+            _ => None,
+        });
+        awaited.chain(self.extra.iter().flat_map(|extra| extra.ending.keys().copied())).collect()
     }
 
     /// Its compensation took longer than it may.

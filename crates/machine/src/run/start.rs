@@ -91,6 +91,7 @@ impl Machine {
             request_hash: Hash(command.request_hash),
             nodes_total: program.ir.graphs[0].nodes.len() as u32,
             due: Time(program.ir.timeout_ns.map_or(0, |timeout| self.now.saturating_add(timeout).max(1))),
+            ..RunStarted::default()
         });
         let slot = match self.state.find(&command.run_id) {
             Some(slot) => self.emit(slot, &started, 1).run,

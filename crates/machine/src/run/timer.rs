@@ -44,6 +44,12 @@ impl Machine {
             TimerKind::Attempt => {
                 let wait =
                     self.state.run(slot).and_then(|run| run.node(timer.scope, timer.slot)).map(|node| &node.wait);
+                if let Some(Wait::Child(child)) = wait {
+                    let after = child.flight.timeout_ns;
+                    self.end_child(slot, timer.scope, timer.slot, timed_out(after), true);
+                    self.visit_now(slot);
+                    return;
+                }
                 let job = if let Some(Wait::Job(flight)) = wait { flight.job } else { 0 };
                 if let Some(Deadline::Over(ended)) = self.deadline(slot, timer.scope, timer.slot) {
                     self.drop_job(job);

@@ -3,6 +3,7 @@
 use crate::error::code;
 use crate::machine::Machine;
 use crate::partition::program::Program;
+use crate::run::composite::Wanted;
 use crate::run::node::At;
 use crate::run::work::Work;
 use crate::state::run::{ROOT, Run};
@@ -79,6 +80,17 @@ impl Machine {
         if let Some(place) = self.state.run(slot).and_then(Run::next_letter) {
             self.write_letter(slot, program, place);
         }
+        let Some(run) = self.state.run(slot) else { return Progress::Idle };
+        if run.extra.is_some() {
+            match self.wanted(run) {
+                Wanted::Later => return Progress::Idle,
+                Wanted::No { compensate } if run.failing.is_none() => {
+                    self.cancel_unwanted(slot, compensate);
+                    return Progress::Did;
+                }
+                _ => {}
+            }
+        }
         let Some(run) = self.state.run_mut(slot) else { return Progress::Idle };
         if run.is_paused() {
             return Progress::Idle;
@@ -88,7 +100,7 @@ impl Machine {
         }
         let Some(work) = run.work.pop_front() else {
             let Some(root) = run.scope(ROOT) else { return Progress::Idle };
-            if root.undecided > 0 {
+            if root.undecided > 0 || run.has_ending() {
                 return Progress::Idle;
             }
             self.complete(slot, program);
@@ -108,6 +120,7 @@ impl Machine {
             Work::Close { scope } => self.close_item(program, slot, scope),
             Work::Abandon { scope, failed } => self.abandon(program, slot, scope, failed),
             Work::Recall { scope, slot: node } => self.recall_job(program, slot, scope, node),
+            Work::Begin { scope, slot: node } => self.begin_child(slot, scope, node),
             Work::Again { .. } | Work::Stop { .. } => {}
         }
         Progress::Did

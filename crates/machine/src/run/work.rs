@@ -24,8 +24,10 @@ pub(crate) enum Work {
     Close { scope: u32 },
     /// A body failed, or its node did: cancel what is in flight in it, then close it.
     Abandon { scope: u32, failed: bool },
-    /// Take back one job in flight in a body that is abandoned.
+    /// Take back one job or child in flight in a body that is abandoned.
     Recall { scope: u32, slot: u32 },
-    /// The run is failing: ask one job to end, or note that nobody executes it.
+    /// A composite node was said to start a run: its first record.
+    Begin { scope: u32, slot: u32 },
+    /// The run is failing: ask one job or child to end, or note that nobody executes it.
     Stop { scope: u32, slot: u32 },
 }

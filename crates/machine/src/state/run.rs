@@ -72,6 +72,10 @@ pub(crate) struct Run {
 pub(crate) struct Extra {
     /// The composite node that it runs for.
     pub(crate) parent: Option<Parent>,
+    /// Child runs whose end is recorded here and not at themselves yet. This run does not end before them.
+    pub(crate) ending: BTreeMap<RunId, Ending>,
+    /// Child runs that completed and have something to undo, by the instance path of their composite node.
+    pub(crate) completed: BTreeMap<Box<str>, Completed>,
     /// It is paused; the id of the checkpoint that was made then.
     pub(crate) paused: Option<Box<str>>,
     /// Nodes (scope, slot) that failed for good, and whose `DeadLettered` is to follow.
@@ -79,13 +83,32 @@ pub(crate) struct Extra {
 }
 
 /// The composite node that a run runs for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Parent {
     pub(crate) run: RunId,
     /// Instance path.
     pub(crate) node: Box<str>,
     /// Runs above it.
     pub(crate) depth: u32,
+}
+
+/// A child run that is about to end.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// `run_seq` of the `ChildEnded`.
+    pub(crate) seq: u64,
+    /// It is kept if it has something to undo.
+    pub(crate) keeps: bool,
+    /// Nobody waited for it any more: it cancels itself.
+    pub(crate) taken_back: bool,
+}
+
+/// A child run that completed.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    /// `run_seq` of the `ChildEnded`.
+    pub(crate) seq: u64,
+    pub(crate) run: Box<Run>,
 }
 
 /// What a failing run is about.
@@ -125,6 +148,8 @@ pub(crate) struct Fault {
 pub(crate) struct Step {
     pub(crate) scope: u32,
     pub(crate) slot: u32,
+    /// Where it is of a child that completed: instance paths of composite nodes, from the outside in, joined by `/`.
+    pub(crate) within: Box<str>,
     pub(crate) phase: StepPhase,
     /// The last attempt; 0: none yet.
     pub(crate) attempt: u32,
@@ -244,6 +269,7 @@ pub(crate) enum Wait {
     Approval(Box<Asked>),
     Map(Box<Items>),
     Loop(Box<Iterations>),
+    Child(Box<Child>),
 }
 
 /// A job in flight, or one that will be tried again: all that is needed to hand it out once more.
@@ -352,6 +378,15 @@ impl Flight {
     }
 }
 
+/// A child run that is waited for.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) run: RunId,
+    pub(crate) version: Sym,
+    /// `name` is the workflow, `input` its inputs.
+    pub(crate) flight: Box<Flight>,
+}
+
 /// A decision that is waited for.
 #[derive(Debug)]
 pub(crate) struct Asked {
@@ -412,6 +447,7 @@ pub(crate) struct EndedRun {
     pub(crate) nodes_done: u32,
     /// `None`: it completed.
     pub(crate) error: Option<Box<RunError>>,
+    pub(crate) parent: Option<Box<Parent>>,
 }
 
 impl Default for Iterations {
@@ -537,6 +573,21 @@ impl Run {
     /// What few runs have, made where it was not there.
     pub(crate) fn extra_mut(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
+    }
+
+    /// The composite node that it runs for.
+    pub(crate) fn parent(&self) -> Option<&Parent> {
+        self.extra.as_ref()?.parent.as_ref()
+    }
+
+    /// Runs above it.
+    pub(crate) fn depth(&self) -> u32 {
+        self.parent().map_or(0, |parent| parent.depth)
+    }
+
+    /// Children of it are about to end.
+    pub(crate) fn has_ending(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| !extra.ending.is_empty())
     }
 
     /// A scope that is there. Scopes are only named by nodes and work that cannot outlive them.

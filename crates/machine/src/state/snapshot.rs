@@ -7,8 +7,8 @@ use super::codec::{Codec, Source, Writer, codec, put_bytes};
 use super::letter::Letter;
 use super::pages::{Place, at};
 use super::run::{
-    Asked, Care, Corrected, EndedRun, Extra, Failing, Fault, Flight, Items, Iterations, Kept, Node, Parent, Run,
-    RunError, Scope, Status, Step, StepPhase, Wait,
+    Asked, Care, Child, Completed, Corrected, EndedRun, Ending, Extra, Failing, Fault, Flight, Items, Iterations, Kept,
+    Node, Parent, Run, RunError, Scope, Status, Step, StepPhase, Wait,
 };
 use super::{Key, Registry, State, Tenant, Version, Workflow};
 use crate::action::JobKind;
@@ -41,12 +41,15 @@ codec!(Care {
     corrects
 } with { pending: None });
 codec!(Corrected as No = 0, Wanted = 1, Proposed = 2);
-codec!(JobKind as Function = 0, Http = 1, Correction = 3);
+codec!(JobKind as Function = 0, Http = 1, Agent = 2, Correction = 3);
+codec!(Child { run, version, flight });
 codec!(Items { list, count, next, open, outputs, error } with { ranges: Vec::new(), bytes: None });
 codec!(Iterations { next, open, last, error });
-codec!(Step { scope, slot, phase, attempt, flight, due, error });
+codec!(Step { scope, slot, within, phase, attempt, flight, due, error });
 codec!(Parent { run, node, depth });
-codec!(Extra { parent, paused, letters });
+codec!(Extra { parent, ending, completed, paused, letters });
+codec!(Ending { seq, keeps, taken_back });
+codec!(Completed { seq, run });
 codec!(Failing { error, compensate, steps, settled, due, expired });
 codec!(Node {
     sym,
@@ -79,7 +82,8 @@ codec!(EndedRun {
     head,
     nodes_total,
     nodes_done,
-    error
+    error,
+    parent
 });
 codec!(Run {
     id, tenant, workflow, version, ir_hash, epoch, correlation, inputs, labels, priority, goal, key, started, requested,
@@ -161,6 +165,10 @@ impl Codec for Wait {
                 6u8.put(w);
                 iterations.put(w);
             }
+            Wait::Child(child) => {
+                7u8.put(w);
+                child.put(w);
+            }
         }
     }
     fn get(r: &mut Source<'_>) -> Result<Wait, RestoreError> {
@@ -172,6 +180,7 @@ impl Codec for Wait {
             4 => Codec::get(r).map(Wait::Approval),
             5 => Codec::get(r).map(Wait::Map),
             6 => Codec::get(r).map(Wait::Loop),
+            7 => Codec::get(r).map(Wait::Child),
             _ => Err(RestoreError("a kind is not known")),
         }
     }

@@ -8,6 +8,7 @@ mod world;
 mod approval;
 mod breaker;
 mod cancel;
+mod composite;
 mod correction;
 mod dead_letter;
 mod heartbeat;

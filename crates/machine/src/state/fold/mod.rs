@@ -1,6 +1,7 @@
 //! The fold: one record changes the state. The same for a decision just made and for one read from a log. Evaluates
 //! no expression, compiles nothing, reads no limit.
 
+mod child;
 mod letter;
 mod node;
 mod run;
@@ -17,8 +18,8 @@ use crate::record::{Header, NONE};
 use crate::state::breaker::{Breakers, Gate};
 use crate::state::rest::Slot;
 use crate::state::run::{
-    EndedRun, Failing, Fault, Kept, NO_SLOT, Node, READY, ROOT, Run, RunError, Scope, Status, Step, StepPhase, Wait,
-    split_path,
+    EndedRun, Failing, Fault, Kept, NO_SLOT, Node, Parent, READY, ROOT, Run, RunError, Scope, Status, Step, StepPhase,
+    Wait, split_path,
 };
 use crate::state::symbols::{Sym, Symbols};
 use crate::state::{Index, Key, State, Ticket, Timer, TimerKind, Version};
@@ -145,6 +146,12 @@ impl State {
                 let (tenant, letter) = folding.dead_lettered(header, e)?;
                 self.letters.add(tenant, position, letter, e.letters_max);
             }
+            Event::ChildEnded(e) => {
+                let is_open = self.open.contains_key(&child::child_id(e.child)?);
+                let mut folding =
+                    Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
+                (touched.scope, touched.slot) = folding.child_ended(header, e, is_open)?;
+            }
             _ => {
                 let mut folding =
                     Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
@@ -212,6 +219,11 @@ impl State {
         run.started = true;
         run.nodes_total = e.nodes_total;
         run.due = e.due.0;
+        if !e.parent_run.is_empty() {
+            let node = e.parent_node.into();
+            run.extra_mut().parent =
+                Some(Parent { run: child::child_id(e.parent_run)?, node, depth: e.depth.0 as u32 });
+        }
         if run.due != 0 {
             self.index.timers.insert(run.run_timer());
         }
@@ -230,6 +242,7 @@ impl State {
     }
 
     fn run_ended(&mut self, slot: u32, now: i64, error: Option<RunError>, key_expires: i64, ended_max: u64) {
+        let completed = error.is_none();
         let Some(mut run) = self.take(slot) else { return };
         if run.due != 0 {
             self.index.timers.remove(&run.run_timer());
@@ -258,10 +271,10 @@ impl State {
                 version: run.version,
                 ir_hash: run.ir_hash,
                 epoch: run.epoch,
-                correlation: run.correlation,
-                labels: run.labels,
+                correlation: std::mem::take(&mut run.correlation),
+                labels: std::mem::take(&mut run.labels),
                 priority: run.priority,
-                goal: run.goal,
+                goal: run.goal.take(),
                 started_ns: run.started_ns,
                 ended_ns: now,
                 offset: run.next_seq - 1,
@@ -269,8 +282,10 @@ impl State {
                 nodes_total: run.nodes_total,
                 nodes_done: run.nodes_done,
                 error: error.map(Box::new),
+                parent: run.parent().cloned().map(Box::new),
             }),
         );
+        self.leave_parent(run, completed);
         while self.ended_order.len() as u64 > ended_max {
             let Some(oldest) = self.ended_order.pop_front() else { break };
             if let Some(gone) = self.ended.remove(&oldest)
@@ -278,6 +293,16 @@ impl State {
             {
                 tenant.runs.remove(&oldest);
             }
+        }
+    }
+
+    /// A run has ended: the one whose composite node it ran for is free of it, or keeps it to undo it.
+    fn leave_parent(&mut self, run: Box<Run>, completed: bool) {
+        let above = run.parent().map(|parent| parent.run).and_then(|above| self.find(&above));
+        if let Some(above) = above
+            && let Slot::Awake(above) = &mut self.runs[above as usize]
+        {
+            above.child_is_done(run, completed, &self.symbols);
         }
     }
 
@@ -357,6 +382,7 @@ impl Folding<'_> {
             Event::NodeSkipped(e) => self.node_skipped(header, e),
             Event::NodeRetryScheduled(e) if e.compensation.0 => self.compensation_retry_scheduled(e),
             Event::NodeRetryScheduled(e) => self.node_retry_scheduled(e),
+            Event::ChildStarted(e) => self.child_started(header, e),
             Event::HeartbeatRecorded(e) => self.heartbeat_recorded(header, e),
             Event::CorrectionProposed(e) => self.correction_proposed(e),
             Event::ScopeOpened(e) => self.scope_opened(header, e),
@@ -383,6 +409,7 @@ impl Folding<'_> {
             | Event::GoalReceived(_)
             | Event::PlanGenerated(_)
             | Event::RunStarted(_)
+            | Event::ChildEnded(_)
             | Event::WorkflowCompleted(_)
             | Event::WorkflowFailed(_) => Err("an event of the registry with a run".into()),
         }
@@ -406,6 +433,17 @@ impl Folding<'_> {
 
     pub(super) fn node(&mut self, scope: u32, slot: u32) -> Result<&mut Node, Unfit> {
         self.run.node_mut(scope, slot).ok_or_else(|| "a node without a state".into())
+    }
+
+    /// A node that may have to be undone was requested for the first time: its scopes stay when they close.
+    pub(super) fn note_undo(&mut self, scope: u32, path: &str) {
+        self.run.count_undo(path);
+        let mut at = scope;
+        while at != ROOT {
+            let Some(scope) = self.run.scope_mut(at) else { break };
+            scope.undo = true;
+            at = scope.parent;
+        }
     }
 
     pub(super) fn clear_wait(&mut self, scope: u32, slot: u32) -> Wait {
@@ -488,6 +526,13 @@ fn forget_wait(wait: &Wait, run: RunId, tenant: Sym, scope: u32, slot: u32, inde
             }
             Counted::InFlight
         }
+        Wait::Child(child) => {
+            let due = child.flight.due;
+            if due != 0 {
+                index.timers.remove(&Timer { due, run, kind: TimerKind::Attempt, scope, slot });
+            }
+            Counted::InFlight
+        }
         Wait::Retry { due, .. } => {
             index.timers.remove(&Timer { due: *due, run, kind: TimerKind::Retry, scope, slot });
             Counted::Waiting
@@ -534,6 +579,7 @@ impl Run {
                 let (kind, due) = match &node.wait {
                     Wait::Nothing | Wait::Map(_) | Wait::Loop(_) => continue,
                     Wait::Job(flight) => (TimerKind::Attempt, flight.wakes()),
+                    Wait::Child(child) => (TimerKind::Attempt, child.flight.due),
                     Wait::Retry { due, .. } => (TimerKind::Retry, *due),
                     Wait::Timer { due } => (TimerKind::Node, *due),
                     Wait::Approval(asked) => {

@@ -6,7 +6,7 @@ use crate::event::node::{HeartbeatRecorded, NodeRetryScheduled, NodeSkipped, Too
 use crate::event::saga::CorrectionProposed;
 use crate::event::waiting::TimerFired;
 use crate::record::Header;
-use crate::state::run::{Care, Corrected, Flight, READY, ROOT, Status, Wait};
+use crate::state::run::{Care, Corrected, Flight, READY, Status, Wait};
 use crate::state::symbols::Sym;
 use crate::state::{Timer, TimerKind};
 
@@ -50,13 +50,7 @@ impl Folding<'_> {
         self.run.requested = true;
         self.run.in_flight += 1;
         if is_new_to_undo {
-            self.run.count_undo(e.node);
-            let mut at = scope;
-            while at != ROOT {
-                let Some(scope) = self.run.scope_mut(at) else { break };
-                scope.undo = true;
-                at = scope.parent;
-            }
+            self.note_undo(scope, e.node);
         }
         Ok((scope, slot))
     }

@@ -1,10 +1,10 @@
 //! What records of the undoing change.
 
-use super::{Folding, Unfit, fault, run_error};
+use super::{Folding, Unfit, fault, find_scope, run_error};
 use crate::event::node::NodeRetryScheduled;
 use crate::event::saga::{CompensationCompleted, CompensationPlanned, CompensationRequested};
 use crate::record::Header;
-use crate::state::run::{Flight, NO_SLOT, ROOT, Run, Step, StepPhase};
+use crate::state::run::{Flight, NO_SLOT, ROOT, Run, Step, StepPhase, split_path};
 use crate::state::{Timer, TimerKind};
 use std::sync::Arc;
 
@@ -40,8 +40,14 @@ impl Folding<'_> {
         }
         let mut steps = Vec::with_capacity(e.steps.len());
         for path in &e.steps {
-            let (scope, slot) = self.touch(path)?;
-            steps.push(Step { scope, slot, phase: StepPhase::Ahead, attempt: 0, flight: None, due: 0, error: None });
+            let (within, inner) = path.rsplit_once('/').unwrap_or(("", path));
+            let (scope, slot) = match within {
+                "" => self.touch(path)?,
+                _ => self.find_within(within, inner).ok_or_else(|| format!("there is no {path} to undo"))?,
+            };
+            let within = within.into();
+            let phase = StepPhase::Ahead;
+            steps.push(Step { scope, slot, within, phase, attempt: 0, flight: None, due: 0, error: None });
         }
         let id = self.run.id;
         let failing = self.run.failing.as_mut().ok_or("compensation is planned for a run that is not failing")?;
@@ -97,6 +103,14 @@ impl Folding<'_> {
             failing.settled += 1;
         }
         Ok(place)
+    }
+
+    /// A node of a child that completed.
+    fn find_within(&self, within: &str, path: &str) -> Option<(u32, u32)> {
+        let run = self.run.within(within)?;
+        let (scope_path, id) = split_path(path);
+        let scope = find_scope(run, self.symbols, scope_path)?;
+        Some((scope, run.scope(scope)?.find(self.symbols.find(id)?)?))
     }
 
     /// The step of the compensation that it is at.
