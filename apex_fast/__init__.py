@@ -1,6 +1,6 @@
 """A durable gateway for AI workflows.
 
-    App, Retry, current_job   write functions and workflows
+    App, Retry, Breaker, current_job   write functions and workflows
     run                       run a workflow in this process, durably
     Client                    start and follow runs from another program
 
@@ -9,13 +9,13 @@ Each room says in its docstring what it holds; `docs/ARCHITECTURE.md` is the pla
 
 from typing import TYPE_CHECKING
 
-from apex_fast.authoring import App, Retry, Workflow, current_job
+from apex_fast.authoring import App, Breaker, Retry, Workflow, current_job
 
 if TYPE_CHECKING:
     from apex_fast.app import run
     from apex_fast.client import Client
 
-__all__ = ["App", "Client", "Retry", "Workflow", "current_job", "run"]
+__all__ = ["App", "Breaker", "Client", "Retry", "Workflow", "current_job", "run"]
 
 
 def __getattr__(name: str) -> object:

@@ -31,6 +31,7 @@ from apex_fast.domain import CompileError, Front, FrontError, LogError, Register
 from apex_fast.engine import Engine, EngineLimits
 from apex_fast.engine.recovery import recover
 from apex_fast.errors import Conflict, DefinitionInvalid, InvalidInput, RunFailed, Unavailable, error_of
+from apex_fast.executors.correction import CorrectionExecutor
 from apex_fast.executors.function import FunctionExecutor
 from apex_fast.executors.http import HttpExecutor
 from apex_fast.gateway import Door, GatewayOptions
@@ -192,6 +193,7 @@ class House:
         check_bind(settings)
         self._settings = settings
         self._app = app
+        self._model = model_of(settings)
         self._log = open_log(settings)
         limits = settings.engine
         machine = recover(self._log, limits.partitions, {"runs_awake_max": limits.runs_awake_max})
@@ -213,7 +215,8 @@ class House:
         except ValueError as error:
             raise InvalidInput(str(error)) from error
         self._executors: dict[str, Executor] = {
-            "function": FunctionExecutor(app.functions, self.engine.deliver, settings.functions),
+            "function": FunctionExecutor(app.functions, self.engine.deliver, settings.functions, self.engine.beat),
+            "correction": CorrectionExecutor(self._model, self.engine.deliver, settings.planner.calls_in_flight_max),
             "http": http,
         }
         self._door: Door | None = None
@@ -231,7 +234,7 @@ class House:
         planner = Planner(
             Recognizer(),
             EmbeddedPlanStore(Path(self._settings.data.dir) / "plans"),
-            model_of(self._settings),
+            self._model,
             self._app.functions,
             attempts_max=self._settings.planner.attempts_max,
             calls_in_flight_max=self._settings.planner.calls_in_flight_max,

@@ -228,6 +228,7 @@ CLASS_OF_CODE: dict[str, type[ApexError]] = {
     "HISTORY_TRIMMED": NotFound,
     "WORKFLOW_NOT_FOUND": NotFound,
     "TICKET_NOT_FOUND": NotFound,
+    "DEAD_LETTER_NOT_FOUND": NotFound,
     "WORKFLOW_EXISTS": Conflict,
     "TAG_MOVED": Conflict,
     "RUN_ENDED": WrongState,

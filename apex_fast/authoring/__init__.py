@@ -6,19 +6,22 @@ reads a setting.
 """
 
 from apex_fast.authoring.app import App
+from apex_fast.authoring.breaker import Breaker
 from apex_fast.authoring.function import Function, InvalidArguments, InvalidResult
-from apex_fast.authoring.job_context import JobContext, current_job
+from apex_fast.authoring.job_context import JobCancelled, JobContext, current_job
 from apex_fast.authoring.reference import Reference
 from apex_fast.authoring.retry import Retry
 from apex_fast.authoring.workflow import Edge, Graph, LoopNode, MapNode, Node, Workflow
 
 __all__ = [
     "App",
+    "Breaker",
     "Edge",
     "Function",
     "Graph",
     "InvalidArguments",
     "InvalidResult",
+    "JobCancelled",
     "JobContext",
     "LoopNode",
     "MapNode",

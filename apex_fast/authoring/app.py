@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from apex_fast.authoring.breaker import Breaker
 from apex_fast.authoring.function import Effect, Function
 from apex_fast.authoring.retry import Retry
 from apex_fast.authoring.workflow import Workflow
@@ -38,13 +39,18 @@ class App:
         compensation: str | Callable[..., object] | None = None,
         retry: Retry | None = None,
         timeout_s: float | None = None,
+        schedule_to_close_s: float | None = None,
+        heartbeat_timeout_s: float | None = None,
+        breaker: Breaker | None = None,
     ) -> Callable[[C], C]:
         """Register a callable under ``name`` (its own by default); it is returned as it was.
 
         ``effect``: `pure` (same input, same output), `read` or `write`. ``compensation``: the function, or its name,
-        that undoes it, called with ``input`` and ``output``. ``retry``, ``timeout_s``: what a node does that states
-        none. ``async def`` runs on a loop of its own, a plain function in a thread. Arguments and result are checked
-        by their annotations. Raises TypeError where the callable cannot be called from JSON, ValueError for a bad
+        that undoes it, called with ``input`` and ``output``. ``retry``, ``timeout_s`` (of an attempt),
+        ``schedule_to_close_s`` (of all attempts, waits included), ``heartbeat_timeout_s`` (longest time without
+        `JobContext.heartbeat`), ``breaker``: what a node does that states none.
+        ``async def`` runs on a loop of its own, a plain function in a thread. Arguments and result are checked by
+        their annotations. Raises TypeError where the callable cannot be called from JSON, ValueError for a bad
         name or one that is taken.
         """
         if callable(name):
@@ -60,6 +66,9 @@ class App:
                 compensation=compensation,
                 retry=retry,
                 timeout_s=timeout_s,
+                schedule_to_close_s=schedule_to_close_s,
+                heartbeat_timeout_s=heartbeat_timeout_s,
+                breaker=breaker,
                 local_names=local_names,
             )
             return original
@@ -75,6 +84,9 @@ class App:
         compensation: str | Callable[..., object] | None = None,
         retry: Retry | None = None,
         timeout_s: float | None = None,
+        schedule_to_close_s: float | None = None,
+        heartbeat_timeout_s: float | None = None,
+        breaker: Breaker | None = None,
         local_names: Mapping[str, object] | None = None,
     ) -> Function:
         """`function` without the decorator."""
@@ -90,6 +102,9 @@ class App:
             compensation=undo,
             retry=retry,
             timeout_s=timeout_s,
+            schedule_to_close_s=schedule_to_close_s,
+            heartbeat_timeout_s=heartbeat_timeout_s,
+            breaker=breaker,
             local_names=local_names,
         )
         self.functions[name] = registered

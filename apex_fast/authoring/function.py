@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_type_hints
 import msgspec
 import msgspec.inspect
 
+from apex_fast.authoring.breaker import Breaker
 from apex_fast.authoring.retry import Retry
 
 Effect: TypeAlias = Literal["pure", "read", "write"]
@@ -84,13 +85,16 @@ class Function:
         "_result_kind",
         "_result_plain",
         "arguments",
+        "breaker",
         "call",
         "compensation",
         "effect",
+        "heartbeat_timeout_s",
         "is_async",
         "name",
         "original",
         "retry",
+        "schedule_to_close_s",
         "timeout_s",
     )  # fmt: skip
 
@@ -103,18 +107,29 @@ class Function:
         compensation: str | None = None,
         retry: Retry | None = None,
         timeout_s: float | None = None,
+        schedule_to_close_s: float | None = None,
+        heartbeat_timeout_s: float | None = None,
+        breaker: Breaker | None = None,
         local_names: Mapping[str, object] | None = None,
     ) -> None:
         if effect not in EFFECTS:
             raise ValueError(f"function {name}: effect is {effect!r}; it is one of {', '.join(EFFECTS)}")
-        if timeout_s is not None and not 0 < timeout_s < float("inf"):
-            raise ValueError(f"function {name}: timeout_s is {timeout_s}; it is positive and finite")
+        for limit, seconds in (
+            ("timeout_s", timeout_s),
+            ("schedule_to_close_s", schedule_to_close_s),
+            ("heartbeat_timeout_s", heartbeat_timeout_s),
+        ):
+            if seconds is not None and not 0 < seconds < float("inf"):
+                raise ValueError(f"function {name}: {limit} is {seconds}; it is positive and finite")
         self.name = name
         self.original = original
         self.effect: Effect = effect
         self.compensation = compensation
         self.retry = retry
         self.timeout_s = timeout_s
+        self.schedule_to_close_s = schedule_to_close_s
+        self.heartbeat_timeout_s = heartbeat_timeout_s
+        self.breaker = breaker
         self.is_async = inspect.iscoroutinefunction(original) or inspect.iscoroutinefunction(
             getattr(original, "__call__", None)  # noqa: B004 (an object with an async __call__)
         )
@@ -156,6 +171,9 @@ class Function:
             "effect": self.effect,
             "retry": None if self.retry is None else self.retry.document(),
             "timeout_s": self.timeout_s,
+            "schedule_to_close_s": self.schedule_to_close_s,
+            "heartbeat_timeout_s": self.heartbeat_timeout_s,
+            "breaker": None if self.breaker is None else self.breaker.document(),
             "compensation": self.compensation,
         }
         return {name: value for name, value in stated.items() if value is not None}

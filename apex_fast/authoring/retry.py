@@ -1,6 +1,13 @@
 """How often a failed attempt is tried again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+ErrorType: TypeAlias = str | type[BaseException]
+
+
+def _name(kind: ErrorType) -> str:
+    return kind if isinstance(kind, str) else kind.__name__
 
 
 class Retry:
@@ -8,11 +15,12 @@ class Retry:
 
     The wait before attempt n+1 is ``initial_s * factor**(n-1)``, at most ``max_s``, then spread by ``jitter`` (0.2:
     up to 20 % more or less). ``max_attempts`` counts the first one. ``non_retryable``: exception classes or names of
-    error types that are not tried again; the name is compared, so a subclass has to be named itself.
-    Raises ValueError where a number makes no sense.
+    error types that are not tried again; the name is compared, so a subclass has to be named itself. ``by_error``:
+    policies of their own for some types, ``{RateLimited: Retry(10, initial_s=5)}``; a key is a class, a name, or a
+    tuple of them, and the first that names the type wins. Raises ValueError where a number makes no sense.
     """
 
-    __slots__ = ("factor", "initial_s", "jitter", "max_attempts", "max_s", "non_retryable")
+    __slots__ = ("by_error", "factor", "initial_s", "jitter", "max_attempts", "max_s", "non_retryable")
 
     def __init__(
         self,
@@ -22,7 +30,8 @@ class Retry:
         factor: float = 2.0,
         max_s: float = 30.0,
         jitter: float = 0.2,
-        non_retryable: Sequence[str | type[BaseException]] = (),
+        non_retryable: Sequence[ErrorType] = (),
+        by_error: Mapping[ErrorType | tuple[ErrorType, ...], "Retry"] | None = None,
     ) -> None:
         if max_attempts < 1:
             raise ValueError(f"Retry(max_attempts={max_attempts}): the first attempt counts, so at least 1")
@@ -37,17 +46,33 @@ class Retry:
         self.factor = factor
         self.max_s = max_s
         self.jitter = jitter
-        self.non_retryable = tuple(kind if isinstance(kind, str) else kind.__name__ for kind in non_retryable)
+        self.non_retryable = tuple(map(_name, non_retryable))
+        self.by_error: tuple[tuple[tuple[str, ...], Retry], ...] = tuple(
+            (tuple(map(_name, types if isinstance(types, tuple) else (types,))), policy)
+            for types, policy in (by_error or {}).items()
+        )
+        for types, policy in self.by_error:
+            if policy.non_retryable or policy.by_error:
+                raise ValueError(
+                    f"Retry(by_error={{{types}: …}}): the policy of a class of errors has no classes itself"
+                )
+            if both := set(types) & set(self.non_retryable):
+                raise ValueError(f"Retry: {', '.join(sorted(both))} stands in non_retryable and in by_error")
 
     def document(self) -> dict[str, object]:
         """The policy as it stands in a definition."""
+        stated: dict[str, object] = {**self._numbers(), "non_retryable": list(self.non_retryable)}
+        if self.by_error:
+            stated["by_error"] = [{"types": list(types), **policy._numbers()} for types, policy in self.by_error]
+        return stated
+
+    def _numbers(self) -> dict[str, object]:
         return {
             "max_attempts": self.max_attempts,
             "initial_s": self.initial_s,
             "factor": self.factor,
             "max_s": self.max_s,
             "jitter": self.jitter,
-            "non_retryable": list(self.non_retryable),
         }
 
     def __repr__(self) -> str:
@@ -57,4 +82,4 @@ class Retry:
         return isinstance(other, Retry) and self.document() == other.document()
 
     def __hash__(self) -> int:
-        return hash((self.max_attempts, self.initial_s, self.factor, self.max_s, self.jitter, self.non_retryable))
+        return hash((*self._numbers().values(), self.non_retryable, self.by_error))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from apex_fast.authoring.breaker import Breaker
 from apex_fast.authoring.reference import Reference, expression_of
 from apex_fast.authoring.retry import Retry
 
@@ -312,6 +313,8 @@ class Graph:
     ) -> Node:
         """A node of any type, with its fields as the definition has them."""
         stated: dict[str, Any] = {"id": node_id, "type": type, **fields}
+        if isinstance(stated.get("breaker"), Breaker):
+            stated["breaker"] = stated["breaker"].document()
         if retry is not None:
             stated["retry"] = retry.document() if isinstance(retry, Retry) else retry
         if timeout_s is not None:

@@ -7,6 +7,29 @@ In: Python values. Out: Python values, and the exceptions of `apex_fast.errors`,
 
 from apex_fast.client.client import Client, GoalRun
 from apex_fast.client.run import Run
-from apex_fast.client.views import Approval, Diagnostic, Event, RunInfo, RunPage, WorkflowInfo
+from apex_fast.client.views import (
+    Approval,
+    BreakerInfo,
+    DeadLetter,
+    DeadLetterPage,
+    Diagnostic,
+    Event,
+    RunInfo,
+    RunPage,
+    WorkflowInfo,
+)
 
-__all__ = ["Approval", "Client", "Diagnostic", "Event", "GoalRun", "Run", "RunInfo", "RunPage", "WorkflowInfo"]
+__all__ = [
+    "Approval",
+    "BreakerInfo",
+    "Client",
+    "DeadLetter",
+    "DeadLetterPage",
+    "Diagnostic",
+    "Event",
+    "GoalRun",
+    "Run",
+    "RunInfo",
+    "RunPage",
+    "WorkflowInfo",
+]

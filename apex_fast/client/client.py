@@ -12,7 +12,16 @@ from apex_fast.authoring import Workflow
 from apex_fast.client.connection import Connection
 from apex_fast.client.run import SERVICE as RUNS
 from apex_fast.client.run import Run
-from apex_fast.client.views import Approval, Diagnostic, RunInfo, RunPage, WorkflowInfo
+from apex_fast.client.views import (
+    Approval,
+    BreakerInfo,
+    DeadLetter,
+    DeadLetterPage,
+    Diagnostic,
+    RunInfo,
+    RunPage,
+    WorkflowInfo,
+)
 from apex_fast.errors import error_of
 from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, workflow_pb2
 
@@ -237,3 +246,28 @@ class Client:
             edits_json=b"" if edits is None else msgspec.json.encode(edits),
         )
         await self._connection.unary(f"{APPROVALS}/ResolveApproval", request, approval_pb2.ResolveApprovalResponse)
+
+    # --- what went wrong ------------------------------------------------------------------------------------------
+
+    async def dead_letters(
+        self, *, workflow: str = "", function: str = "", run_id: str = "", limit: int = 100, page: str = ""
+    ) -> DeadLetterPage:
+        """What failed for good, newest first, until it is retried or dropped."""
+        request = run_pb2.ListDeadLettersRequest(
+            page_size=limit, page_token=page, workflow=workflow, function=function, run_id=run_id
+        )
+        answer = await self._connection.unary(
+            f"{RUNS}/ListDeadLetters", request, run_pb2.ListDeadLettersResponse, retry=True
+        )
+        return DeadLetterPage([DeadLetter.of(letter) for letter in answer.dead_letters], answer.next_page_token)
+
+    async def drop_dead_letter(self, letter_id: str) -> None:
+        """Take a dead letter off the list. Raises NotFound."""
+        request = run_pb2.DropDeadLetterRequest(id=letter_id)
+        await self._connection.unary(f"{RUNS}/DropDeadLetter", request, run_pb2.DropDeadLetterResponse)
+
+    async def breakers(self, limit: int = 100) -> list[BreakerInfo]:
+        """Breakers of tools and hosts, by name: those that are not closed or have something to remember."""
+        request = run_pb2.ListBreakersRequest(page_size=limit)
+        answer = await self._connection.unary(f"{RUNS}/ListBreakers", request, run_pb2.ListBreakersResponse, retry=True)
+        return [BreakerInfo.of(breaker) for breaker in answer.breakers]

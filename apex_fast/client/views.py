@@ -133,6 +133,65 @@ class WorkflowInfo:
 
 
 @dataclass(frozen=True)
+class DeadLetter:
+    """A node that failed for good."""
+
+    id: str
+    run_id: str
+    node: str
+    attempt: int
+    function: str
+    """The type of a node that calls none."""
+    error_type: str
+    error_message: str
+    workflow: str
+    version: str
+    time: str
+
+    @staticmethod
+    def of(letter: run_pb2.DeadLetter) -> "DeadLetter":
+        """From the wire."""
+        return DeadLetter(
+            letter.id,
+            letter.run_id,
+            letter.node,
+            letter.attempt,
+            letter.function,
+            letter.error.code,
+            letter.error.message,
+            letter.workflow,
+            letter.version,
+            letter.time,
+        )
+
+
+@dataclass(frozen=True)
+class DeadLetterPage:
+    """Dead letters, newest first, and the token of the next page (empty: the last one)."""
+
+    dead_letters: list[DeadLetter]
+    next_page: str
+
+
+@dataclass(frozen=True)
+class BreakerInfo:
+    """The breaker of a tool or host."""
+
+    name: str
+    state: str
+    """`closed`, `open` or `half_open`."""
+    failures: int
+    until: str
+    """When more is let through; empty while it is closed."""
+
+    @staticmethod
+    def of(breaker: run_pb2.Breaker) -> "BreakerInfo":
+        """From the wire."""
+        state = run_pb2.Breaker.State.Name(breaker.state).removeprefix("STATE_").lower()
+        return BreakerInfo(breaker.name, state, breaker.failures, breaker.until)
+
+
+@dataclass(frozen=True)
 class Approval:
     """A decision that a run waits for."""
 

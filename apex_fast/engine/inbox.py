@@ -4,8 +4,9 @@ Results and timers go before control, control before starts; only starts are ref
 """
 
 from collections import deque
+from collections.abc import Iterable
 
-from apex_fast.domain import CancelRun, Command, JobResult, RegisterWorkflow, ResolveApproval, TagWorkflow
+from apex_fast.domain import CancelRun, Command, Heartbeat, JobResult, RegisterWorkflow, ResolveApproval, TagWorkflow
 
 CONTROL = (CancelRun, ResolveApproval, RegisterWorkflow, TagWorkflow)
 
@@ -28,6 +29,10 @@ class Inbox:
     def results(self, results: "list[JobResult]") -> None:
         """Queue outcomes; never refused, for each stands for a job that was handed out."""
         self._results.extend([(0, result) for result in results])
+
+    def beats(self, beats: "Iterable[Heartbeat]") -> None:
+        """Queue signs of life, among the outcomes: one that comes before a result is taken before it."""
+        self._results.extend([(0, beat) for beat in beats])
 
     def control(self, token: int, command: Command) -> None:
         """Queue a command on something that exists."""

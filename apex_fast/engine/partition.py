@@ -14,9 +14,12 @@ from typing import TypeVar
 
 from apex_fast.domain import (
     ApprovalView,
+    BreakerView,
     Command,
+    DeadLetterView,
     Ended,
     Event,
+    Heartbeat,
     Job,
     JobResult,
     LogError,
@@ -198,6 +201,11 @@ class Engine:
         self._inbox.results(list(results))
         self._schedule()
 
+    def beat(self, beats: Sequence[Heartbeat]) -> None:
+        """Signs of life from the executors."""
+        self._inbox.beats(beats)
+        self._schedule()
+
     # --- reads ----------------------------------------------------------------------------------------------------
 
     def when_durable(self, callback: Callable[[], None]) -> None:
@@ -246,6 +254,16 @@ class Engine:
     def approvals(self, tenant: str, limit: int, page: str = "", run_id: str = "") -> tuple[list[ApprovalView], str]:
         """Open approvals as decided by now; show them only after `when_durable`."""
         return self._machine.approvals(tenant, limit, page, run_id)
+
+    def dead_letters(
+        self, tenant: str, limit: int, page: str = "", workflow: str = "", function: str = "", run_id: str = ""
+    ) -> tuple[list[DeadLetterView], str]:
+        """Dead letters, newest first, as decided by now; show them only after `when_durable`."""
+        return self._machine.dead_letters(tenant, limit, page, workflow, function, run_id)
+
+    def breakers(self, tenant: str, limit: int, page: str = "") -> tuple[list[BreakerView], str]:
+        """Breakers by name, as decided by now; show them only after `when_durable`."""
+        return self._machine.breakers(tenant, limit, page)
 
     def workflows(self, tenant: str) -> list[WorkflowView]:
         """Registered versions as decided by now; show them only after `when_durable`."""

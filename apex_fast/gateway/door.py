@@ -53,8 +53,8 @@ class Door:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._front: Front | None = None
-        self._outbox = Outbox()
         self.metrics = Metrics() if metrics is None else metrics
+        self._outbox = Outbox(self.metrics.failed)
         self.house = house = House(
             engine, planner, functions, options, self.metrics, self._outbox, Hosts(options.allow_hosts)
         )
@@ -212,10 +212,8 @@ class Door:
             del self.house.conversations[token]
             conversation.cancelled()
             fault = fault_of(error)
-            self.metrics.failed("grpc", fault.code)
             self._outbox.stream_end(token, fault)
 
     def _refuse(self, token: int, error: Exception) -> None:
         fault = fault_of(error)
-        self.metrics.failed("grpc", fault.code)
         self._outbox.grpc_error(token, fault)

@@ -24,7 +24,9 @@ _GRPC, _GRPC_ERROR, _HTTP, _STREAM_OPEN, _STREAM_SEND, _STREAM_END = range(6)
 class Outbox:
     """All methods are called on the engine's loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, refused: Callable[[str, str], None] = lambda _transport, _code: None) -> None:
+        """``refused``: told (transport, code) of each refusal, whoever makes it."""
+        self._refused = refused
         self._front: Front | None = None
         self._loop = asyncio.get_running_loop()
         self._replies: list[tuple[Any, ...]] = []
@@ -88,6 +90,7 @@ class Outbox:
 
     def grpc_error(self, token: int, error: ApexError) -> None:
         """The failure of a call that has not opened a stream."""
+        self._refused("grpc", error.code)
         self.put((_GRPC_ERROR, token, *grpc_failure(error)))
 
     # --- HTTP -----------------------------------------------------------------------------------------------------
@@ -98,6 +101,7 @@ class Outbox:
 
     def http_error(self, token: int, error: ApexError, extra: Headers | None = None) -> None:
         """A problem document."""
+        self._refused("http", error.code)
         status, headers, body = http_failure(error)
         self.put((_HTTP, token, status, headers + (extra or []), body))
 
@@ -117,4 +121,6 @@ class Outbox:
 
     def stream_end(self, token: int, error: ApexError | None = None) -> None:
         """End a stream, well or with an error."""
+        if error is not None:
+            self._refused("grpc", error.code)
         self.put((_STREAM_END, token, *(grpc_failure(error) if error else (0, "", b""))))

@@ -68,6 +68,7 @@ PROBLEMS: dict[str, Problem] = {
     "WORKFLOW_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such workflow, version or tag"),
     "PARTITION_UNKNOWN": Problem(NOT_FOUND, 404, "The id names a partition that is not here"),
     "TICKET_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such approval"),
+    "DEAD_LETTER_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such dead letter"),
     "METHOD_NOT_ALLOWED": Problem(UNIMPLEMENTED, 405, "The route does not take this method"),
     # what is there already, and its state
     "CONFLICT": Problem(ALREADY_EXISTS, 409, "It contradicts what is there"),

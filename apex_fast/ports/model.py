@@ -12,6 +12,8 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     schema: dict[str, object]
     schema_name: str
+    model: str = ""
+    """Another model of the same provider; empty: the one that the adapter was built with."""
 
 
 class ModelAnswer(msgspec.Struct, frozen=True, kw_only=True):

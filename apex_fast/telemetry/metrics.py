@@ -28,8 +28,16 @@ _COUNTERS = frozenset(
         "front_connections", "front_requests", "front_drains", "front_wakes", "front_refused", "front_cancelled",
         "front_deliveries", "front_slow_closed", "engine_position", "engine_durable", "engine_runs_ended",
         "engine_log_groups", "engine_log_records", "engine_log_syncs", "function_done", "function_stalls", "http_done",
+        "correction_done", "engine_dead_letters_pushed_out",
     }
 )  # fmt: skip
+
+# What the machine counts under the names that users know it by.
+_NAMED = {
+    "engine_retries": ("activity_retry_count", "Retries that were scheduled, of nodes and of compensations."),
+    "engine_compensations": ("saga_compensations", "Nodes whose undoing began."),
+    "engine_breaker_changes": ("circuit_breaker_state_changes", "Breakers that opened, half-opened or closed."),
+}
 
 # A line per histogram that says when the process began to count: the process's own start time says that.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -127,6 +135,10 @@ class Metrics(Collector):
         for prefix, numbers in self._watched:
             for name, value in sorted(numbers().items()):
                 full = f"{prefix}{name}"
+                if full in _NAMED:
+                    known, meaning = _NAMED[full]
+                    yield CounterMetricFamily(known, meaning, value=value)
+                    continue
                 help_text = f"{full.replace('_', ' ')}."
                 if full in _COUNTERS:
                     yield CounterMetricFamily(full, help_text, value=value)

@@ -134,3 +134,46 @@ async def not_json(kind: str) -> Any:
 async def leaves() -> None:
     """Raises what ends a process."""
     raise SystemExit(3)
+
+
+@app.function(effect="write")
+async def rows(count: int, stop_at: int = -1, silent: bool = False) -> dict[str, Any]:
+    """Works through rows, saying how far it is; the first attempt stops at one, or says nothing any more."""
+    job = current_job()
+    begin = job.progress["next"] if job.progress else 0
+    for at in range(begin, count):
+        if job.attempt == 1 and at == stop_at:
+            if silent:
+                await asyncio.Event().wait()
+            raise Flaky(f"row {at}")
+        job.heartbeat({"next": at + 1})
+        await asyncio.sleep(0)
+    return {"attempt": job.attempt, "began_at": begin}
+
+
+@app.function(effect="read")
+def beats_until_cancelled() -> None:
+    """In a thread: goes on until a heartbeat says that nobody waits any more."""
+    note("started")
+    try:
+        while True:
+            current_job().heartbeat()
+            time.sleep(0.02)
+    finally:
+        note("done")
+
+
+@app.function(effect="read")
+async def weather(city: str) -> dict[str, Any]:
+    """Knows one city."""
+    if city != "Paris":
+        raise Hopeless(f"there is no city {city}")
+    return {"city": city}
+
+
+@app.function(effect="read")
+async def shaky(ok: bool, say: Any = None) -> Any:
+    """Fails where it is told to."""
+    if not ok:
+        raise Flaky("told to")
+    return say

@@ -65,7 +65,7 @@ class LitellmModel:
         try:
             async with asyncio.timeout(self._timeout_s):
                 reply = await litellm.acompletion(
-                    model=self._name,
+                    model=request.model or self._name,
                     messages=[
                         {"role": "system", "content": request.system},
                         {"role": "user", "content": request.prompt},

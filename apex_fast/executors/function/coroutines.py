@@ -203,7 +203,7 @@ class Coroutines:
         self._running = None
 
     async def _call(self, assignment: Assignment) -> None:
-        token = running_job.set(assignment.job)
+        token = running_job.set(assignment)
         function = assignment.function
         try:
             assert function is not None

@@ -13,6 +13,7 @@ from typing import Final
 from apex_fast.authoring import Function
 from apex_fast.domain import Job, JobResult
 from apex_fast.executors.assignment import Assignment
+from apex_fast.executors.beats import Beats, OnBeats
 from apex_fast.executors.function.coroutines import Coroutines
 from apex_fast.executors.function.outcome import Outcomes, stopped
 from apex_fast.executors.function.threads import Threads
@@ -36,12 +37,19 @@ class FunctionExecutor:
 
     kind: Final = "function"
 
-    def __init__(self, functions: Mapping[str, Function], deliver: Deliver, settings: FunctionSettings) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, Function],
+        deliver: Deliver,
+        settings: FunctionSettings,
+        on_beats: OnBeats = lambda _: None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._functions = functions
         self._deliver = deliver
         self._settings = settings
         self._here: dict[int, Assignment] = {}
+        self._beats = Beats(on_beats)
         self._outbox = Outbox(self._collected)
         self._outcomes = Outcomes(settings.result_bytes_max)
         self._async_queue: FairQueue[Assignment] = FairQueue()
@@ -82,7 +90,7 @@ class FunctionExecutor:
             if function is None:
                 refused.append(self._unknown(job))
                 continue
-            assignment = Assignment(job, function)
+            assignment = Assignment(job, function, self._beats)
             older = here.get(assignment.id)
             if older is not None:
                 refused.append(JobResult.cancelled(older.id, older.attempt, "handed out again"))
@@ -150,6 +158,7 @@ class FunctionExecutor:
 
     def _answered(self, results: list[JobResult]) -> None:
         if results:
+            self._beats.flush()
             self._counters["done"] += len(results)
             self._deliver(results)
         if not self._here and self._idle is not None and not self._idle.done():
@@ -238,7 +247,7 @@ class FunctionExecutor:
             if assignment is culprit or assignment.stalls + 1 >= STALLS_MAX:
                 failed.append((assignment, self._stall_result(assignment, assignment is culprit, why)))
                 continue
-            twin = Assignment(assignment.job, assignment.function)
+            twin = Assignment(assignment.job, assignment.function, self._beats)
             twin.stalls = assignment.stalls + cause_unknown
             self._here[twin.id] = twin
             again.append((twin.job.tenant, twin.job.priority, twin))

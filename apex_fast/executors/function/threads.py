@@ -13,7 +13,7 @@ from contextvars import Context
 from typing import Final
 
 from apex_fast.authoring import Function
-from apex_fast.authoring.job_context import RunningJob, running_job
+from apex_fast.authoring.job_context import running_job
 from apex_fast.executors.assignment import Assignment
 from apex_fast.executors.function.outcome import Outcomes
 from apex_fast.executors.loop_thread import Abandoned, interrupt
@@ -27,9 +27,9 @@ DELIVER_S: Final = 1e-3
 DELIVER_MAX: Final = 128
 
 
-def _call(job: RunningJob, function: Function, input: bytes) -> object:
-    running_job.set(job)
-    return function.call(*function.arguments(input))
+def _call(assignment: Assignment, function: Function) -> object:
+    running_job.set(assignment)
+    return function.call(*function.arguments(assignment.job.input))
 
 
 class _Worker:
@@ -180,7 +180,7 @@ class Threads:
         worker.since_s = began_s = time.monotonic()
         worker.current = assignment
         try:
-            result = Context().run(_call, assignment.job, function, assignment.job.input)
+            result = Context().run(_call, assignment, function)
             answer = self._outcomes.ok(assignment, function, result)
         except Abandoned:
             raise

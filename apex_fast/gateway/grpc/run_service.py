@@ -12,6 +12,7 @@ from apex_fast.gateway.goals import GoalRequest, Goals, GoalStarted
 from apex_fast.gateway.grpc.method import Metadata, Method, bidi, not_running, server_stream, unary
 from apex_fast.gateway.grpc.run_control import RunControl
 from apex_fast.gateway.grpc.start_run import Starts
+from apex_fast.gateway.grpc.troubles import Troubles
 from apex_fast.gateway.house import House, Waiting
 from apex_fast.gateway.listing import RunFilter, list_runs, page_size_of
 from apex_fast.gateway.streams.viewers import Encoding, Viewers
@@ -56,6 +57,7 @@ class RunService:
         self._goals = goals
         self._inputs = inputs
         self._starts = Starts(house)
+        self._troubles = Troubles(house, SERVICE)
 
     def methods(self) -> list[Method]:
         """All methods of the service."""
@@ -70,6 +72,7 @@ class RunService:
             not_running(SERVICE, "ReplayRun", "runs cannot be replayed from a node"),
             not_running(SERVICE, "SignalRun", "nodes that wait for a signal do not run"),
             not_running(SERVICE, "QueryRun", "expressions over the state of a run are not evaluated on request"),
+            *self._troubles.methods(),
             unary(SERVICE, "GetTimeline", self.get_timeline),
             server_stream(SERVICE, "WatchRun", self.watch_run),
         ]

@@ -14,6 +14,7 @@ from apex_fast.gateway.http.exchange import Exchange
 from apex_fast.gateway.http.operations import OperationRoutes
 from apex_fast.gateway.http.route import Route, Router, allowed, params_of
 from apex_fast.gateway.http.runs import RunRoutes
+from apex_fast.gateway.http.troubles import TroubleRoutes
 
 
 class HttpDesk:
@@ -37,6 +38,7 @@ class HttpDesk:
             *ControlRoutes(house).routes(),
             *definitions.routes(),
             *approvals.routes(),
+            *TroubleRoutes(house).routes(),
             *OperationRoutes(house, self.document).routes(),
             *later.routes(),
         ]
@@ -66,11 +68,9 @@ class HttpDesk:
             route = rows.get("GET" if head else method)
             if route is None:
                 error = ApexError(f"{path[:128]} does not take {method[:32]}", code="METHOD_NOT_ALLOWED")
-                house.metrics.failed("http", error.code)
                 house.outbox.http_error(token, error, [("allow", allowed(rows))])
                 return
             route.handler(Exchange(house, token, path, query, headers, body, params_of(route, path), head))
         except Exception as error:
             fault = fault_of(error)
-            house.metrics.failed("http", fault.code)
             house.outbox.http_error(token, fault)

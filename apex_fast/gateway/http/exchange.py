@@ -82,7 +82,6 @@ class Exchange:
 
     def fail(self, error: ApexError) -> None:
         """A problem document."""
-        self._house.metrics.failed("http", error.code)
         self._house.outbox.http_error(self.token, error)
 
     def when_durable(self, show: Callable[[], None]) -> None:

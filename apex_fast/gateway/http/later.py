@@ -18,7 +18,6 @@ def routes() -> list[Route]:
                  "expressions over the state of a run are not evaluated on request"),
         deferred("POST", "/definitions/{name}/patches", "patchDefinition", "Patch a workflow", _PATCH),
         deferred("GET", "/schedules", "listSchedules", "Schedules", "workflows cannot be scheduled"),
-        deferred("GET", "/dead-letters", "listDeadLetters", "Dead letters", "jobs are not set aside as dead letters"),
         deferred("POST", "/api/v1/workflows", "createAgentWorkflow", "Create a workflow of agents", _YAML),
         deferred("POST", "/api/v1/workflows/{id}/execute", "executeAgentWorkflow", "Execute it", _YAML),
         deferred("GET", "/api/v1/workflows/{id}/status", "agentWorkflowStatus", "Its status", _YAML),

@@ -1,0 +1,157 @@
+"""Retries by class, heartbeats, dead letters and breakers, through both doors."""
+
+import time
+from typing import Any
+
+import pytest
+
+from apex_fast.client import Run
+from apex_fast.errors import NotFound, RunFailed
+from tests.support.gateway import Served
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def one(name: str, function: str, input: Any = None, **more: Any) -> dict[str, Any]:
+    """A workflow of one function node, `a`."""
+    node = {"id": "a", "type": "function", "config": {"name": function}, "input": input or {}, **more}
+    return {"name": name, "version": "1", "nodes": [node]}
+
+
+async def started(house: Served, definition: dict[str, Any], inputs: Any = None) -> Run:
+    await house.client.register(definition)
+    return await house.client.start(definition["name"], inputs)
+
+
+async def failed(run: Run) -> str:
+    """The type of the error that it failed with."""
+    with pytest.raises(RunFailed):
+        await run.result(20)
+    return str((await run.timeline())[-1].payload["error"]["type"])
+
+
+async def types(run: Run) -> list[str]:
+    return [event.type for event in await run.timeline()]
+
+
+async def test_a_retry_goes_on_where_the_last_heartbeat_said(house: Served) -> None:
+    retry = {"max_attempts": 2, "initial_s": 0.01}
+    run = await started(house, one("rows", "rows", {"count": 50, "stop_at": 30}, retry=retry))
+    assert await run.result(20) == {"a": {"attempt": 2, "began_at": 30}}
+    beats = [event.payload for event in await run.timeline() if event.type == "HeartbeatRecorded"]
+    assert beats[-1]["progress"] == {"next": 30}
+    assert len(beats) <= 2, "at most one a second is recorded, and the last one"
+
+
+async def test_without_a_heartbeat_the_attempt_ends(house: Served) -> None:
+    definition = one(
+        "silent", "rows", {"count": 50, "stop_at": 30, "silent": True},
+        retry={"max_attempts": 2, "initial_s": 0.01}, heartbeat_timeout_s=0.5,
+    )  # fmt: skip
+    run = await started(house, definition)
+    assert await run.result(20) == {"a": {"attempt": 2, "began_at": 30}}
+    ended = [event.payload for event in await run.timeline() if event.type == "ToolResultReceived"]
+    assert (ended[0]["status"], ended[0]["error"]["type"]) == ("timeout", "HeartbeatTimeout")
+
+
+async def test_a_heartbeat_of_a_cancelled_job_says_so_in_a_thread(house: Served) -> None:
+    run = await started(house, one("beats", "beats_until_cancelled", heartbeat_timeout_s=30))
+    async for event in run.watch():
+        if event.type == "HeartbeatRecorded":
+            break
+    await run.cancel("enough")
+    await run.ended(20)
+    until = time.monotonic() + 10
+    while not [entry for entry in house.ledger.entries() if (entry.run, entry.what) == (run.id, "done")]:
+        assert time.monotonic() < until, "it never heard of the cancel"
+
+
+async def test_a_class_of_errors_has_its_own_policy(house: Served) -> None:
+    retry = {"max_attempts": 5, "initial_s": 0.01, "by_error": [{"types": ["Hopeless"], "max_attempts": 2}]}
+    run = await started(house, one("classes", "fail", retry=retry))
+    assert await failed(run) == "Hopeless"
+    assert (await types(run)).count("ToolCallRequested") == 2
+
+
+async def test_all_attempts_together_have_a_time_limit(house: Served) -> None:
+    retry = {"max_attempts": 1000, "initial_s": 0.05, "factor": 1, "jitter": 0}
+    run = await started(house, one("together", "fail", retry=retry, schedule_to_close_s=0.5))
+    assert await failed(run) == "Hopeless", "no retry is scheduled that would begin too late"
+    assert 2 <= (await types(run)).count("ToolCallRequested") <= 12
+
+
+async def test_dead_letters_are_listed_filtered_and_dropped(house: Served) -> None:
+    run = await started(house, one("letters", "fail", {"message": "for good"}))
+    await failed(run)
+    found = await house.client.dead_letters(workflow="letters")
+    [letter] = found.dead_letters
+    assert (letter.id, letter.node, letter.function, letter.attempt) == (f"{run.id}~a", "a", "fail", 1)
+    assert (letter.error_type, letter.error_message) == ("Hopeless", "for good")
+    status, page = await house.get(f"/dead-letters?function=fail&run={run.id}")
+    assert (status, [one["id"] for one in page["dead_letters"]]) == (200, [letter.id])
+    assert (await house.client.dead_letters(run_id=run.id, function="other")).dead_letters == []
+    status, dropped = await house.send("DELETE", f"/dead-letters/{letter.id}", b"")
+    assert (status, dropped) == (200, {"id": letter.id, "run_id": run.id})
+    assert (await house.client.dead_letters(workflow="letters")).dead_letters == []
+    status, problem = await house.send("DELETE", f"/dead-letters/{letter.id}", b"")
+    assert (status, problem["code"]) == (404, "DEAD_LETTER_NOT_FOUND")
+    with pytest.raises(NotFound):
+        await house.client.drop_dead_letter(letter.id)
+
+
+async def test_a_breaker_opens_answers_at_once_and_closes(house: Served) -> None:
+    breaker = {"failure_threshold": 2, "timeout_s": 1.0}
+    definition = one("shaky", "shaky", {"ok": "${inputs.ok}"}, breaker=breaker)
+    await house.client.register(definition)
+    for _ in range(2):
+        await failed(await house.client.start("shaky", {"ok": False}))
+    [found] = [one for one in await house.client.breakers() if one.name == "shaky"]
+    assert (found.state, found.failures) == ("open", 0)
+    assert found.until
+    refused = await house.client.start("shaky", {"ok": True})
+    assert await failed(refused) == "CircuitOpen"
+    events = await refused.timeline()
+    assert "ToolCallRequested" not in [event.type for event in events]
+    times = {event.type: event.time for event in events}
+    assert times["RunStarted"] == times["ToolResultReceived"], "answered in the turn that started it"
+    until = time.monotonic() + 10
+    while True:
+        probe = await house.client.start("shaky", {"ok": True})
+        if (await probe.ended(20)).state == "COMPLETED":
+            break
+        assert time.monotonic() < until
+    status, page = await house.get("/breakers")
+    assert (status, [one for one in page["breakers"] if one["name"] == "shaky"]) == (200, [])
+    async with house.http.get("/metrics") as answer:
+        text = await answer.text()
+    changes = [line for line in text.splitlines() if line.startswith("circuit_breaker_state_changes_total")]
+    assert float(changes[0].split()[-1]) >= 3
+
+
+async def test_a_fallback_stands_in(house: Served) -> None:
+    breaker = {"failure_threshold": 1, "timeout_s": 60, "fallback": {"cached": True}}
+    definition = one("cached", "number", {"value": "${inputs.value}"}, breaker=breaker)
+    await house.client.register(definition)
+    good = await house.client.start("cached", {"value": 7})
+    assert await good.result(20) == {"a": 7}
+    other = one("cached-breaks", "number", {"value": "${inputs.value}"}, breaker=breaker, timeout_s=0.000001)
+    await house.client.register(other)
+    await failed(await house.client.start("cached-breaks", {"value": 8}))
+    again = await house.client.start("cached", {"value": 7})
+    assert await again.result(20) == {"a": 7}
+    [result] = [event.payload for event in await again.timeline() if event.type == "ToolResultReceived"]
+    assert result["fallback"] is True
+    assert await failed(await house.client.start("cached", {"value": 9})) == "CircuitOpen"
+
+
+async def test_refusals_are_counted_whoever_makes_them(house: Served) -> None:
+    async def count() -> float:
+        async with house.http.get("/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        name = 'requests_refused_total{code="WORKFLOW_NOT_FOUND",transport="grpc"}'
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+    before = await count()
+    with pytest.raises(NotFound):
+        await house.client.start("there-is-none")
+    assert await count() == before + 1
