@@ -92,7 +92,9 @@ def open_log(settings: Settings) -> EmbeddedEventLog:
     """Take the folder. Raises Unavailable naming what is in the way."""
     folder = log_folder(settings)
     try:
-        event_log = EmbeddedEventLog(folder, settings.log.segment_bytes, settings.log.archive_after_segments)
+        event_log = EmbeddedEventLog(
+            folder, settings.log.segment_bytes, settings.log.archive_after_segments, settings.log.key_file or None
+        )
     except LogError as error:
         raise Unavailable(f"cannot open the log in {folder}: {error}", code=f"LOG_{error.code}") from error
     except OSError as error:
@@ -105,13 +107,15 @@ def open_log(settings: Settings) -> EmbeddedEventLog:
 def back_up(settings: Settings, copy: Path) -> backup.Manifest:
     """Copy the data folder to ``copy``, also while it is served. Raises InvalidInput, Unavailable naming the reason."""
     with _refusals(f"cannot copy {settings.data.dir} to {copy}"):
-        return backup.back_up(Path(settings.data.dir), copy, settings.engine.partitions, version())
+        return backup.back_up(
+            Path(settings.data.dir), copy, settings.engine.partitions, version(), settings.log.key_file or None
+        )
 
 
-def restore(copy: Path, folder: Path) -> backup.Manifest:
+def restore(settings: Settings, copy: Path, folder: Path) -> backup.Manifest:
     """Make a data folder of a copy. Raises InvalidInput, Unavailable naming the reason."""
     with _refusals(f"cannot restore {copy} to {folder}"):
-        return backup.restore(copy, folder, version())
+        return backup.restore(copy, folder, version(), settings.log.key_file or None)
 
 
 @contextlib.contextmanager

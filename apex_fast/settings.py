@@ -171,6 +171,13 @@ class LogSettings(Section, frozen=True):
         int,
         Meta(ge=0, description="segments behind the older snapshot that are left as they are; older ones are archived"),
     ] = 4
+    key_file: Annotated[
+        str,
+        Meta(
+            description="file of the keys that encrypt the log and its snapshots: "
+            "32 bytes as hex or base64, one a line, the first for what is new; empty: not encrypted"
+        ),
+    ] = ""
     retention_s: Annotated[
         float, Meta(ge=0, description="how long the history of an ended run is kept at least; 0 for ever")
     ] = 0.0

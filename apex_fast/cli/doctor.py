@@ -48,7 +48,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield Check("data folder", writable, f"{folder.absolute()}", f"{existing} is not writable for this user")
     free = shutil.disk_usage(existing).free
     yield Check("free space", free >= FREE_BYTES_MIN, f"{free / 1e9:.1f} GB", "free at least 1 GB")
-    yield from _log_check(folder)
+    yield from _log_check(folder, settings)
     yield _port_check(settings)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = hard == resource.RLIM_INFINITY or hard >= OPEN_FILES_MIN
@@ -57,12 +57,12 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield Check("model", True, model or "off (goals need a template); APEX_PLANNER_MODEL=… switches one on")
 
 
-def _log_check(folder: Path) -> Iterator[Check]:
+def _log_check(folder: Path, settings: Settings) -> Iterator[Check]:
     if not (folder / "log").exists():
         yield Check("log", True, "none yet; the first start makes it")
         return
     try:
-        log = LogView.open(str(folder / "log"))
+        log = LogView.open(str(folder / "log"), settings.log.key_file or None)
     except LogError as error:
         yield Check("log", False, str(error), "see docs/errors for the code")
         return

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from apex_fast import app as house
 from apex_fast.cli.screen import Screen
+from apex_fast.settings import Settings
 
 
 def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -14,13 +16,15 @@ def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     verb = verbs.add_parser("restore", help=words, description=words.capitalize() + ".")
     verb.add_argument("copy", type=Path, metavar="SRC", help="a folder that `apex backup` wrote")
     verb.add_argument("folder", type=Path, metavar="FOLDER", help="the data folder to make; absent or empty")
+    verb.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
     verb.add_argument("--json", action="store_true", help="print one JSON object")
     verb.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0 where the folder is there, with every record that was copied and the same state."""
-    manifest = house.restore(arguments.copy, arguments.folder)
+    settings = Settings.load(arguments.config, os.environ)
+    manifest = house.restore(settings, arguments.copy, arguments.folder)
     if arguments.json:
         found = {"folder": str(arguments.folder), "position": manifest.position, "state": manifest.state}
         print(json.dumps(found, indent=2))

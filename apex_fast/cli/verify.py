@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings.load(arguments.config, os.environ, overrides)
     folder = log_folder(settings)
     try:
-        verdict = verify_log(str(folder))
+        verdict = verify_log(str(folder), settings.log.key_file or None)
     except LogError as error:
         raise Unavailable(f"cannot read the log in {folder}: {error}", code=f"LOG_{error.code}") from error
     if arguments.json:

@@ -395,7 +395,12 @@ class Log:
     """The embedded log: group commit in its own thread (crates/log)."""
 
     @staticmethod
-    def open(path: str, segment_bytes: int | None = None, archive_after_segments: int | None = None) -> Log: ...
+    def open(
+        path: str,
+        segment_bytes: int | None = None,
+        archive_after_segments: int | None = None,
+        key_file: str | None = None,
+    ) -> Log: ...
     position: int
     """Number of records found at opening."""
     term: int
@@ -431,8 +436,8 @@ class LogView:
     """A log as it is at this moment, to read, whoever serves it: nothing is locked, written or removed."""
 
     @staticmethod
-    def open(path: str) -> LogView:
-        """Raises LogError (DAMAGED, IO)."""
+    def open(path: str, key_file: str | None = None) -> LogView:
+        """Raises LogError (DAMAGED, KEY, IO)."""
     position: int
     """Number of records."""
     start: int
@@ -464,8 +469,8 @@ class LogVerdict:
     damage: tuple[str, int, int, str] | None
     """(file, byte offset, position, reason) of the first record that cannot be trusted."""
 
-def verify_log(path: str) -> LogVerdict:
-    """Walk every group, link and run of a log that may be served meanwhile. Raises LogError (IO)."""
+def verify_log(path: str, key_file: str | None = None) -> LogVerdict:
+    """Walk every group, link and run of a log that may be served meanwhile. Raises LogError (KEY, IO)."""
 
 # --- front --------------------------------------------------------------------------------------------------------
 

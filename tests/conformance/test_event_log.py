@@ -20,9 +20,10 @@ SEGMENT_BYTES = 1 << 20
 PARTITIONS = 4
 
 
-@pytest.fixture(params=["memory", "embedded", "archived"])
+@pytest.fixture(params=["memory", "embedded", "archived", "encrypted"])
 def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """Opens the same log again and again. `archived`: all of it that may be is, before it is opened again."""
+    """Opens the same log again and again. `archived`: all of it that may be is, before it is opened again; `encrypted`:
+    that too."""
     if request.param == "memory":
         store = Store()
         return lambda: MemoryEventLog(store)
@@ -30,18 +31,23 @@ def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "embedded":
         return lambda: EmbeddedEventLog(folder, SEGMENT_BYTES)
 
+    key_file = None
+    if request.param == "encrypted":
+        key_file = str(tmp_path / "key")
+        Path(key_file).write_text(bytes(range(32)).hex())
+
     def open_archived() -> EmbeddedEventLog:
         folder.mkdir(exist_ok=True)
-        archive(folder)
-        return EmbeddedEventLog(folder, SEGMENT_BYTES, archive_after_segments=0)
+        archive(folder, key_file)
+        return EmbeddedEventLog(folder, SEGMENT_BYTES, 0, key_file)
 
     return open_archived
 
 
-def archive(folder: Path) -> None:
+def archive(folder: Path, key_file: str | None) -> None:
     """Two snapshots let everything behind the last records go."""
     with contextlib.suppress(LogError):  # somebody has it open: that is what promise 7 is tested with
-        log = Log.open(str(folder), SEGMENT_BYTES, 0)
+        log = Log.open(str(folder), SEGMENT_BYTES, 0, key_file)
         for behind in (3, 2):
             if log.position >= behind:
                 log.save_snapshot(log.position - behind, b"not read")

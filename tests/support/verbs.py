@@ -7,8 +7,10 @@ from pathlib import Path
 
 from tests.support.gateway import python_path
 
+TIMEOUT_S = 120.0
 
-async def apex(*arguments: str, folder: Path, timeout_s: float = 60, **environment: str) -> tuple[int, str]:
+
+async def apex(*arguments: str, folder: Path, **environment: str) -> tuple[int, str]:
     """Run it in ``folder``, where the data folder is `data`: exit code, and what it wrote."""
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "apex_fast.cli.main", *arguments),
@@ -17,6 +19,6 @@ async def apex(*arguments: str, folder: Path, timeout_s: float = 60, **environme
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    written, _ = await asyncio.wait_for(child.communicate(), timeout_s)
+    written, _ = await asyncio.wait_for(child.communicate(), TIMEOUT_S)
     assert child.returncode is not None
     return child.returncode, written.decode()

@@ -65,14 +65,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: list[Kept]
 
 
-def back_up(data: Path, copy: Path, partitions: int, version: str) -> Manifest:
+def back_up(data: Path, copy: Path, partitions: int, version: str, key_file: str | None) -> Manifest:
     """Copy the data folder to ``copy``, which is empty, absent or an earlier copy. Blocks.
 
     Raises InvalidInput where ``copy`` is something else; LogError where the log or the copy of it is damaged; OSError.
     """
     before = _manifest_before(copy)
     (copy / OBJECTS).mkdir(parents=True, exist_ok=True)
-    history, files = _copy_log(data / LOG, copy, {kept.name: kept for kept in before.files} if before else {})
+    history, files = _copy_log(data / LOG, copy, before.files if before else [], key_file)
     # After the log, so that what a record names is there.
     for name in OTHER_FOLDERS:
         files += [
@@ -93,7 +93,7 @@ def back_up(data: Path, copy: Path, partitions: int, version: str) -> Manifest:
         files=files,
     )
     with _laid_out(manifest, copy, copy / "proof.new") as folder:
-        manifest = msgspec.structs.replace(manifest, state=_state_of(folder, manifest))
+        manifest = msgspec.structs.replace(manifest, state=_state_of(folder, manifest, key_file))
     _write(copy / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
     named = {kept.sha256 for kept in files}
     for unused in (copy / OBJECTS).iterdir():
@@ -102,7 +102,7 @@ def back_up(data: Path, copy: Path, partitions: int, version: str) -> Manifest:
     return manifest
 
 
-def restore(copy: Path, folder: Path, version: str) -> Manifest:
+def restore(copy: Path, folder: Path, version: str, key_file: str | None) -> Manifest:
     """Make the data folder ``folder`` of a copy: whole and proved, or not there. Blocks.
 
     Raises InvalidInput where ``copy`` is no copy or ``folder`` is in use; Unavailable (BACKUP_DAMAGED) where it is not
@@ -113,7 +113,7 @@ def restore(copy: Path, folder: Path, version: str) -> Manifest:
         raise InvalidInput(f"{folder} is not empty; name a folder that does not exist yet")
     beside = folder.with_name(f"{folder.name}.new")
     with _laid_out(manifest, copy, beside, lends=False):
-        state = _state_of(beside, manifest)
+        state = _state_of(beside, manifest, key_file)
         if state != manifest.state and version == manifest.version:
             raise _damaged(copy, f"its records come to the state {state}, not {manifest.state}")
         for path in (*beside.rglob("*"), beside):
@@ -149,13 +149,16 @@ def _manifest_before(copy: Path) -> Manifest | None:
     return None
 
 
-def _copy_log(log: Path, copy: Path, before: dict[str, Kept]) -> tuple[FolderHistory, list[Kept]]:
+def _copy_log(
+    log: Path, copy: Path, files_before: list[Kept], key_file: str | None
+) -> tuple[FolderHistory, list[Kept]]:
     """The log as it is at one moment. It is looked at anew where its owner took a file away meanwhile."""
+    before = {kept.name: kept for kept in files_before}
     for attempt in range(TRIES_MAX):
         try:
             meta = (log / "meta").read_bytes()
-            history = FolderHistory(log)
-            files = [_store(log / "meta", copy, f"{LOG}/meta")]
+            history = FolderHistory(log, key_file)
+            files = [_store(log / name, copy, f"{LOG}/{name}") for name in ("meta", "keys") if (log / name).exists()]
             if history.snapshot is not None:
                 name = f"snapshot-{history.snapshot[0]:020}"
                 files.append(_store(log / name, copy, f"{LOG}/{name}"))
@@ -230,15 +233,15 @@ def _copy_checked(source: Path, place: Path, kept: Kept, copy: Path) -> None:
             raise _damaged(copy, f"the bytes of {kept.name} are not those that were copied")
 
 
-def _state_of(folder: Path, manifest: Manifest) -> str:
+def _state_of(folder: Path, manifest: Manifest, key_file: str | None) -> str:
     """Verify every record of a data folder and fold it; the hash of the state that comes out."""
-    verdict = verify_log(str(folder / LOG))
+    verdict = verify_log(str(folder / LOG), key_file)
     if verdict.damage is not None:
         file, offset, position, reason = verdict.damage
         raise LogError("DAMAGED", f"{file} is damaged at byte {offset} (record {position}): {reason}")
     if (verdict.position, f"sha256:{verdict.chain}") != (manifest.position, manifest.chain):
         raise LogError("DAMAGED", f"the log ends at {verdict.position}, not at {manifest.position}")
-    machine = recover(FolderHistory(folder / LOG), manifest.partitions, {})
+    machine = recover(FolderHistory(folder / LOG, key_file), manifest.partitions, {})
     return f"sha256:{hashlib.sha256(machine.snapshot()).hexdigest()}"
 
 

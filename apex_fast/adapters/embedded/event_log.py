@@ -13,10 +13,19 @@ CLOSE_TIMEOUT_S = 30.0
 class EmbeddedEventLog:
     """A folder with the log of one worker. Keeps the promises of ``ports.event_log.EventLog``."""
 
-    def __init__(self, folder: Path, segment_bytes: int, archive_after_segments: int | None = None) -> None:
-        """Take the folder's lock, raise the term, recover. Raises LogError (LOCKED, DAMAGED, READ_ONLY, FULL, IO)."""
+    def __init__(
+        self,
+        folder: Path,
+        segment_bytes: int,
+        archive_after_segments: int | None = None,
+        key_file: str | None = None,
+    ) -> None:
+        """Take the folder's lock, raise the term, recover.
+
+        Raises LogError (LOCKED, DAMAGED, KEY, READ_ONLY, FULL, IO).
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        self._log = Log.open(str(folder), segment_bytes, archive_after_segments)
+        self._log = Log.open(str(folder), segment_bytes, archive_after_segments, key_file)
         self._loop = asyncio.get_running_loop()
         self._watching = False
 

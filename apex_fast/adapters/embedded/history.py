@@ -11,9 +11,9 @@ SCAN_BYTES_MAX = 4 << 20
 class FolderHistory:
     """The log in a folder as it is now: what a machine is recovered from (``ports.event_log.History``)."""
 
-    def __init__(self, folder: Path) -> None:
-        """Look at it; nothing is locked or written. Raises LogError (DAMAGED, IO)."""
-        self.view = LogView.open(str(folder))
+    def __init__(self, folder: Path, key_file: str | None) -> None:
+        """Look at it; nothing is locked or written. Raises LogError (DAMAGED, KEY, IO)."""
+        self.view = LogView.open(str(folder), key_file)
 
     @property
     def term(self) -> int:

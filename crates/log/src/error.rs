@@ -77,6 +77,8 @@ pub enum LogError {
     Poisoned(Box<LogError>),
     /// The log was closed.
     Closed,
+    /// A key is missing, or is not one. The sentence says which and where to name it.
+    Key(String),
     /// The records asked for were trimmed.
     Trimmed {
         /// The first position that is still kept.
@@ -125,7 +127,7 @@ impl fmt::Display for LogError {
             LogError::TooLarge { what, bytes, bytes_max } => {
                 write!(f, "a {what} of {bytes} bytes is over the limit of {bytes_max}")
             }
-            LogError::Invalid(reason) => f.write_str(reason),
+            LogError::Invalid(reason) | LogError::Key(reason) => f.write_str(reason),
             LogError::Poisoned(cause) => write!(f, "the log stopped after a failure, open it again: {cause}"),
             LogError::Closed => f.write_str("the log is closed"),
             LogError::Trimmed { start } => write!(f, "records before {start} were trimmed"),

@@ -2,18 +2,25 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::error::LogError;
+use crate::seal::Keyring;
+
 /// A SHA-256, the link of the chain.
 pub(crate) type Hash = [u8; 32];
 
 /// The chain of a log before its first group.
 pub(crate) const GENESIS: Hash = [0; 32];
 pub(crate) const VERSION: u32 = 1;
+/// Of segments and snapshots in which something may be sealed.
+pub(crate) const VERSION_SEALED: u32 = 2;
 pub(crate) const HEADER_BYTES: usize = 72;
 /// Length and CRC before each body.
 pub(crate) const FRAME_BYTES: usize = 8;
 pub(crate) const TRAILER_BYTES: usize = 64;
 const MAGIC: [u8; 8] = *b"apexlog\n";
 /// What a trailer has for a length: the top bit, which no record has, and the size of its body.
+/// The bit in the length of a record whose body is sealed.
+const SEALED: u32 = 0x4000_0000;
 const TRAILER_MARK: u32 = 0x8000_0000 | (TRAILER_BYTES - FRAME_BYTES) as u32;
 
 /// The first bytes of a segment.
@@ -25,6 +32,8 @@ pub(crate) struct Header {
     pub(crate) term: u64,
     /// Hash of the last group before the segment.
     pub(crate) chain: Hash,
+    /// Records may be sealed: version 2.
+    pub(crate) is_sealed: bool,
 }
 
 impl Header {
@@ -32,7 +41,8 @@ impl Header {
     pub(crate) fn encode(&self) -> ([u8; HEADER_BYTES], u32) {
         let mut out = [0; HEADER_BYTES];
         out[..8].copy_from_slice(&MAGIC);
-        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        let version = if self.is_sealed { VERSION_SEALED } else { VERSION };
+        out[8..12].copy_from_slice(&version.to_le_bytes());
         out[12..16].copy_from_slice(&(HEADER_BYTES as u32).to_le_bytes());
         out[16..24].copy_from_slice(&self.base.to_le_bytes());
         out[24..32].copy_from_slice(&self.term.to_le_bytes());
@@ -54,12 +64,13 @@ impl Header {
             return Err("the header's checksum does not match".into());
         }
         let version = u32_at(bytes, 8);
-        if version != VERSION || u32_at(bytes, 12) != HEADER_BYTES as u32 {
-            return Err(format!("format version {version} is not known to this program (it knows {VERSION})"));
+        if !(VERSION..=VERSION_SEALED).contains(&version) || u32_at(bytes, 12) != HEADER_BYTES as u32 {
+            return Err(format!("format version {version} is not known to this program (it knows 1 and 2)"));
         }
         let mut chain = GENESIS;
         chain.copy_from_slice(&bytes[32..64]);
-        Ok((Header { base: u64_at(bytes, 16), term: u64_at(bytes, 24), chain }, crc))
+        let is_sealed = version == VERSION_SEALED;
+        Ok((Header { base: u64_at(bytes, 16), term: u64_at(bytes, 24), chain, is_sealed }, crc))
     }
 }
 
@@ -123,12 +134,37 @@ pub(crate) fn push_frame(out: &mut Vec<u8>, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
+/// Adds the frame of one record whose body is sealed as the one at `position`.
+pub(crate) fn push_sealed(out: &mut Vec<u8>, keyring: &Keyring, position: u64, body: &[u8]) -> Result<(), LogError> {
+    push_sealed_by(out, |out| keyring.seal_record(position, body, out))
+}
+
+/// The same, by whatever adds the sealed body.
+pub(crate) fn push_sealed_by(
+    out: &mut Vec<u8>,
+    seal: impl FnOnce(&mut Vec<u8>) -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; FRAME_BYTES]);
+    seal(out)?;
+    let length = (out.len() - start - FRAME_BYTES) as u32 | SEALED;
+    let crc = frame_crc(0, length, &out[start + FRAME_BYTES..]);
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    out[start + 4..start + FRAME_BYTES].copy_from_slice(&crc.to_le_bytes());
+    Ok(())
+}
+
+/// True if the body of the record frame at `offset` is sealed.
+pub(crate) fn is_sealed(bytes: &[u8], offset: usize) -> bool {
+    u32_at(bytes, offset) & SEALED != 0
+}
+
 /// The size of the body in the record frame at `offset`, which was not looked into, or what is wrong with it.
 #[inline]
 pub(crate) fn length(bytes: &[u8], offset: usize) -> Result<usize, &'static str> {
     let Some(frame) = bytes.get(offset..) else { return Err("the frame is cut") };
     let Some((head, rest)) = frame.split_first_chunk::<FRAME_BYTES>() else { return Err("the frame is cut") };
-    match u32_at(head, 0) as usize {
+    match (u32_at(head, 0) & !SEALED) as usize {
         0 => Err("no frame where one must be"),
         length if length > rest.len() => Err("the frame's length runs out of the file"),
         length => Ok(length),
@@ -140,7 +176,7 @@ pub(crate) fn length(bytes: &[u8], offset: usize) -> Result<usize, &'static str>
 pub(crate) fn record(bytes: &[u8], offset: usize) -> Result<&[u8], &'static str> {
     let length = length(bytes, offset)?;
     let body = &bytes[offset + FRAME_BYTES..offset + FRAME_BYTES + length];
-    if frame_crc(0, length as u32, body) != u32_at(bytes, offset + 4) {
+    if frame_crc(0, u32_at(bytes, offset), body) != u32_at(bytes, offset + 4) {
         return Err("the record's checksum does not match");
     }
     Ok(body)

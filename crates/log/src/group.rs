@@ -1,8 +1,10 @@
 //! The frames of one commit, before it is known where in which file they go.
 
 use crate::batch::Bodies;
-use crate::format::{FRAME_BYTES, GENESIS, Hash, TRAILER_BYTES, Trailer, link, push_frame};
+use crate::error::LogError;
+use crate::format::{FRAME_BYTES, GENESIS, Hash, TRAILER_BYTES, Trailer, link, push_frame, push_sealed};
 use crate::queue::Pending;
+use crate::seal::Keyring;
 
 /// Records framed and linked to the chain. Frames do not depend on their place; the trailer does and is added last.
 pub(crate) struct Group {
@@ -21,20 +23,33 @@ impl Group {
         Group { previous: 0, count: 0, bytes: Vec::new(), starts: Vec::new(), hash: GENESIS }
     }
 
-    /// Frames the batches, all of which were checked, as the group after `chain`.
-    pub(crate) fn fill(&mut self, chain: &Hash, previous: u64, batches: &[Pending]) {
+    /// Frames the batches, all of which were checked, as the group after `chain`; sealed where the keyring seals.
+    pub(crate) fn fill(
+        &mut self,
+        chain: &Hash,
+        previous: u64,
+        batches: &[Pending],
+        keyring: &Keyring,
+    ) -> Result<(), LogError> {
+        let seals = keyring.seals();
         self.bytes.clear();
         self.starts.clear();
         for pending in batches {
             self.bytes.reserve(pending.batch.len() + FRAME_BYTES * pending.count as usize + TRAILER_BYTES);
             for body in Bodies(&pending.batch) {
                 self.starts.push(self.bytes.len() as u32);
-                push_frame(&mut self.bytes, body);
+                if seals {
+                    let position = previous + self.starts.len() as u64 - 1;
+                    push_sealed(&mut self.bytes, keyring, position, body)?;
+                } else {
+                    push_frame(&mut self.bytes, body);
+                }
             }
         }
         self.previous = previous;
         self.count = self.starts.len() as u32;
         self.hash = link(chain, previous, self.count, &self.bytes);
+        Ok(())
     }
 
     /// Adds the trailer for a group that goes to `offset` of the segment with this seed.

@@ -20,6 +20,7 @@ use crate::options::Options;
 use crate::queue::{Pending, Queue, Space, unpoisoned};
 use crate::recovery::{self, Cut, Found, Scope};
 use crate::scan::{End, Scan};
+use crate::seal::Keyring;
 use crate::segment::{Block, Segment};
 use crate::snapshot;
 use crate::stats::{Meter, Stats};
@@ -82,7 +83,7 @@ impl Log {
     /// is verified when it is read, and by [`crate::View`]), cuts a torn last group, raises the term, writes the tail that it believes into a new segment and syncs it, and only then returns.
     ///
     /// # Errors
-    /// `Locked` with the holder's pid; `Damage` with file, byte and position where stored bytes do not verify other than
+    /// `Locked` with the holder's pid; `Key` where a key is missing; `Damage` with file, byte and position where stored bytes do not verify other than
     /// as a torn last group, or where durable records are missing; `Io`; `Invalid` options.
     pub fn open(dir: &Path, disk: Arc<dyn Disk>, options: Options) -> Result<(Log, Recovered), LogError> {
         options.check()?;
@@ -99,14 +100,18 @@ impl Log {
             return Err(LogError::damage(meta::NAME, 0, 0, "it is missing, but there are segments"));
         }
         let mut meta = meta.unwrap_or_default();
+        let mut keyring = Keyring::load(disk.as_ref(), dir, &options.keys)?;
         let floor = Floor::open(disk.as_ref(), dir)?;
-        let snapshots = snapshot::find(disk.as_ref(), dir, &names)?;
+        let snapshots = snapshot::find(disk.as_ref(), dir, &names, &keyring)?;
         let verify_from = snapshots.newest.as_ref().map_or(0, |(position, _)| *position);
         let cache = Arc::new(Cache::default());
-        let scope = Scope { start: meta.start, verify_from, is_live: false, cache: Arc::clone(&cache) };
+        let scope =
+            Scope { start: meta.start, verify_from, is_live: false, cache: Arc::clone(&cache), keyring: &keyring };
         let found = recovery::recover(disk.as_ref(), dir, &names, &scope)?;
         check_nothing_lost(&found, floor.position, &snapshots, meta.start)?;
 
+        keyring.renew(disk.as_ref(), dir, &options.keys)?;
+        let keyring = Arc::new(keyring);
         meta.term += 1;
         meta.save(disk.as_ref(), dir)?;
         let recovered = Recovered {
@@ -118,9 +123,10 @@ impl Log {
             damaged_snapshots: snapshots.damage,
         };
         let queue = Queue::new(found.position).map_err(|error| LogError::io("eventfd", dir, &error))?;
-        let index = Arc::new(Index::new(found.segments.clone()));
+        let index = Arc::new(Index::new(found.segments.clone(), Arc::clone(&keyring)));
         let after = options.archive_after_segments;
-        let shelf = Shelf::new(Arc::clone(&disk), dir.to_path_buf(), Arc::clone(&index), cache, after);
+        let shelf =
+            Shelf::new(Arc::clone(&disk), dir.to_path_buf(), Arc::clone(&index), cache, Arc::clone(&keyring), after);
         let log = Log {
             disk: Arc::clone(&disk),
             dir: dir.to_path_buf(),
@@ -134,7 +140,7 @@ impl Log {
             options,
         };
         log.remove_given_up(&names, meta.start)?;
-        let writer = log.start_writer(floor, meta.term, found)?;
+        let writer = log.start_writer(floor, meta.term, found, keyring)?;
         log.spawn(writer)?;
         Ok((log, recovered))
     }
@@ -196,7 +202,7 @@ impl Log {
             return Ok(None);
         }
         let mut block = Block::default();
-        self.index.seek(position)?.block(position, 1, 0, &mut block)?;
+        self.index.read(position, 1, 0, &mut block)?;
         Ok(block.body(0).map(<[u8]>::to_vec))
     }
 
@@ -220,7 +226,7 @@ impl Log {
         if position < keeping.meta.start {
             return Err(LogError::Trimmed { start: keeping.meta.start });
         }
-        snapshot::save(self.disk.as_ref(), &self.dir, position, bytes)?;
+        snapshot::save(self.disk.as_ref(), &self.dir, position, bytes, self.index.keyring())?;
         keeping.snapshots.retain(|&kept| kept != position);
         keeping.snapshots.push(position);
         keeping.snapshots.sort_unstable();
@@ -328,7 +334,7 @@ impl Log {
         self.disk.remove(&path).map_err(|error| LogError::io("remove", &path, &error))
     }
 
-    fn start_writer(&self, floor: Floor, term: u64, found: Found) -> Result<Writer, LogError> {
+    fn start_writer(&self, floor: Floor, term: u64, found: Found, keyring: Arc<Keyring>) -> Result<Writer, LogError> {
         let ground = Ground {
             disk: Arc::clone(&self.disk),
             dir: self.dir.clone(),
@@ -336,6 +342,7 @@ impl Log {
             queue: Arc::clone(&self.queue),
             index: Arc::clone(&self.index),
             meter: Arc::clone(&self.meter),
+            keyring,
             floor,
             term,
         };

@@ -1,6 +1,7 @@
 //! The numbers of a log, checked once.
 
 use crate::error::LogError;
+use crate::seal::MasterKeys;
 
 /// Sizes and bounds. `Default` suits a server; tests take smaller ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Options {
     pub queue_bytes_max: u64,
     /// Segments below the older of the two snapshots are archived, but for so many of the newest of them. 4.
     pub archive_after_segments: u64,
+    /// With keys in it, what is written is encrypted. Once it was, it always is.
+    pub keys: MasterKeys,
 }
 
 impl Default for Options {
@@ -30,13 +33,14 @@ impl Default for Options {
             record_bytes_max: 16 << 20,
             queue_bytes_max: 64 << 20,
             archive_after_segments: 4,
+            keys: MasterKeys::default(),
         }
     }
 }
 
 impl Options {
-    /// Offsets within a segment are 32 bits and framing at most doubles a batch, hence 1 GiB.
-    const BYTES_MAX: u64 = 1 << 30;
+    /// Offsets within a segment are 32 bits, and framing and sealing make a batch at most six times as large, hence 512 MiB.
+    const BYTES_MAX: u64 = 1 << 29;
 
     pub(crate) fn check(&self) -> Result<(), LogError> {
         let bounds = [

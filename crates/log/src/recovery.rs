@@ -12,6 +12,7 @@ use crate::disk::{Disk, DiskFile, read_range};
 use crate::error::LogError;
 use crate::format::{GENESIS, HEADER_BYTES, Hash, Header, TRAILER_BYTES, Trailer};
 use crate::group::Group;
+use crate::seal::Keyring;
 use crate::segment::Segment;
 use crate::walk::{Care, Mark, Walk};
 
@@ -50,7 +51,7 @@ pub(crate) struct Found {
 }
 
 /// Which records there must be, and which of them have to verify.
-pub(crate) struct Scope {
+pub(crate) struct Scope<'a> {
     /// The first position that must be there.
     pub(crate) start: u64,
     /// Segments of which every record is below this are taken as they are.
@@ -59,10 +60,11 @@ pub(crate) struct Scope {
     pub(crate) is_live: bool,
     /// For pieces of archives.
     pub(crate) cache: Arc<Cache>,
+    pub(crate) keyring: &'a Keyring,
 }
 
 /// Reads the segments that `scope` asks for, and the headers of all.
-pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], scope: &Scope) -> Result<Found, LogError> {
+pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], scope: &Scope<'_>) -> Result<Found, LogError> {
     let start = scope.start;
     // Where both are there, the archive had not taken the segment's place yet.
     let mut bases: Vec<u64> =
@@ -110,7 +112,7 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path, names: &[String], scope: &Sco
                 return Err(LogError::damage(archive.name(), 32, base, CHAIN_BROKEN));
             }
             if archive.header.end > scope.verify_from {
-                archive.unpack()?;
+                archive.unpack(scope.keyring)?;
             }
             chain = Some(archive.header.chain);
             found.chain = archive.header.chain;

@@ -80,9 +80,8 @@ impl Scan {
         if left == 0 {
             return Ok(false);
         }
-        let segment = self.index.seek(self.position)?;
         self.cursor = 0;
-        let outcome = segment.block(self.position, left, READ_BYTES, &mut self.block);
+        let outcome = self.index.read(self.position, left, READ_BYTES, &mut self.block);
         if outcome.is_err() {
             self.block.starts.clear();
         }

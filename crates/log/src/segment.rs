@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, RwLock};
 use crate::archive::Archive;
 use crate::disk::{DiskFile, read_range};
 use crate::error::LogError;
-use crate::format::{FRAME_BYTES, record};
+use crate::format::{FRAME_BYTES, is_sealed, length, record};
 use crate::queue::unpoisoned;
 use crate::recovery::{ends_elsewhere, header_of, read_whole};
+use crate::seal::Keyring;
 use crate::walk::{Care, Walk};
 
 const SUFFIX: &str = ".segment";
@@ -102,9 +103,9 @@ impl Segment {
     }
 
     /// Where the frame of a record starts, in an archived segment before it was; its end, behind the last.
-    pub(crate) fn offset_of(&self, position: u64) -> Result<u64, LogError> {
+    pub(crate) fn offset_of(&self, position: u64, keyring: &Keyring) -> Result<u64, LogError> {
         if let Some(archive) = &self.archive {
-            return archive.offset_of(position);
+            return archive.offset_of(position, keyring);
         }
         self.read_places()?;
         let frames = unpoisoned(self.frames.read());
@@ -135,11 +136,12 @@ impl Segment {
         position: u64,
         count_max: u64,
         bytes_max: u32,
+        keyring: &Keyring,
         into: &mut Block,
     ) -> Result<(), LogError> {
         into.starts.clear();
         if let Some(archive) = &self.archive {
-            return archive.block(position, count_max, bytes_max, into);
+            return archive.block(position, count_max, bytes_max, keyring, into);
         }
         self.read_places()?;
         let (offset, end) = {
@@ -161,13 +163,26 @@ impl Segment {
         };
         read_range(self.file.as_ref(), u64::from(offset), (end - offset) as usize, &mut into.bytes)
             .map_err(|error| LogError::io("read", &self.path, &error))?;
-        for (index, &start) in into.starts.iter().enumerate() {
-            record(&into.bytes, start as usize).map_err(|reason| {
-                LogError::damage(&self.name, u64::from(offset + start), position + index as u64, reason)
-            })?;
+        for (index, start) in into.starts.iter_mut().enumerate() {
+            let (at, position) = (*start, position + index as u64);
+            let damage = |reason: String| LogError::damage(&self.name, u64::from(offset + at), position, reason);
+            record(&into.bytes, at as usize).map_err(|reason| damage(reason.to_owned()))?;
+            if is_sealed(&into.bytes, at as usize) {
+                *start = open_frame(&mut into.bytes, at, position, keyring).map_err(damage)?;
+            }
         }
         Ok(())
     }
+}
+
+/// Opens the sealed frame at `start` of `bytes` where it is: the plain frame begins a little later.
+fn open_frame(bytes: &mut [u8], start: u32, position: u64, keyring: &Keyring) -> Result<u32, String> {
+    let at = start as usize;
+    let end = at + FRAME_BYTES + length(bytes, at)?;
+    let opened = keyring.open_record(position, &mut bytes[at + FRAME_BYTES..end])?;
+    // Behind the number of the key; a checksum is not needed any more.
+    bytes[at + 4..at + FRAME_BYTES].copy_from_slice(&(opened as u32).to_le_bytes());
+    Ok(start + 4)
 }
 
 impl Block {

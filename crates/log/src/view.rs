@@ -11,6 +11,7 @@ use crate::log::{check_nothing_lost, is_part};
 use crate::meta::{self, Meta};
 use crate::recovery::{self, Cut, Found, Scope};
 use crate::scan::{End, Scan};
+use crate::seal::{Keyring, MasterKeys};
 use crate::segment::{Block, Segment};
 use crate::snapshot;
 
@@ -61,13 +62,13 @@ impl View {
     /// Looks at the log in `dir`.
     ///
     /// # Errors
-    /// As [`crate::Log::open`], but for `Locked`: `Damage` names the first thing that does not verify. `Io` with
+    /// As [`crate::Log::open`], also `Key`, but for `Locked`: `Damage` names the first thing that does not verify. `Io` with
     /// `NotFound` where there is no folder.
-    pub fn open(dir: &Path, disk: &Arc<dyn Disk>, depth: Depth) -> Result<View, LogError> {
+    pub fn open(dir: &Path, disk: &Arc<dyn Disk>, depth: Depth, keys: &MasterKeys) -> Result<View, LogError> {
         let mut looks = LOOKS_MAX;
         loop {
             let names = list(disk.as_ref(), dir)?;
-            match look(dir, disk.as_ref(), &names, depth) {
+            match look(dir, disk.as_ref(), &names, depth, keys) {
                 Err(_) if looks > 1 && names != list(disk.as_ref(), dir)? => looks -= 1,
                 outcome => return outcome,
             }
@@ -88,7 +89,7 @@ impl View {
             return Ok(None);
         }
         let mut block = Block::default();
-        self.index.seek(position)?.block(position, 1, 0, &mut block)?;
+        self.index.read(position, 1, 0, &mut block)?;
         Ok(block.body(0).map(<[u8]>::to_vec))
     }
 
@@ -98,7 +99,7 @@ impl View {
     /// As [`View::read`].
     pub fn place(&self, position: u64) -> Result<(String, u64), LogError> {
         let segment = self.index.seek(position)?;
-        Ok((segment.name.clone(), segment.offset_of(position)?))
+        Ok((segment.name.clone(), segment.offset_of(position, self.index.keyring())?))
     }
 
     /// The folder.
@@ -123,7 +124,7 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, LogError> {
     Ok(names)
 }
 
-fn look(dir: &Path, disk: &dyn Disk, names: &[String], depth: Depth) -> Result<View, LogError> {
+fn look(dir: &Path, disk: &dyn Disk, names: &[String], depth: Depth, keys: &MasterKeys) -> Result<View, LogError> {
     // The witness is read first: what it says was durable before the segments are read.
     let floor = Floor::look(disk, dir)?;
     let meta = Meta::load(disk, dir)?;
@@ -131,9 +132,10 @@ fn look(dir: &Path, disk: &dyn Disk, names: &[String], depth: Depth) -> Result<V
         return Err(LogError::damage(meta::NAME, 0, 0, "it is missing, but there are segments"));
     }
     let meta = meta.unwrap_or_default();
-    let mut snapshots = snapshot::find(disk, dir, names)?;
+    let keyring = Keyring::load(disk, dir, keys)?;
+    let mut snapshots = snapshot::find(disk, dir, names, &keyring)?;
     if depth == Depth::Everything {
-        snapshot::check_rest(disk, dir, &mut snapshots)?;
+        snapshot::check_rest(disk, dir, &mut snapshots, &keyring)?;
     }
     let verify_from = match (depth, &snapshots.newest) {
         (Depth::Opening, Some((position, _))) => *position,
@@ -143,7 +145,7 @@ fn look(dir: &Path, disk: &dyn Disk, names: &[String], depth: Depth) -> Result<V
         disk,
         dir,
         names,
-        &Scope { start: meta.start, verify_from, is_live: true, cache: Arc::default() },
+        &Scope { start: meta.start, verify_from, is_live: true, cache: Arc::default(), keyring: &keyring },
     )
     .and_then(|found| {
         check_nothing_lost(&found, floor, &snapshots, meta.start)?;
@@ -157,7 +159,7 @@ fn look(dir: &Path, disk: &dyn Disk, names: &[String], depth: Depth) -> Result<V
         unfinished: cut,
         snapshot: snapshots.newest,
         damaged_snapshots: snapshots.damage,
-        index: Arc::new(Index::new(segments)),
+        index: Arc::new(Index::new(segments, Arc::new(keyring))),
         dir: dir.to_path_buf(),
     })
 }

@@ -13,6 +13,7 @@ use crate::group::Group;
 use crate::index::Index;
 use crate::options::Options;
 use crate::queue::{Pending, Queue, Space, Taken};
+use crate::seal::Keyring;
 use crate::segment::Segment;
 use crate::spare::{self, Blank, Spare};
 use crate::stats::Meter;
@@ -28,6 +29,7 @@ pub(crate) struct Ground {
     pub(crate) queue: Arc<Queue>,
     pub(crate) index: Arc<Index>,
     pub(crate) meter: Arc<Meter>,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) floor: Floor,
     pub(crate) term: u64,
 }
@@ -66,7 +68,7 @@ impl Writer {
         let size_min = HEADER_BYTES as u64 + need;
         let path = ground.dir.join(spare::NAME);
         let blank = spare::make(ground.disk.as_ref(), &path, size, size_min, &AtomicBool::new(false))?;
-        let header = Header { base: position, term: ground.term, chain };
+        let header = Header { base: position, term: ground.term, chain, is_sealed: ground.keyring.seals() };
         let segment = Segment::new(&ground.dir, position, Arc::clone(&blank.file), Vec::new(), HEADER_BYTES as u32);
         let mut writer = Writer {
             file: blank.file,
@@ -117,7 +119,7 @@ impl Writer {
     fn commit(&mut self, batches: &[Pending]) -> Result<(), LogError> {
         self.ground.floor.raise(self.position)?;
         let mut group = std::mem::replace(&mut self.group, Group::new());
-        group.fill(&self.chain, self.position, batches);
+        group.fill(&self.chain, self.position, batches, &self.ground.keyring)?;
         let need = (group.bytes.len() + TRAILER_BYTES) as u64;
         let is_fresh = self.end + need > self.size;
         if is_fresh {
@@ -176,7 +178,8 @@ impl Writer {
         self.segment = Arc::new(Segment::new(&self.ground.dir, self.position, file, Vec::new(), HEADER_BYTES as u32));
         self.file = blank.file;
         self.size = blank.size;
-        self.write_header(&Header { base: self.position, term: self.ground.term, chain: self.chain })
+        let is_sealed = self.ground.keyring.seals();
+        self.write_header(&Header { base: self.position, term: self.ground.term, chain: self.chain, is_sealed })
     }
 
     fn name_segment(&mut self) -> Result<(), LogError> {

@@ -62,6 +62,7 @@ pub(crate) fn log(error: &apex_log::LogError) -> PyErr {
         E::TooLarge { .. } => "TOO_LARGE",
         E::Invalid(_) => "INVALID",
         E::Trimmed { .. } => "TRIMMED",
+        E::Key(_) => "KEY",
         _ if error.is_out_of_space() => "FULL",
         E::Io { kind, .. }
             if *kind == std::io::ErrorKind::ReadOnlyFilesystem || *kind == std::io::ErrorKind::PermissionDenied =>

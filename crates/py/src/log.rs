@@ -3,7 +3,7 @@
 use crate::errors;
 use crate::event::Event;
 use crate::machine::Turn;
-use apex_log::{Options, RealDisk, Space};
+use apex_log::{LogError, MasterKeys, Options, RealDisk, Space};
 use apex_machine::{Header, RunId};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -31,12 +31,13 @@ const MARKED_RUNS_MAX: usize = 1_024;
 #[pymethods]
 impl Log {
     #[staticmethod]
-    #[pyo3(signature = (path, segment_bytes = None, archive_after_segments = None))]
+    #[pyo3(signature = (path, segment_bytes = None, archive_after_segments = None, key_file = None))]
     fn open(
         py: Python<'_>,
         path: &str,
         segment_bytes: Option<u64>,
         archive_after_segments: Option<u64>,
+        key_file: Option<&str>,
     ) -> PyResult<Self> {
         // What the machine may decide, the log must take: a record that it refused would stop the house.
         let limits = apex_machine::Limits::default();
@@ -48,6 +49,7 @@ impl Log {
         if let Some(count) = archive_after_segments {
             options.archive_after_segments = count;
         }
+        options.keys = keys_of(key_file).map_err(|e| errors::log(&e))?;
         py.detach(|| apex_log::Log::open(Path::new(path), Arc::new(RealDisk), options))
             .map(|(log, recovered)| Self { log, recovered, marks: Mutex::default() })
             .map_err(|e| errors::log(&e))
@@ -81,7 +83,7 @@ impl Log {
     fn rearm(&self) -> PyResult<u64> {
         let durable = self.log.rearm();
         match self.log.failure() {
-            Some(error) => Err(errors::log(&apex_log::LogError::Poisoned(Box::new(error)))),
+            Some(error) => Err(errors::log(&LogError::Poisoned(Box::new(error)))),
             None => Ok(durable),
         }
     }
@@ -153,7 +155,7 @@ impl Log {
 }
 
 impl Log {
-    fn trim_before(&self, before_ns: i64) -> Result<u64, apex_log::LogError> {
+    fn trim_before(&self, before_ns: i64) -> Result<u64, LogError> {
         let mut upto = 0;
         for end in self.log.cuts() {
             // The last record of a segment is its newest.
@@ -167,7 +169,7 @@ impl Log {
         self.log.trim(upto)
     }
 
-    fn walk(&self, head: u64, from_offset: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, apex_log::LogError> {
+    fn walk(&self, head: u64, from_offset: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, LogError> {
         let mut found = std::collections::VecDeque::new();
         let mut position = head;
         let mut passed = Vec::new();
@@ -225,6 +227,13 @@ impl Log {
         kept.sort_unstable_by(|a, b| b.cmp(a));
         kept.dedup();
     }
+}
+
+/// The keys in a file; none where none is named.
+pub(crate) fn keys_of(file: Option<&str>) -> Result<MasterKeys, LogError> {
+    let Some(path) = file else { return Ok(MasterKeys::default()) };
+    let text = std::fs::read_to_string(path).map_err(|e| LogError::Key(format!("cannot read {path}: {e}")))?;
+    MasterKeys::parse(&text).map_err(|error| LogError::Key(format!("{path}: {error}")))
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

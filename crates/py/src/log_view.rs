@@ -1,6 +1,7 @@
 //! The log as a visitor sees it, and the verdict on all of it.
 
 use crate::errors;
+use crate::log::keys_of;
 use apex_log::{Damage, Depth, Disk, LogError, RealDisk, View};
 use apex_machine::{Header, record};
 use pyo3::prelude::*;
@@ -18,8 +19,9 @@ struct LogView(View);
 #[pymethods]
 impl LogView {
     #[staticmethod]
-    fn open(py: Python<'_>, path: &str) -> PyResult<Self> {
-        py.detach(|| look(path, Depth::Opening)).map(Self).map_err(|e| errors::log(&e))
+    #[pyo3(signature = (path, key_file = None))]
+    fn open(py: Python<'_>, path: &str, key_file: Option<&str>) -> PyResult<Self> {
+        py.detach(|| look(path, Depth::Opening, key_file)).map(Self).map_err(|e| errors::log(&e))
     }
     #[getter]
     fn position(&self) -> u64 {
@@ -76,11 +78,12 @@ struct LogVerdict {
 }
 
 #[pyfunction]
-fn verify_log(py: Python<'_>, path: &str) -> PyResult<LogVerdict> {
-    py.detach(|| verify(path)).map_err(|e| errors::log(&e))
+#[pyo3(signature = (path, key_file = None))]
+fn verify_log(py: Python<'_>, path: &str, key_file: Option<&str>) -> PyResult<LogVerdict> {
+    py.detach(|| verify(path, key_file)).map_err(|e| errors::log(&e))
 }
 
-fn verify(path: &str) -> Result<LogVerdict, LogError> {
+fn verify(path: &str, key_file: Option<&str>) -> Result<LogVerdict, LogError> {
     let damaged = |damage: Damage| LogVerdict {
         position: damage.position,
         start: 0,
@@ -92,7 +95,7 @@ fn verify(path: &str) -> Result<LogVerdict, LogError> {
         damaged_snapshots: Vec::new(),
         damage: Some((damage.segment, damage.offset, damage.position, damage.reason)),
     };
-    let view = match look(path, Depth::Everything) {
+    let view = match look(path, Depth::Everything, key_file) {
         Err(LogError::Damage(damage)) => return Ok(damaged(damage)),
         outcome => outcome?,
     };
@@ -114,9 +117,9 @@ fn verify(path: &str) -> Result<LogVerdict, LogError> {
     })
 }
 
-fn look(path: &str, depth: Depth) -> Result<View, LogError> {
+fn look(path: &str, depth: Depth, key_file: Option<&str>) -> Result<View, LogError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    View::open(Path::new(path), &disk, depth)
+    View::open(Path::new(path), &disk, depth, &keys_of(key_file)?)
 }
 
 fn hex(bytes: &[u8]) -> String {

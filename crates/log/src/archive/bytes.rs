@@ -36,10 +36,12 @@ pub(crate) struct Entry {
     pub(crate) offset: u64,
     /// Bytes there.
     pub(crate) stored: u32,
-    /// Bytes of the segment.
+    /// Bytes of the segment, opened.
     pub(crate) bytes: u32,
     /// CRC of what is stored.
     pub(crate) crc: u32,
+    /// Number of the data key that it is sealed with, or 0.
+    pub(crate) key: u32,
 }
 
 impl Header {
@@ -84,7 +86,7 @@ pub(super) fn encode_end(header: &[u8; HEADER_BYTES], entries: &[Entry], offset:
         out.extend_from_slice(&entry.stored.to_le_bytes());
         out.extend_from_slice(&entry.bytes.to_le_bytes());
         out.extend_from_slice(&entry.crc.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&entry.key.to_le_bytes());
     }
     out.extend_from_slice(&MAGIC_END);
     out.extend_from_slice(&offset.to_le_bytes());
@@ -121,6 +123,7 @@ pub(super) fn decode_index(header: &[u8], index: &[u8]) -> Result<Vec<Entry>, St
             stored: u32_at(entry, 16),
             bytes: u32_at(entry, 20),
             crc: u32_at(entry, 24),
+            key: u32_at(entry, 28),
         })
         .collect())
 }

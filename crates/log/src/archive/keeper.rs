@@ -14,6 +14,7 @@ use crate::disk::{Disk, UNFINISHED};
 use crate::error::LogError;
 use crate::index::Index;
 use crate::queue::unpoisoned;
+use crate::seal::Keyring;
 use crate::segment::Segment;
 
 /// For each second of work it rests three: at most a quarter of one CPU, and of what the disk can write.
@@ -25,6 +26,7 @@ pub(crate) struct Shelf {
     pub(crate) dir: PathBuf,
     pub(crate) index: Arc<Index>,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) keyring: Arc<Keyring>,
     /// So many of the newest segments below the older snapshot are left as they are.
     pub(crate) after_segments: u64,
     /// Held while files are taken away, here and by a trim.
@@ -54,6 +56,7 @@ impl Shelf {
         dir: PathBuf,
         index: Arc<Index>,
         cache: Arc<Cache>,
+        keyring: Arc<Keyring>,
         after_segments: u64,
     ) -> Self {
         Shelf {
@@ -61,6 +64,7 @@ impl Shelf {
             dir,
             index,
             cache,
+            keyring,
             after_segments,
             removing: Mutex::new(()),
             failures: AtomicU64::new(0),
@@ -91,7 +95,7 @@ impl Shelf {
             *began = Instant::now();
             goes_on
         };
-        let made = make(self.disk.as_ref(), &self.dir, segment, end, &rest);
+        let made = make(self.disk.as_ref(), &self.dir, segment, end, &self.keyring, &rest);
         if !matches!(made, Ok(Some(()))) {
             // Only tidiness: what is left under this name is removed at the next open.
             let _ = self.disk.remove(&fresh);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::bytes::{self, Entry, HEADER_BYTES, Header};
 use super::cache::Cache;
-use super::name_of;
 use super::read::Archive;
+use super::{name_of, opened};
 use crate::disk::{Disk, UNFINISHED};
 use crate::error::LogError;
 use crate::recovery::{ends_elsewhere, header_of, read_whole};
+use crate::seal::{Keyring, Kind};
 use crate::segment::Segment;
 use crate::walk::{Care, Walk};
 
@@ -27,6 +28,7 @@ pub(super) fn make(
     dir: &Path,
     segment: &Segment,
     end: u64,
+    keyring: &Keyring,
     rest: &dyn Fn() -> bool,
 ) -> Result<Option<()>, LogError> {
     let mut content = Vec::new();
@@ -51,11 +53,14 @@ pub(super) fn make(
     write(&head, 0)?;
     let mut offset = HEADER_BYTES as u64;
     let mut entries = Vec::new();
-    for (position, piece) in pieces(&content, segment.base, &walk.starts) {
+    let (opened, starts) = opened::open(&content, segment.base, &walk.starts, keyring)
+        .map_err(|reason| LogError::damage(&segment.name, 0, segment.base, reason))?;
+    for (position, piece) in pieces(&opened, segment.base, &starts) {
         let stored = zstd::bulk::compress(piece, LEVEL).map_err(|error| LogError::io("compress", &path, &error))?;
+        let (key, stored) = keyring.seal(Kind::Piece, stored)?;
         write(&stored, offset)?;
         let crc = crc32c::crc32c(&stored);
-        entries.push(Entry { position, offset, stored: stored.len() as u32, bytes: piece.len() as u32, crc });
+        entries.push(Entry { position, offset, stored: stored.len() as u32, bytes: piece.len() as u32, crc, key });
         offset += stored.len() as u64;
         if !rest() {
             return Ok(None);
@@ -64,7 +69,7 @@ pub(super) fn make(
     write(&bytes::encode_end(&head, &entries, offset), offset)?;
     file.fdatasync().map_err(|error| LogError::io("fdatasync", &path, &error))?;
     let archive = Archive::open(dir, name.clone(), file, Arc::new(Cache::default()))?;
-    if archive.unpack()? != content {
+    if archive.unpack(keyring)? != content {
         return Err(LogError::damage(&name, 0, segment.base, "read back, it is not the segment"));
     }
     Ok(Some(()))

@@ -8,6 +8,7 @@ mod bytes;
 mod cache;
 mod keeper;
 mod make;
+mod opened;
 mod read;
 
 pub(crate) use cache::Cache;

@@ -5,10 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use super::bytes::{self, Entry, FOOTER_BYTES, HEADER_BYTES, Header};
 use super::cache::{Cache, Piece};
+use super::opened;
 use crate::disk::{DiskFile, read_range};
 use crate::error::LogError;
-use crate::format::{FRAME_BYTES, HEADER_BYTES as SEGMENT_HEADER_BYTES, TRAILER_BYTES, Trailer, length};
+use crate::format::{FRAME_BYTES, HEADER_BYTES as SEGMENT_HEADER_BYTES, length};
 use crate::recovery::{ends_elsewhere, header_of};
+use crate::seal::{Keyring, Kind};
 use crate::segment::Block;
 use crate::walk::{Care, Walk};
 
@@ -56,9 +58,10 @@ impl Archive {
         position: u64,
         count_max: u64,
         bytes_max: u32,
+        keyring: &Keyring,
         into: &mut Block,
     ) -> Result<(), LogError> {
-        let (first, piece) = self.piece_with(position)?;
+        let (first, piece) = self.piece_with(position, keyring)?;
         let from = usize::try_from(position - first).unwrap_or(usize::MAX);
         let count = usize::try_from(count_max).unwrap_or(usize::MAX);
         let starts = piece.starts.get(from..).unwrap_or_default();
@@ -78,8 +81,8 @@ impl Archive {
     }
 
     /// Where the frame of a record would be in the segment.
-    pub(crate) fn offset_of(&self, position: u64) -> Result<u64, LogError> {
-        let (first, piece) = self.piece_with(position)?;
+    pub(crate) fn offset_of(&self, position: u64, keyring: &Keyring) -> Result<u64, LogError> {
+        let (first, piece) = self.piece_with(position, keyring)?;
         let entries = self.entries()?;
         let before = entries.iter().take_while(|entry| entry.position < first);
         let before: u64 = before.map(|entry| u64::from(entry.bytes)).sum();
@@ -88,12 +91,13 @@ impl Archive {
     }
 
     /// The segment that was archived, up to the end of its last group: every byte is verified.
-    pub(crate) fn unpack(&self) -> Result<Vec<u8>, LogError> {
+    pub(crate) fn unpack(&self, keyring: &Keyring) -> Result<Vec<u8>, LogError> {
         let mut out = Vec::with_capacity(usize::try_from(self.header.bytes).unwrap_or_default());
         for entry in self.entries()? {
-            out.extend_from_slice(&self.unpack_piece(entry)?);
+            out.extend_from_slice(&self.unpack_piece(entry, keyring)?);
         }
         let base = self.header.base;
+        let out = opened::close(&out, base, keyring).map_err(|reason| LogError::damage(&self.name, 0, base, reason))?;
         let (header, seed) = header_of(&out, &self.name, base)?;
         let mut walk = Walk::new(base, header.chain, Care::Everything);
         let fault = walk.go(&out, seed, Some(self.header.end));
@@ -130,7 +134,7 @@ impl Archive {
     }
 
     /// The piece that holds a record, and the position of the first one in it.
-    fn piece_with(&self, position: u64) -> Result<(u64, Arc<Piece>), LogError> {
+    fn piece_with(&self, position: u64, keyring: &Keyring) -> Result<(u64, Arc<Piece>), LogError> {
         let entries = self.entries()?;
         let number = entries.partition_point(|entry| entry.position <= position).saturating_sub(1);
         let entry = &entries[number];
@@ -138,9 +142,9 @@ impl Archive {
         if let Some(piece) = self.cache.get(base, number) {
             return Ok((entry.position, piece));
         }
-        let bytes = self.unpack_piece(entry)?;
+        let mut bytes = self.unpack_piece(entry, keyring)?;
         let begin = if number == 0 { SEGMENT_HEADER_BYTES } else { 0 };
-        let starts = starts(&bytes, begin).ok_or_else(|| {
+        let starts = opened::plain_starts(&mut bytes, begin).ok_or_else(|| {
             LogError::damage(&self.name, entry.offset, entry.position, "a piece holds a broken frame")
         })?;
         let piece = Arc::new(Piece { bytes, starts });
@@ -148,7 +152,7 @@ impl Archive {
         Ok((entry.position, piece))
     }
 
-    fn unpack_piece(&self, entry: &Entry) -> Result<Vec<u8>, LogError> {
+    fn unpack_piece(&self, entry: &Entry, keyring: &Keyring) -> Result<Vec<u8>, LogError> {
         let damage = |reason: String| LogError::damage(&self.name, entry.offset, entry.position, reason);
         let mut stored = Vec::new();
         read_range(self.file.as_ref(), entry.offset, entry.stored as usize, &mut stored)
@@ -156,6 +160,7 @@ impl Archive {
         if stored.len() != entry.stored as usize || crc32c::crc32c(&stored) != entry.crc {
             return Err(damage("the checksum of a piece does not match".into()));
         }
+        let stored = keyring.open(Kind::Piece, entry.key, stored).map_err(&damage)?;
         let bytes = zstd::bulk::decompress(&stored, entry.bytes as usize).map_err(|error| damage(error.to_string()))?;
         if bytes.len() != entry.bytes as usize {
             return Err(damage(format!("a piece has {} bytes, not {}", bytes.len(), entry.bytes)));
@@ -166,18 +171,4 @@ impl Archive {
 
 fn frame_end(bytes: &[u8], start: u32) -> usize {
     start as usize + FRAME_BYTES + length(bytes, start as usize).unwrap_or_default()
-}
-
-/// Where the record frames of a piece start.
-fn starts(bytes: &[u8], begin: usize) -> Option<Vec<u32>> {
-    let (mut at, mut starts) = (begin, Vec::new());
-    while at < bytes.len() {
-        if Trailer::is_marked(bytes, at) {
-            at += TRAILER_BYTES;
-        } else {
-            starts.push(at as u32);
-            at += FRAME_BYTES + length(bytes, at).ok()?;
-        }
-    }
-    (at == bytes.len()).then_some(starts)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apex_log::disk::faulty::{Faults, FaultyDisk};
-use apex_log::{Depth, Disk, Log, LogError, Options, View};
+use apex_log::{Depth, Disk, Log, LogError, MasterKeys, Options, View};
 
 use super::common::{PATIENCE, Random, batch, commit, contents, folder, open, small};
 
@@ -32,7 +32,7 @@ fn write(log: &Log, from: u64, to: u64) {
 
 fn view(disk: &FaultyDisk) -> Result<View, LogError> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    View::open(folder(), &disk, Depth::Everything)
+    View::open(folder(), &disk, Depth::Everything, &MasterKeys::default())
 }
 
 /// Two hundred records, of which those below 160 may be archived.

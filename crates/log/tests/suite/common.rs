@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use apex_log::disk::FaultyDisk;
-use apex_log::{Log, LogError, Options, Recovered, push_body};
+use apex_log::{Log, LogError, MasterKeys, Options, Recovered, push_body};
 
 /// Long enough that only a hang reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,6 +19,7 @@ pub(crate) fn small() -> Options {
         record_bytes_max: 2048,
         queue_bytes_max: 1 << 20,
         archive_after_segments: u64::MAX,
+        keys: MasterKeys::default(),
     }
 }
 

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use apex_log::{Log, Options, RealDisk};
+use apex_log::{Depth, Disk, Log, MasterKeys, Options, RealDisk, View};
 
-use super::common::{Folder, commit, contents, small};
+use super::common::{Folder, PATIENCE, commit, contents, small};
 
 const FILES: [&str; 5] =
     ["meta", "floor", "snapshot-00000000000000000003", "00000000000000000000.segment", "00000000000000000004.segment"];
@@ -79,4 +79,53 @@ fn the_same_calls_write_the_bytes_of_version_1() {
     for name in FILES {
         assert_eq!(trimmed(&folder.0.join(name)), trimmed(&kept().join(name)), "{name}");
     }
+}
+
+/// An encrypted log with an archive: its bytes are never the same again, so they are only read.
+fn kept_sealed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v2")
+}
+
+fn sealed_options() -> Options {
+    let key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    Options { archive_after_segments: 0, keys: MasterKeys::parse(key).unwrap(), ..options() }
+}
+
+fn make_sealed(folder: &Path) {
+    let (log, _) = Log::open(folder, Arc::new(RealDisk), sealed_options()).unwrap();
+    for group in groups() {
+        commit(&log, &group).unwrap();
+    }
+    log.save_snapshot(4, b"four").unwrap();
+    log.save_snapshot(5, b"five").unwrap();
+    assert!(log.wait_archived(PATIENCE));
+    log.close().unwrap();
+}
+
+#[test]
+fn the_bytes_of_version_2_are_read() {
+    if std::env::var_os("APEX_LOG_KEEP_FIXTURES").is_some() {
+        let folder = Folder::new("fixture-sealed");
+        make_sealed(&folder.0);
+        fs::create_dir_all(kept_sealed()).unwrap();
+        for file in fs::read_dir(&folder.0).unwrap().map(Result::unwrap).filter(|file| file.file_name() != "lock") {
+            let is_segment = file.path().extension().is_some_and(|kind| kind == "segment");
+            let bytes = if is_segment { trimmed(&file.path()) } else { fs::read(file.path()).unwrap() };
+            fs::write(kept_sealed().join(file.file_name()), bytes).unwrap();
+        }
+    }
+    let folder = Folder::new("fixture-read-sealed");
+    fs::create_dir_all(&folder.0).unwrap();
+    for file in fs::read_dir(kept_sealed()).unwrap().map(Result::unwrap) {
+        fs::copy(file.path(), folder.0.join(file.file_name())).unwrap();
+    }
+    assert!(folder.0.join("00000000000000000000.archive").exists());
+    let (log, recovered) = Log::open(&folder.0, Arc::new(RealDisk), sealed_options()).unwrap();
+    assert_eq!((recovered.position, recovered.start, recovered.term), (6, 0, 2));
+    assert_eq!(recovered.snapshot, Some((5, b"five".to_vec())));
+    assert_eq!(contents(&log, 0), groups().concat());
+    drop(log);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let view = View::open(&folder.0, &disk, Depth::Everything, &sealed_options().keys).unwrap();
+    assert_eq!(view.position, 6);
 }

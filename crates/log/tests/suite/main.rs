@@ -11,5 +11,6 @@ mod fixtures;
 mod kill;
 mod model;
 mod order;
+mod seal;
 mod snapshots;
 mod view;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use apex_log::disk::FaultyDisk;
-use apex_log::{Depth, Disk, Log, LogError, Options, RealDisk, View};
+use apex_log::{Depth, Disk, Log, LogError, MasterKeys, Options, RealDisk, View};
 
 use super::common::{Folder, commit, contents, folder, open, small};
 
 fn view(disk: &FaultyDisk, depth: Depth) -> Result<View, LogError> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    View::open(folder(), &disk, depth)
+    View::open(folder(), &disk, depth, &MasterKeys::default())
 }
 
 fn body(position: u64) -> Vec<u8> {
@@ -138,7 +138,7 @@ fn a_visitor_is_right_while_the_owner_writes() {
 
 fn look(path: &Path) -> Result<View, LogError> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    View::open(path, &disk, Depth::Everything)
+    View::open(path, &disk, Depth::Everything, &MasterKeys::default())
 }
 
 #[test]
