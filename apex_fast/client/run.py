@@ -26,9 +26,9 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
 
-    async def info(self) -> RunInfo:
-        """Where it stands. Raises NotFound."""
-        request = run_pb2.GetRunRequest(run_id=self.id)
+    async def info(self, at_offset: int | None = None) -> RunInfo:
+        """Where it stands, or stood after the event at an offset. Raises NotFound, InvalidInput beyond its end."""
+        request = run_pb2.GetRunRequest(run_id=self.id, at_offset=at_offset)
         return RunInfo.of(await self._connection.unary(f"{SERVICE}/GetRun", request, run_pb2.Run, retry=True))
 
     async def ended(self, timeout_s: float | None = None) -> RunInfo:
@@ -78,6 +78,20 @@ class Run:
             if not page.events or page.end:
                 return events
             from_offset = page.next_offset
+
+    async def history(self) -> bytes:
+        """All its records as a file (docs/formats/history.md)."""
+        parts: list[bytes] = []
+        following = 0
+        while True:
+            request = run_pb2.GetHistoryRequest(run_id=self.id, from_offset=following)
+            answer = await self._connection.unary(
+                f"{SERVICE}/GetHistory", request, run_pb2.GetHistoryResponse, retry=True
+            )
+            parts.append(answer.data)
+            following = answer.next_offset
+            if answer.end:
+                return b"".join(parts)
 
     async def cancel(self, reason: str = "") -> None:
         """Start nothing new, undo what was done. Raises WrongState (RUN_ENDED)."""

@@ -364,6 +364,8 @@ class Event:
     """Log position of the run's previous event."""
     tenant: str
     ends_run: bool
+    body: bytes
+    """The bytes of its record."""
     payload: bytes
     def json(self) -> bytes:
         """The event as JSON for HTTP."""
@@ -371,6 +373,29 @@ class Event:
         """The event as one SSE frame, `id:` the offset."""
     def proto(self) -> bytes:
         """The event as `apex.v1.Event`."""
+
+# --- histories ----------------------------------------------------------------------------------------------------
+
+@final
+class HistoryChecked:
+    """A history that this engine reads and decides as it was decided."""
+
+    run_id: str
+    records: int
+    decided: int
+    """How many of them this engine decided anew; the others came from outside."""
+
+def view_at(events: Sequence[Event]) -> RunView:
+    """The run as it stood after its first events. Raises CoreError (HISTORY_INVALID)."""
+
+def history_header(engine: str, run_id: str, tenant: str, definitions: Sequence[WorkflowView]) -> bytes:
+    """What stands before the records in a history file (docs/formats/history.md)."""
+
+def check_history(file: bytes) -> HistoryChecked:
+    """Read a history and decide it anew.
+
+    Raises CoreError: HISTORY_INVALID (no history, or one that was changed), HISTORY_DIFFERS (decided otherwise).
+    """
 
 @final
 class Followed:

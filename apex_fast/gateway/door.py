@@ -20,6 +20,7 @@ from apex_fast.gateway.grpc.health import Health
 from apex_fast.gateway.grpc.method import Answering, Method
 from apex_fast.gateway.grpc.run_service import RunService
 from apex_fast.gateway.grpc.workflow_service import WorkflowService
+from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import GatewayOptions, House
 from apex_fast.gateway.http.approvals import ApprovalRoutes
 from apex_fast.gateway.http.definitions import DefinitionRoutes
@@ -59,9 +60,9 @@ class Door:
             engine, planner, functions, options, self.metrics, self._outbox, Hosts(options.allow_hosts)
         )
         self._viewers = Viewers(house)
-        goals, inputs = Goals(house), Inputs()
+        goals, inputs, histories = Goals(house), Inputs(), Histories(house, version)
         services = [
-            *RunService(house, self._viewers, goals, inputs).methods(),
+            *RunService(house, self._viewers, goals, inputs, histories).methods(),
             *WorkflowService(house).methods(),
             *ApprovalService(house).methods(),
             *patch_service.methods(),
@@ -73,7 +74,7 @@ class Door:
         self._handlers: list[Answering | None] = [method.handler for method in self._table]
         self._http = HttpDesk(
             house,
-            RunRoutes(house, self._viewers, goals, inputs),
+            RunRoutes(house, self._viewers, goals, inputs, histories),
             DefinitionRoutes(house),
             ApprovalRoutes(house),
             EnvelopeRoutes(house, goals),

@@ -32,6 +32,8 @@ class GatewayOptions:
     """Compilations and plans that wait beside the loop at once."""
     page_bytes_max: int = 1024 * 1024
     """Bytes of a page of events, unless one event alone is more."""
+    history_bytes_max: int = 64 * 1024 * 1024
+    """Bytes of a history that is folded or sent as a whole."""
     chaos: bool = False
     """Accept envelopes that ask for faults."""
 

@@ -76,6 +76,8 @@ PROBLEMS: dict[str, Problem] = {
     "RUN_EXISTS": Problem(ALREADY_EXISTS, 409, "Another run has this id"),
     "WORKFLOW_EXISTS": Problem(ALREADY_EXISTS, 409, "The version holds another definition"),
     "TAG_MOVED": Problem(ABORTED, 409, "The tag points elsewhere by now"),
+    "HISTORY_INVALID": Problem(INTERNAL, 500, "The records of the run cannot be read"),
+    "HISTORY_DIFFERS": Problem(FAILED_PRECONDITION, 409, "The history is decided otherwise by this engine"),
     "WRONG_STATE": Problem(FAILED_PRECONDITION, 409, "Its state does not allow this"),
     "RUN_ENDED": Problem(FAILED_PRECONDITION, 409, "The run has ended"),
     "TICKET_RESOLVED": Problem(FAILED_PRECONDITION, 409, "The approval is decided"),

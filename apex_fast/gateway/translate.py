@@ -110,9 +110,9 @@ def error_of_run(view: RunView) -> RunError | None:
     return None if view.error is None else _ERROR.decode(view.error)
 
 
-def progress_of(view: RunView) -> Progress:
-    """Progress of a run as seen now."""
-    end_ns = view.ended_ns if view.ended_ns is not None else time.time_ns()
+def progress_of(view: RunView, now_ns: int | None = None) -> Progress:
+    """Progress of a run as seen now, or at a time of its past."""
+    end_ns = view.ended_ns if view.ended_ns is not None else time.time_ns() if now_ns is None else now_ns
     total = view.nodes_total
     share = 1.0 if view.state == "COMPLETED" else (view.nodes_done / total if total else 0.0)
     return Progress(
@@ -161,9 +161,9 @@ class Inputs:
         return inputs
 
 
-def run_message(view: RunView, ending: Ending, inputs: bytes) -> run_pb2.Run:
-    """`apex.v1.Run`."""
-    progress = progress_of(view)
+def run_message(view: RunView, ending: Ending, inputs: bytes, now_ns: int | None = None) -> run_pb2.Run:
+    """`apex.v1.Run`; ``now_ns``: the time that it is shown at, where that is past."""
+    progress = progress_of(view, now_ns)
     message = run_pb2.Run(
         run_id=view.run_id,
         workflow=view.workflow,

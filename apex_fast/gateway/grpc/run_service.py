@@ -1,6 +1,7 @@
 """`apex.v1.RunService`: starts runs, reads them, ends them and follows them."""
 
 import zoneinfo
+from collections.abc import Coroutine
 from functools import partial
 
 from apex_fast.domain import CancelRun, Reply, RunView
@@ -13,6 +14,7 @@ from apex_fast.gateway.grpc.method import Metadata, Method, bidi, not_running, s
 from apex_fast.gateway.grpc.run_control import RunControl
 from apex_fast.gateway.grpc.start_run import Starts
 from apex_fast.gateway.grpc.troubles import Troubles
+from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House, Waiting
 from apex_fast.gateway.listing import RunFilter, list_runs, page_size_of
 from apex_fast.gateway.streams.viewers import Encoding, Viewers
@@ -51,11 +53,12 @@ def varint(number: int) -> bytes:
 class RunService:
     """The handlers; `methods` is the table."""
 
-    def __init__(self, house: House, viewers: Viewers, goals: Goals, inputs: Inputs) -> None:
+    def __init__(self, house: House, viewers: Viewers, goals: Goals, inputs: Inputs, histories: Histories) -> None:
         self._house = house
         self._viewers = viewers
         self._goals = goals
         self._inputs = inputs
+        self._histories = histories
         self._starts = Starts(house)
         self._troubles = Troubles(house, SERVICE)
 
@@ -74,6 +77,7 @@ class RunService:
             not_running(SERVICE, "QueryRun", "expressions over the state of a run are not evaluated on request"),
             *self._troubles.methods(),
             unary(SERVICE, "GetTimeline", self.get_timeline),
+            unary(SERVICE, "GetHistory", self.get_history),
             server_stream(SERVICE, "WatchRun", self.watch_run),
         ]
 
@@ -122,6 +126,9 @@ class RunService:
         """`GetRun`; with `wait` the answer comes once the run has ended."""
         request = run_pb2.GetRunRequest.FromString(message)
         view = self._run(metadata, request.run_id)
+        if request.HasField("at_offset"):
+            self._house.when_durable(token, partial(self._beside, token, self._run_at(token, view, request.at_offset)))
+            return
         if not request.wait or view.ended_ns is not None:
             self._house.when_durable(token, partial(self._show_run, token, view))
             return
@@ -148,6 +155,15 @@ class RunService:
         engine = self._house.engine
         message = run_message(view, ending_of(engine, view), self._inputs.of(engine, view))
         self._house.outbox.grpc(token, message.SerializeToString())
+
+    async def _run_at(self, token: int, view: RunView, offset: int) -> None:
+        then, time_ns = await self._histories.at(view, offset)
+        engine = self._house.engine
+        message = run_message(then, ending_of(engine, then), self._inputs.of(engine, view), time_ns)
+        self._house.outbox.grpc(token, message.SerializeToString())
+
+    def _beside(self, token: int, work: Coroutine[object, object, None]) -> None:
+        self._house.beside(work, partial(self._house.outbox.grpc_error, token))
 
     def list_runs(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`ListRuns`."""
@@ -192,6 +208,17 @@ class RunService:
         # Serialized messages may be joined: the tail holds the fields beside the events.
         parts.append(run_pb2.GetTimelineResponse(next_offset=following, end=end).SerializeToString())
         self._house.outbox.grpc(token, b"".join(parts))
+
+    def get_history(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`GetHistory`."""
+        request = run_pb2.GetHistoryRequest.FromString(message)
+        view = self._run(metadata, request.run_id)
+        self._house.when_durable(token, partial(self._beside, token, self._part(token, view, request.from_offset)))
+
+    async def _part(self, token: int, view: RunView, start: int) -> None:
+        data, following = await self._histories.part(view, start)
+        answer = run_pb2.GetHistoryResponse(data=data, next_offset=following, end=following > view.offset)
+        self._house.outbox.grpc(token, answer.SerializeToString())
 
     def watch_run(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`WatchRun`."""

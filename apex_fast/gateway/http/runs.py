@@ -19,6 +19,7 @@ from apex_fast.gateway.bodies import (
 )
 from apex_fast.gateway.faults import fault_of, refusal_of, unknown_run
 from apex_fast.gateway.goals import FoundEntity, GoalRequest, Goals, GoalStarted
+from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http.exchange import JSON, Exchange
 from apex_fast.gateway.http.route import Answer, Route
@@ -41,6 +42,7 @@ from apex_fast.gateway.translate import (
 
 State = Literal["PENDING", "RUNNING", "WAITING", "PAUSED", "COMPENSATING", "COMPLETED", "FAILED", "CANCELLED"]
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+HISTORY_TYPE = "application/vnd.apex.history"
 IDEMPOTENCY = {"Idempotency-Key": "The same key gives the same run (at most 255 characters)."}
 LAST_EVENT_ID = {"Last-Event-ID": "Offset of the last event seen; the stream goes on after it."}
 
@@ -90,6 +92,13 @@ class TimelineQuery(Body):
 
     from_offset: Offset = msgspec.field(name="from", default=0)
     limit: Annotated[int, Meta(ge=0)] = 0
+
+
+class RunQuery(Body):
+    """A run now, or in its past."""
+
+    offset: Offset | None = None
+    """As it stood after the event at this offset."""
 
 
 class EventsQuery(Body):
@@ -176,14 +185,14 @@ _START = msgspec.json.Decoder(StartBody)
 _CANCEL = msgspec.json.Decoder(CancelBody)
 
 
-def shown(view: RunView, ending: Ending, inputs: bytes) -> RunShown:
-    """A run for HTTP."""
+def shown(view: RunView, ending: Ending, inputs: bytes, now_ns: int | None = None) -> RunShown:
+    """A run for HTTP; ``now_ns``: the time that it is shown at, where that is past."""
     return RunShown(
         run_id=view.run_id,
         workflow=view.workflow,
         version=view.version,
         state=view.state,  # type: ignore[arg-type]
-        progress=progress_of(view),
+        progress=progress_of(view, now_ns),
         offset=view.offset,
         started_time=rfc3339(view.started_ns),
         ended_time=rfc3339(view.ended_ns),
@@ -205,11 +214,12 @@ def shown(view: RunView, ending: Ending, inputs: bytes) -> RunShown:
 class RunRoutes:
     """The handlers; `routes` is the table."""
 
-    def __init__(self, house: House, viewers: Viewers, goals: Goals, inputs: Inputs) -> None:
+    def __init__(self, house: House, viewers: Viewers, goals: Goals, inputs: Inputs, histories: Histories) -> None:
         self._house = house
         self._viewers = viewers
         self._goals = goals
         self._inputs = inputs
+        self._histories = histories
 
     def routes(self) -> list[Route]:
         """All routes of the group."""
@@ -226,7 +236,11 @@ class RunRoutes:
             Route("GET", "/runs", "listRuns", "Runs, newest first", "runs", self.list,
                   [Answer(200, "A page of runs", RunPage)], query=RunsQuery, many=frozenset({"state", "label"})),
             Route("GET", "/runs/{id}", "getRun", "State, progress, output or error of a run", "runs", self.get,
-                  [Answer(200, "The run", RunShown)], problems=unknown),
+                  [Answer(200, "The run", RunShown)], query=RunQuery,
+                  problems=(*unknown, "LIMIT_EXCEEDED", "HISTORY_TRIMMED")),
+            Route("GET", "/runs/{id}/history", "getHistory", "All records of a run as a file", "runs", self.history,
+                  [Answer(200, "The file (docs/formats/history.md)", None, HISTORY_TYPE)],
+                  problems=(*unknown, "LIMIT_EXCEEDED", "HISTORY_TRIMMED")),
             Route("POST", "/runs/{id}/cancel", "cancelRun", "Start nothing new, undo completed writes, end",
                   "runs", self.cancel, [Answer(202, "Accepted, durably", RunCancelling)], body=CancelBody,
                   body_required=False, problems=(*unknown, "RUN_ENDED")),
@@ -337,11 +351,30 @@ class RunRoutes:
         """`GET /runs/{id}`."""
         view = self._run(exchange)
         engine = self._house.engine
+        offset = exchange.select(RunQuery).offset
+        if offset is not None:
+            exchange.when_durable(lambda: exchange.beside(self._show_at(exchange, view, offset)))
+            return
 
         def show() -> None:
             exchange.answer(200, shown(view, ending_of(engine, view), self._inputs.of(engine, view)))
 
         exchange.when_durable(show)
+
+    async def _show_at(self, exchange: Exchange, view: RunView, offset: int) -> None:
+        then, time_ns = await self._histories.at(view, offset)
+        engine = self._house.engine
+        exchange.answer(200, shown(then, ending_of(engine, then), self._inputs.of(engine, view), time_ns))
+
+    def history(self, exchange: Exchange) -> None:
+        """`GET /runs/{id}/history`."""
+        view = self._run(exchange)
+        exchange.when_durable(lambda: exchange.beside(self._show_history(exchange, view)))
+
+    async def _show_history(self, exchange: Exchange, view: RunView) -> None:
+        body = await self._histories.file(view)
+        name = f'attachment; filename="{view.run_id}.apexhist"'
+        exchange.answer_bytes(200, [("content-type", HISTORY_TYPE), ("content-disposition", name)], body)
 
     def timeline(self, exchange: Exchange) -> None:
         """`GET /runs/{id}/timeline`."""

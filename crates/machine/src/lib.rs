@@ -12,6 +12,7 @@ pub mod action;
 pub mod command;
 pub mod config;
 pub mod error;
+pub mod history;
 pub mod id;
 pub mod record;
 pub mod render;

@@ -7,7 +7,7 @@ mod world;
 
 use apex_machine::command::{Command, DropDeadLetter, Heartbeat, JobResult, Outcome};
 use apex_machine::view::LetterFilter;
-use apex_machine::{Config, Job, JobKind, RunId};
+use apex_machine::{Config, Job, JobKind, RunId, history};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use world::{Chance, SECOND, World, failed};
@@ -301,6 +301,26 @@ fn check_children(world: &World) {
     }
 }
 
+/// The history is decided again as it was, and shows at its end what the machine shows.
+fn check_history(world: &World, run: &RunId) {
+    let checked = match history::check(&world.history(run)) {
+        Ok(checked) => checked,
+        Err(error) => panic!("run {run}: {error}\n{:#?}", world.events(run)),
+    };
+    let view = world.machine.run("t", run).unwrap();
+    assert_eq!(checked.records, view.offset + 1);
+    let is_of_composite = world.events(run).iter().any(|event| {
+        event.name == "ChildStarted" || event.payload.get("parent_run").is_some_and(|parent| parent.is_string())
+    });
+    assert_eq!(checked.decided == 0, is_of_composite);
+    if is_of_composite {
+        return;
+    }
+    let again = history::view_at(&world.bodies(run)).unwrap();
+    assert_eq!((again.state, again.offset, again.nodes_done), (view.state, view.offset, view.nodes_done));
+    assert_eq!((again.error, again.ended_ns, again.version), (view.error, view.ended_ns, view.version));
+}
+
 /// Runs a seed; gives how often each event occurred.
 fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
     let mut chance = Chance(seed);
@@ -495,6 +515,7 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         assert!(view.state.is_ended(), "invariant 5: run {run} never ends: {:?} {:?}", view, world.names(run));
         assert!(world.machine.run("other", run).is_none(), "invariant 9");
         check_events(&world, run);
+        check_history(&world, run);
     }
     check_children(&world);
     let counts = world.machine.counts();

@@ -57,6 +57,15 @@ impl Event {
         })
     }
 
+    /// The bytes of its record.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     fn name(&self) -> &'static str {
         render::type_name(self.event_type).unwrap_or("Unknown")
     }
@@ -92,9 +101,13 @@ impl Event {
     fn epoch(&self) -> u32 {
         self.epoch
     }
-    #[getter]
-    fn position(&self) -> u64 {
+    #[getter(position)]
+    fn position_getter(&self) -> u64 {
         self.position
+    }
+    #[getter(body)]
+    fn body_getter<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.body)
     }
     #[getter]
     fn previous(&self) -> Option<u64> {

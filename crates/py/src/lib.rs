@@ -9,6 +9,7 @@ mod definition;
 mod errors;
 mod event;
 mod front;
+mod history;
 mod jobs;
 mod log;
 mod log_view;
@@ -29,6 +30,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     machine::register(module)?;
     views::register(module)?;
     event::register(module)?;
+    history::register(module)?;
     log::register(module)?;
     log_view::register(module)?;
     front::register(module)?;

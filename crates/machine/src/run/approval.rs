@@ -18,12 +18,12 @@ use apex_ir::ir::{Kind, OnTimeout};
 use apex_ir::value::{self, ValueLimits};
 
 /// What was decided, and by whom.
-struct Resolution<'c> {
-    approve: bool,
-    reason: &'c str,
-    by: &'c str,
-    edits: Option<&'c [u8]>,
-    timed_out: bool,
+pub(crate) struct Resolution<'c> {
+    pub(crate) approve: bool,
+    pub(crate) reason: &'c str,
+    pub(crate) by: &'c str,
+    pub(crate) edits: Option<&'c [u8]>,
+    pub(crate) timed_out: bool,
 }
 
 impl Machine {
@@ -150,7 +150,8 @@ impl Machine {
         );
     }
 
-    fn resolve(&mut self, slot: u32, scope: u32, node_slot: u32, resolution: &Resolution<'_>) {
+    /// Records a decision; the node is decided by it.
+    pub(crate) fn resolve(&mut self, slot: u32, scope: u32, node_slot: u32, resolution: &Resolution<'_>) {
         let Some(program) = self.ready(slot) else { return };
         let Some(run) = self.state.run(slot) else { return };
         let Some(node) = run.node(scope, node_slot) else { return };

@@ -162,6 +162,15 @@ impl Machine {
     }
 }
 
+impl crate::state::run::Run {
+    /// A job is in flight in a scope or below it.
+    pub(crate) fn has_in_flight(&self, scope: u32) -> bool {
+        let mut found = Vec::new();
+        in_flight(self, scope, &mut found);
+        !found.is_empty()
+    }
+}
+
 /// The jobs in flight in a scope and below it; bodies nest `bodies_max` deep at most.
 fn in_flight(run: &crate::state::run::Run, scope_ix: u32, found: &mut Vec<(u32, u32)>) {
     let Some(scope) = run.scope(scope_ix) else { return };

@@ -16,6 +16,8 @@ use crate::state::run::{Care, Fault, Wait};
 use apex_ir::ir::Kind;
 use apex_ir::value;
 
+/// What stands between an error and the reason why it was not corrected.
+pub(crate) const NO_CORRECTION: &str = " (no correction: ";
 /// Reasons are for people; a longer one is cut.
 const REASON_CHARS_MAX: usize = 2_000;
 
@@ -94,7 +96,7 @@ impl Machine {
         };
         let failed = state.error.as_deref().cloned();
         let failed = failed.unwrap_or_else(|| Fault { kind: kind::CANCELLED.into(), message: "".into() });
-        let message = format!("{} (no correction: {why})", failed.message);
+        let message = format!("{}{NO_CORRECTION}{why})", failed.message);
         let fault = Fault { kind: failed.kind, message: message.into() };
         self.fail_attempt(program, at, attempt, fault);
     }

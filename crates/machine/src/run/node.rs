@@ -23,6 +23,9 @@ use apex_ir::ir::{Effect, Kind, NodeIx, Timer};
 use apex_ir::value::Value;
 use std::sync::Arc;
 
+/// Why a node that began is taken back.
+pub(crate) const NOT_NEEDED: &str = "its result is not needed any more";
+
 /// Where a node stands and why it moves.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct At {
@@ -398,7 +401,7 @@ impl Machine {
             node: &path,
             attempt,
             status: "cancelled",
-            error: Some(NodeError { r#type: kind::CANCELLED, message: "its result is not needed any more" }),
+            error: Some(NodeError { r#type: kind::CANCELLED, message: NOT_NEEDED }),
             unknown: Flag(is_writing && was_released),
             ..ToolResultReceived::default()
         });

@@ -23,6 +23,11 @@ use crate::state::symbols::{Sym, Symbols};
 use std::borrow::Cow;
 use std::sync::Arc;
 
+/// Why a job that nobody executes is ended in a failing run.
+pub(crate) const FAILING: &str = "the run is failing";
+/// Why what is left of a compensation is given up.
+pub(crate) const OUT_OF_TIME: &str = "compensation took longer than its workflow allows";
+
 /// How the undoing of one node went.
 pub(crate) struct Undone {
     pub(crate) step: String,
@@ -78,10 +83,7 @@ impl Machine {
         if failing.expired {
             let job = step.flight.as_ref().map_or(0, |flight| flight.job);
             self.drop_job(job);
-            let fault = Fault {
-                kind: kind::TIMEOUT.into(),
-                message: "compensation took longer than its workflow allows".into(),
-            };
+            let fault = Fault { kind: kind::TIMEOUT.into(), message: OUT_OF_TIME.into() };
             self.settle_step(slot, Some(&fault));
             return Progress::Did;
         }
@@ -110,7 +112,7 @@ impl Machine {
         let path = run.path(scope, &program.ir.nodes[ix as usize].id).into_owned();
         let (attempt, cause) = (node.attempt, node.requested_seq);
         self.jobs.remove(job);
-        let fault = Fault { kind: kind::CANCELLED.into(), message: "the run is failing".into() };
+        let fault = Fault { kind: kind::CANCELLED.into(), message: FAILING.into() };
         let event = Event::ToolResultReceived(ToolResultReceived {
             node: &path,
             attempt,

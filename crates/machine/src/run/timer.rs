@@ -23,6 +23,12 @@ impl Machine {
         }
         let Some(slot) = self.state.find(&timer.run) else { return };
         self.hand(timer.run);
+        self.elapse(slot, timer);
+        self.visit_now(slot);
+    }
+
+    /// What follows from one timer at once; the rest is left as work.
+    pub(crate) fn elapse(&mut self, slot: u32, timer: &Timer) {
         match timer.kind {
             TimerKind::Run => {
                 let event = Event::TimerFired(TimerFired {
@@ -65,7 +71,6 @@ impl Machine {
             TimerKind::StepAttempt => self.compensation_times_out(slot, timer.slot),
             TimerKind::StepRetry => self.compensate_again(slot),
         }
-        self.visit_now(slot);
     }
 
     fn fire_node(&mut self, slot: u32, timer: &Timer) {

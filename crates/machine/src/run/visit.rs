@@ -76,7 +76,8 @@ impl Machine {
         }
     }
 
-    fn go_on(&mut self, slot: u32, program: &Program) -> Progress {
+    /// Does one piece of what is to be done.
+    pub(crate) fn go_on(&mut self, slot: u32, program: &Program) -> Progress {
         if let Some(place) = self.state.run(slot).and_then(Run::next_letter) {
             self.write_letter(slot, program, place);
         }

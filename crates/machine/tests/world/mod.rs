@@ -264,6 +264,31 @@ impl World {
         self.events(run).iter().map(|event| event.name).collect()
     }
 
+    /// The history of a run as a file.
+    pub fn history(&self, run: &RunId) -> Vec<u8> {
+        let views = self.machine.workflows("t");
+        let hashes: Vec<String> = views
+            .iter()
+            .map(|view| format!("sha256:{}", view.hash.map(|byte| format!("{byte:02x}")).concat()))
+            .collect();
+        let definitions: Vec<(&str, &str, &str, &[u8])> = views
+            .iter()
+            .zip(&hashes)
+            .map(|(view, hash)| (&*view.name, &*view.version, hash.as_str(), &*view.definition))
+            .collect();
+        let mut file = apex_machine::history::header("test", run, "t", &definitions);
+        for body in self.bodies(run) {
+            file.extend_from_slice(&(body.len() as u32).to_le_bytes());
+            file.extend_from_slice(body);
+        }
+        file
+    }
+
+    /// The records of a run.
+    pub fn bodies(&self, run: &RunId) -> Vec<&[u8]> {
+        self.log.iter().map(Vec::as_slice).filter(|body| Header::parse(body).unwrap().run_id == *run).collect()
+    }
+
     /// The process dies: what was not durable may be gone, down to a prefix that keeps what was. A new one starts.
     pub fn crash(&mut self, chance: &mut Chance) {
         let lost = chance.below(self.log.len() as u64 - self.durable + 1);
@@ -271,6 +296,7 @@ impl World {
         self.log.truncate(keep);
         self.seen.truncate(keep);
         self.durable = keep as u64;
+        self.config.term += 1;
         let mut machine = Machine::new(self.config.clone());
         let from_snapshot = chance.one_in(2);
         let snapshot_at = chance.below(keep as u64 + 1) as usize;

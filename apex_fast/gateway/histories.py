@@ -1,0 +1,110 @@
+"""The past of a run: its state at an offset, its history as a file. Read beside the loop, a page at a time."""
+
+import asyncio
+
+import msgspec
+
+from apex_fast.core import history_header, view_at
+from apex_fast.domain import Event, RunView, WorkflowView
+from apex_fast.errors import LimitExceeded, NotFound
+from apex_fast.gateway.bodies import invalid
+from apex_fast.gateway.house import House
+
+PAGE_EVENTS = 4_096
+# Events that say which version the run is on from there.
+_VERSIONED = frozenset({"RunStarted", "RunMigrated"})
+
+
+class _Version(msgspec.Struct):
+    version: str = ""
+
+
+_VERSION = msgspec.json.Decoder(_Version)
+
+
+def packed(events: list[Event]) -> bytes:
+    """The records as they stand in a file: each after its length (u32, little-endian)."""
+    return b"".join(part for event in events for part in (len(event.body).to_bytes(4, "little"), event.body))
+
+
+class Histories:
+    """What has been. Its methods are called for views that are durable."""
+
+    def __init__(self, house: House, version: str) -> None:
+        self._house = house
+        self._version = version
+
+    async def events(self, view: RunView, last: int) -> list[Event]:
+        """The events of a run up to an offset. Raises LimitExceeded where they are more than may be held at once."""
+        bytes_max = self._house.options.history_bytes_max
+        found: list[Event] = []
+        size = 0
+        while len(found) <= last:
+            start = len(found)
+            limit = min(PAGE_EVENTS, last + 1 - start)
+            page = await asyncio.to_thread(self._house.engine.timeline, view, start, limit)
+            if not page or page[0].offset != start:
+                raise NotFound(
+                    f"the records of run {view.run_id} before offset {page[0].offset if page else last} are not there",
+                    code="HISTORY_TRIMMED",
+                )
+            size += sum(len(event.body) for event in page)
+            if size > bytes_max:
+                raise LimitExceeded(
+                    f"the history of run {view.run_id} is larger than {bytes_max} bytes; read it in parts (GetHistory)"
+                )
+            found += page
+        return found
+
+    async def at(self, view: RunView, offset: int) -> tuple[RunView, int]:
+        """The run as it stood after the event at an offset, and when that was. Raises InvalidInput beyond its end."""
+        if offset > view.offset:
+            raise invalid("/offset", f"the last event of the run has the offset {view.offset}")
+        events = await self.events(view, offset)
+        return await asyncio.to_thread(view_at, events), events[-1].time_ns
+
+    async def file(self, view: RunView) -> bytes:
+        """The whole history (docs/formats/history.md)."""
+        events = await self.events(view, view.offset)
+        return self._header(view, events) + packed(events)
+
+    async def part(self, view: RunView, start: int) -> tuple[bytes, int]:
+        """Some of the file from a record on, and where the next part starts."""
+        if start > view.offset:
+            return b"", start
+        found = await asyncio.to_thread(self._house.engine.timeline, view, start, PAGE_EVENTS)
+        page = self._bounded(found)
+        if not page or page[0].offset != start:
+            raise NotFound(f"the records of run {view.run_id} from {start} on are not there", code="HISTORY_TRIMMED")
+        header = b""
+        if not start:
+            events = page if page[-1].offset == view.offset else await self._versioned(view)
+            header = self._header(view, events)
+        return header + packed(page), page[-1].offset + 1
+
+    def _bounded(self, events: list[Event]) -> list[Event]:
+        size = 0
+        for index, event in enumerate(events):
+            size += len(event.body) + 4
+            if size > self._house.options.page_bytes_max and index:
+                return events[:index]
+        return events
+
+    async def _versioned(self, view: RunView) -> list[Event]:
+        """The events that name a version, from all of the run."""
+        found: list[Event] = []
+        start = 0
+        while start <= view.offset:
+            page = await asyncio.to_thread(self._house.engine.timeline, view, start, PAGE_EVENTS)
+            if not page:
+                break
+            found += [event for event in page if event.type in _VERSIONED]
+            start = page[-1].offset + 1
+        return found
+
+    def _header(self, view: RunView, events: list[Event]) -> bytes:
+        names = [_VERSION.decode(event.payload).version for event in events if event.type in _VERSIONED]
+        engine = self._house.engine
+        found = [engine.workflow(view.tenant, view.workflow, name) for name in dict.fromkeys(names)]
+        definitions: list[WorkflowView] = [one for one in found if one is not None]
+        return history_header(self._version, view.run_id, view.tenant, definitions)

@@ -1,0 +1,460 @@
+//! A history decided anew. What came from outside (the start, results, decisions of people, time) is taken from the
+//! records; everything else must be decided again, record by record, with the same payload, cause and time.
+//!
+//! A new term in the header means that the process had started again: then the state is folded anew from the records
+//! before, and goes on as it does after a crash.
+
+use super::fold::{self, Read};
+use super::{Difference, History, HistoryError};
+use crate::action::JobKind;
+use crate::error::{code, kind};
+use crate::event::node::ToolResultReceived;
+use crate::event::run::RunStarted;
+use crate::event::saga::CorrectionProposed;
+use crate::event::wire::write_json_str;
+use crate::event::{self, Event};
+use crate::id::RunId;
+use crate::machine::{Action, Machine};
+use crate::record::{Header, split_records};
+use crate::run::approval::Resolution;
+use crate::run::correction::NO_CORRECTION;
+use crate::run::node::NOT_NEEDED;
+use crate::run::result::Ended;
+use crate::run::saga::{FAILING, OUT_OF_TIME};
+use crate::state::fold::find_scope;
+use crate::state::run::{Fault, NO_SLOT, ROOT, StepPhase, Wait, split_path};
+use crate::state::{Timer, TimerKind, Version};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What the engine itself says of a job that was never handed out.
+const NEVER_HANDED_OUT: [&str; 2] = [FAILING, NOT_NEEDED];
+
+/// A history that this engine reads and decides as it was decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Of which run.
+    pub run_id: RunId,
+    /// How many records.
+    pub records: u64,
+    /// How many of them were decided anew; the others came from outside. None of a run that a composite node started
+    /// or that has one: what becomes of it stands in the records of both.
+    pub decided: u64,
+}
+
+/// Reads a history, folds it and decides it anew.
+///
+/// # Errors
+/// Bytes that are no history, a record that was changed, or the first one that is decided otherwise.
+pub fn check(file: &[u8]) -> Result<Checked, HistoryError> {
+    let history = History::read(file)?;
+    let records = fold::read(&history.records)?;
+    let first = records.first().ok_or_else(|| HistoryError::Format("the history holds no records".into()))?;
+    let run_id = first.header.run_id;
+    let mut driver =
+        Driver { machine: begun(&history, &records, 0)?, history: &history, records: &records, decided: 0 };
+    if driver.is_alone()? {
+        driver.all()?;
+    }
+    Ok(Checked { run_id, records: records.len() as u64, decided: driver.decided })
+}
+
+/// A machine with the definitions and the first records of the run.
+fn begun(history: &History<'_>, records: &[Read<'_>], count: usize) -> Result<Machine, HistoryError> {
+    let mut machine = fold::empty(records);
+    // What is decided is compared, however much it is.
+    machine.config.limits.events_per_turn_max = u32::MAX;
+    machine.config.limits.bytes_per_turn_max = usize::MAX;
+    let tenant = machine.state.symbols.intern(records.first().map_or("", |first| first.header.tenant));
+    for definition in &history.definitions {
+        let symbols = &mut machine.state.symbols;
+        let (name, version) = (symbols.intern(&definition.name), symbols.intern(&definition.version));
+        let hash = hash_of(&definition.hash)
+            .ok_or_else(|| HistoryError::Format(format!("{} is no address of a definition", definition.hash)))?;
+        let workflows = &mut machine.state.tenants.entry(tenant).or_default().workflows;
+        let definition: Arc<[u8]> = definition.definition.into();
+        let version = Version { version, hash, definition, registered_ns: 0 };
+        workflows.entry(name).or_default().versions.push(version);
+    }
+    for record in records.iter().take(count) {
+        fold::fold(&mut machine.state, record)?;
+    }
+    machine.recovered();
+    machine.actions.clear();
+    Ok(machine)
+}
+
+fn hash_of(address: &str) -> Option<[u8; 32]> {
+    let digits = address.strip_prefix("sha256:").filter(|digits| digits.len() == 64 && digits.is_ascii())?;
+    let mut hash = [0; 32];
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(at * 2..at * 2 + 2)?, 16).ok()?;
+    }
+    Some(hash)
+}
+
+struct Driver<'h> {
+    machine: Machine,
+    history: &'h History<'h>,
+    records: &'h [Read<'h>],
+    decided: u64,
+}
+
+impl<'h> Driver<'h> {
+    /// No record of the run says anything of a child or a parent. Reads every record.
+    fn is_alone(&self) -> Result<bool, HistoryError> {
+        let mut is_alone = true;
+        for at in 0..self.records.len() {
+            is_alone &= match self.event(at)? {
+                Event::RunStarted(e) => e.parent_run.is_empty(),
+                Event::ChildStarted(_) => false,
+                _ => true,
+            };
+        }
+        Ok(is_alone)
+    }
+
+    fn all(&mut self) -> Result<(), HistoryError> {
+        let never_handed_out = self.never_handed_out()?;
+        let mut at = 0;
+        while let Some(record) = self.records.get(at) {
+            if at > 0 && record.header.term != self.records[at - 1].header.term {
+                self.machine = begun(self.history, self.records, at)?;
+            }
+            let machine = &mut self.machine;
+            (machine.now, machine.count, machine.sealed) = (record.header.time_ns, 0, 0);
+            machine.out.clear();
+            // What other runs did to a breaker stands in their records; what came of it stands in this run's.
+            machine.state.breakers = Default::default();
+            let event = self.event(at)?;
+            let from_outside = self.answer(record, &event);
+            if let (false, Some(slot)) = (from_outside, self.machine.state.find(&record.header.run_id)) {
+                self.machine.go_on_to(slot, &event);
+            }
+            let made = std::mem::take(&mut self.machine.out);
+            let mut bodies = split_records(&made).unwrap_or_default();
+            bodies.retain(|body| Header::parse(body).is_ok_and(|made| made.run_id == record.header.run_id));
+            if bodies.is_empty() {
+                return Err(self.differs(at, "nothing".into()));
+            }
+            for (n, body) in bodies.iter().enumerate() {
+                // A crash may have kept only the first of them; the process then went on from there.
+                let is_kept = n == 0 || self.records.get(at).is_some_and(|next| next.header.term == record.header.term);
+                if !is_kept {
+                    break;
+                }
+                self.compare(at, body)?;
+                self.decided += u64::from(n > 0 || !from_outside);
+                at += 1;
+            }
+            self.hand_out(&never_handed_out);
+        }
+        Ok(())
+    }
+
+    fn event(&self, at: usize) -> Result<Event<'h>, HistoryError> {
+        let Read { header, payload, .. } = self.records[at];
+        Event::decode(header.event_type, header.event_version, payload)
+            .map_err(|error| HistoryError::Record { offset: header.run_seq, reason: error.to_string() })
+    }
+
+    /// Jobs (instance and attempt) that were taken back before any executor saw them. One that was in flight when the
+    /// process ended was seen.
+    fn never_handed_out(&self) -> Result<BTreeSet<(&'h str, u32)>, HistoryError> {
+        let mut found = BTreeSet::new();
+        let mut requested = BTreeMap::new();
+        for (at, record) in self.records.iter().enumerate() {
+            match self.event(at)? {
+                Event::ToolCallRequested(e) => {
+                    requested.insert((e.node, e.attempt), record.header.term);
+                }
+                Event::ToolResultReceived(e) if is_taken_back(&e) && !e.unknown.0 => {
+                    let job = (e.node, e.attempt);
+                    if requested.get(&job) == Some(&record.header.term) {
+                        found.insert(job);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// The jobs just recorded go to executors, but for those that were taken back before.
+    fn hand_out(&mut self, never: &BTreeSet<(&str, u32)>) {
+        while let Some((_, action)) = self.machine.actions.pop_front() {
+            let Action::Job(id) = action else { continue };
+            let Some(job) = self.machine.jobs.get(id).copied() else { continue };
+            let Some(run) = self.machine.state.run(job.run) else { continue };
+            let path = run.node_path(&self.machine.state.symbols, job.scope, job.slot);
+            let is_seen = job.compensation || !never.contains(&(path.as_str(), job.attempt));
+            if let Some(job) = self.machine.jobs.get_mut(id) {
+                job.released = is_seen;
+            }
+        }
+    }
+
+    /// Does what came from outside. `false`: the record is none of that, the run must decide it by itself.
+    fn answer(&mut self, record: &Read<'h>, event: &Event<'h>) -> bool {
+        let machine = &mut self.machine;
+        let Some(slot) = machine.state.find(&record.header.run_id) else {
+            return match event {
+                Event::RunStarted(e) => {
+                    self.start(record, e);
+                    true
+                }
+                Event::GoalReceived(_) => {
+                    let Header { run_id, tenant, correlation, .. } = record.header;
+                    machine.emit_first(run_id, tenant, correlation, event);
+                    true
+                }
+                _ => false,
+            };
+        };
+        match event {
+            Event::RunStarted(e) => self.start(record, e),
+            Event::PlanGenerated(_)
+            | Event::RunCancelled(_)
+            | Event::RunPaused(_)
+            | Event::RunResumed(_)
+            | Event::HeartbeatRecorded(_)
+            | Event::CheckpointCreated(_) => {
+                machine.emit(slot, event, record.header.causation);
+            }
+            Event::ToolCallRequested(e) => return self.waited(slot, e.node),
+            Event::TimerFired(e) if e.timer == "retry" => return self.waited(slot, e.node),
+            Event::ToolResultReceived(e) => return self.result(slot, event, e, record.header.causation),
+            Event::CorrectionProposed(e) => return self.proposal(slot, e),
+            Event::TimerFired(e) => return self.timer(slot, e.node, e.timer),
+            Event::ApprovalResolved(e) => {
+                let Some((scope, node_slot)) = self.place(slot, e.node) else { return false };
+                let resolution = Resolution {
+                    approve: e.decision == "approve",
+                    reason: e.reason,
+                    by: e.by,
+                    edits: (!e.edits.0.is_empty()).then_some(e.edits.0),
+                    timed_out: e.timed_out,
+                };
+                match e.timed_out {
+                    true => self.machine.approval_times_out(slot, scope, node_slot),
+                    false => self.machine.resolve(slot, scope, node_slot, &resolution),
+                }
+            }
+            Event::NodeRetryScheduled(e) if e.compensation.0 => {
+                let fault = e.error.as_ref().map_or_else(
+                    || Fault { kind: "".into(), message: "".into() },
+                    |error| Fault { kind: error.r#type.into(), message: error.message.into() },
+                );
+                machine.end_compensation(slot, Ended { status: "error", result: Err(fault), retryable: true });
+            }
+            Event::CompensationRequested(e) if e.attempt > 1 => machine.compensate_again(slot),
+            Event::CompensationCompleted(e) => {
+                let Some(failing) = machine.state.run(slot).and_then(|run| run.failing.as_ref()) else { return false };
+                let step = failing.steps.as_ref().and_then(|steps| steps.get(failing.settled as usize));
+                let is_expired = e.error.as_ref().is_some_and(|error| error.message == OUT_OF_TIME);
+                if is_expired || step.is_none_or(|step| step.phase != StepPhase::InFlight) {
+                    return false;
+                }
+                let result = match &e.error {
+                    Some(error) => Err(Fault { kind: error.r#type.into(), message: error.message.into() }),
+                    None => Ok(Vec::new()),
+                };
+                machine.end_compensation(slot, Ended { status: "", result, retryable: false });
+            }
+            Event::WorkflowFailed(e)
+                if e.error.as_ref().is_some_and(|error| {
+                    // Said of a run whose definition could not be read, or whose start was cut off.
+                    [code::DEFINITION_UNREADABLE, code::START_INTERRUPTED].contains(&error.code)
+                }) =>
+            {
+                machine.emit(slot, event, record.header.causation);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// A start is a command: what follows from the definition alone is looked at again.
+    fn start(&mut self, record: &Read<'h>, e: &RunStarted<'h>) {
+        let machine = &mut self.machine;
+        let Header { run_id, tenant, correlation, causation, .. } = record.header;
+        let symbols = &mut machine.state.symbols;
+        let (tenant_sym, workflow, version) =
+            (symbols.intern(tenant), symbols.intern(e.workflow), symbols.intern(e.version));
+        let Ok(program) = machine.program(tenant_sym, workflow, version) else { return };
+        let due = program.ir.timeout_ns.map_or(0, |timeout| machine.now.saturating_add(timeout).max(1));
+        let event = Event::RunStarted(RunStarted {
+            nodes_total: program.ir.graphs[0].nodes.len() as u32,
+            due: crate::event::wire::Time(due),
+            ..e.clone()
+        });
+        match machine.state.find(&run_id) {
+            Some(slot) => machine.emit(slot, &event, causation),
+            None => machine.emit_first(run_id, tenant, correlation, &event),
+        };
+    }
+
+    /// The outcome of a job, or the end of the time for an approval that then fails.
+    fn result(&mut self, slot: u32, event: &Event<'h>, e: &ToolResultReceived<'h>, causation: u64) -> bool {
+        let Some((scope, node_slot)) = self.place(slot, e.node) else {
+            if is_shut_out(e) {
+                self.accept(slot, event, causation);
+            }
+            return is_shut_out(e);
+        };
+        let machine = &mut self.machine;
+        let Some(node) = machine.state.run(slot).and_then(|run| run.node(scope, node_slot)) else { return false };
+        match &node.wait {
+            Wait::Approval(_) if e.status == "timeout" => machine.approval_times_out(slot, scope, node_slot),
+            Wait::Job(flight) if node.attempt == e.attempt && !is_taken_back(e) => {
+                let (job, is_correction) = (flight.job, flight.kind == JobKind::Correction);
+                let status = ["ok", "error", "timeout", "cancelled"].into_iter().find(|status| *status == e.status);
+                let result = match &e.error {
+                    Some(error) => Err(Fault { kind: error.r#type.into(), message: error.message.into() }),
+                    None => Ok(e.output.0.to_vec()),
+                };
+                // The reason stands behind the error that the model was asked about.
+                let result = result.map_err(|fault: Fault| match fault.message.rsplit_once(NO_CORRECTION) {
+                    Some((_, why)) if is_correction => {
+                        Fault { message: why.strip_suffix(')').unwrap_or(why).into(), ..fault }
+                    }
+                    _ => fault,
+                });
+                machine.jobs.remove(job);
+                let retryable = (e.retry.0 && !e.correct.0) || e.health == "failed";
+                let ended = Ended { status: status.unwrap_or_default(), result, retryable };
+                machine.end_attempt(slot, scope, node_slot, ended);
+            }
+            Wait::Nothing | Wait::Retry { .. } if is_shut_out(e) => self.accept(slot, event, causation),
+            _ => return false,
+        }
+        true
+    }
+
+    /// A record that follows from other runs: it is folded as it is, and what comes of it is work.
+    fn accept(&mut self, slot: u32, event: &Event<'h>, causation: u64) {
+        self.machine.emit(slot, event, causation);
+        if let Some(root) = self.machine.state.run_mut(slot).and_then(|run| run.scope_mut(ROOT)) {
+            // Without counters the run makes them, and its work, from its state.
+            root.cells.clear();
+        }
+    }
+
+    /// The model proposed another input.
+    fn proposal(&mut self, slot: u32, e: &CorrectionProposed<'h>) -> bool {
+        let Some((scope, node_slot)) = self.place(slot, e.node) else { return false };
+        let machine = &mut self.machine;
+        let wait = machine.state.run(slot).and_then(|run| run.node(scope, node_slot)).map(|node| &node.wait);
+        let Some(Wait::Job(flight)) = wait else { return false };
+        let job = flight.job;
+        let mut answer = b"{\"input\":".to_vec();
+        answer.extend_from_slice(e.input.0);
+        answer.extend_from_slice(b",\"reason\":");
+        write_json_str(e.reason, &mut answer);
+        answer.push(b'}');
+        machine.jobs.remove(job);
+        machine.end_attempt(slot, scope, node_slot, Ended { status: "ok", result: Ok(answer), retryable: false });
+        true
+    }
+
+    /// Time is up for a retry of this node. `false`: it waits for none.
+    fn waited(&mut self, slot: u32, node: &str) -> bool {
+        let Some((scope, node_slot)) = self.place(slot, node) else { return false };
+        let Some(run) = self.machine.state.run(slot) else { return false };
+        match run.node(scope, node_slot).map(|node| &node.wait) {
+            Some(&Wait::Retry { due, .. }) if due > 0 && due <= self.machine.now => {
+                let timer = Timer { due, run: run.id, kind: TimerKind::Retry, scope, slot: node_slot };
+                self.machine.elapse(slot, &timer);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Time is up for a timer node, for the run or for its compensation.
+    fn timer(&mut self, slot: u32, node: &str, timer: &str) -> bool {
+        let Some(run) = self.machine.state.run(slot) else { return false };
+        let (due, kind, scope, node_slot) = match timer {
+            "run" => (run.due, TimerKind::Run, ROOT, NO_SLOT),
+            "compensation" => {
+                let due = run.failing.as_ref().map_or(0, |failing| failing.due);
+                (due, TimerKind::Compensation, ROOT, NO_SLOT)
+            }
+            _ => {
+                let Some((scope, node_slot)) = self.place(slot, node) else { return false };
+                let Some(Wait::Timer { due }) = run.node(scope, node_slot).map(|node| &node.wait) else { return false };
+                (*due, TimerKind::Node, scope, node_slot)
+            }
+        };
+        if due > self.machine.now {
+            return false;
+        }
+        self.machine.elapse(slot, &Timer { due, run: run.id, kind, scope, slot: node_slot });
+        true
+    }
+
+    /// Where a node that was touched stands.
+    fn place(&self, slot: u32, path: &str) -> Option<(u32, u32)> {
+        let state = &self.machine.state;
+        let run = state.run(slot)?;
+        let (scope_path, id) = split_path(path);
+        let scope = find_scope(run, &state.symbols, scope_path)?;
+        Some((scope, run.scope(scope)?.find(state.symbols.find(id)?)?))
+    }
+
+    fn compare(&self, at: usize, body: &[u8]) -> Result<(), HistoryError> {
+        let Some(record) = self.records.get(at) else { return Ok(()) };
+        let wrong = |error: crate::error::BadRecord| HistoryError::Record {
+            offset: record.header.run_seq,
+            reason: error.to_string(),
+        };
+        let (header, payload) = Header::split(body).map_err(wrong)?;
+        let decided = Event::decode(header.event_type, header.event_version, payload).map_err(wrong)?;
+        let is_same = header.epoch == record.header.epoch
+            && header.causation == record.header.causation
+            && header.flags == record.header.flags
+            && of_no_limit(decided.clone()) == of_no_limit(self.event(at)?);
+        if is_same { Ok(()) } else { Err(self.differs(at, shown(&header, &decided))) }
+    }
+
+    fn differs(&self, at: usize, decided: String) -> HistoryError {
+        let header = &self.records[at].header;
+        let recorded = match self.event(at) {
+            Ok(event) => shown(header, &event),
+            Err(error) => error.to_string(),
+        };
+        HistoryError::Differs(Box::new(Difference { offset: header.run_seq, recorded, decided }))
+    }
+}
+
+/// The engine itself ended this attempt.
+fn is_taken_back(e: &ToolResultReceived<'_>) -> bool {
+    e.status == "cancelled" && e.error.as_ref().is_some_and(|error| NEVER_HANDED_OUT.contains(&error.message))
+}
+
+/// An open breaker answered instead of the tool.
+fn is_shut_out(e: &ToolResultReceived<'_>) -> bool {
+    e.fallback.0 || e.error.as_ref().is_some_and(|error| error.r#type == kind::CIRCUIT_OPEN)
+}
+
+/// The event without what limits of the process made of it.
+fn of_no_limit(mut event: Event<'_>) -> Event<'_> {
+    match &mut event {
+        Event::WorkflowCompleted(e) => (e.key_expires.0, e.ended_max) = (0, 0),
+        Event::WorkflowFailed(e) => (e.key_expires.0, e.ended_max) = (0, 0),
+        _ => {}
+    }
+    event
+}
+
+/// Type, payload and cause, for people.
+fn shown(header: &Header<'_>, event: &Event<'_>) -> String {
+    let mut payload = Vec::new();
+    event.render(&mut payload);
+    let payload = String::from_utf8_lossy(&payload);
+    let cause = match header.causation {
+        crate::record::NONE => String::new(),
+        offset => format!(" because of record {offset}"),
+    };
+    format!("{} {payload}{cause}", event::name(header.event_type).unwrap_or("an event"))
+}
