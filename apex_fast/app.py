@@ -31,6 +31,7 @@ from apex_fast.domain import CompileError, Front, FrontError, LogError, Register
 from apex_fast.engine import Engine, EngineLimits
 from apex_fast.engine.recovery import recover
 from apex_fast.errors import Conflict, DefinitionInvalid, InvalidInput, RunFailed, Unavailable, error_of
+from apex_fast.executors.agent import AgentExecutor
 from apex_fast.executors.correction import CorrectionExecutor
 from apex_fast.executors.function import FunctionExecutor
 from apex_fast.executors.http import HttpExecutor
@@ -222,6 +223,7 @@ class House:
             "function": FunctionExecutor(app.functions, self.engine.deliver, settings.functions, self.engine.beat),
             "correction": CorrectionExecutor(self._model, self.engine.deliver, settings.planner.calls_in_flight_max),
             "http": http,
+            "agent": AgentExecutor(self.engine.deliver, self._model, settings.planner.calls_in_flight_max),
         }
         self._door: Door | None = None
         self.address = ""

@@ -294,6 +294,31 @@ class Graph:
             stated["compensation"] = undo
         return self.node(node_id, "composite", after, when, join, retry, timeout_s, **stated, **options)
 
+    def agent(
+        self,
+        node_id: str,
+        prompt: str,
+        *,
+        model: str | None = None,
+        output: Mapping[str, Any] | type | None = None,
+        after: After = None,
+        when: str | Reference | None = None,
+        join: Join | None = None,
+        retry: Retry | Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+        **options: Any,
+    ) -> Node:
+        """Ask a model; the output is ``{text, value, model, usage}``.
+
+        ``output``: a JSON Schema, or a type that msgspec knows, that the answer has to fit; it is then ``value``.
+        """
+        config: dict[str, Any] = {"prompt": prompt}
+        if model is not None:
+            config["model"] = model
+        if output is not None:
+            config["output_schema"] = _schema(output)
+        return self.node(node_id, "agent", after, when, join, retry, timeout_s, config=config, **options)
+
     def _with_body(self, node_id: str, type: str, *edges: Any, **fields: Any) -> "Graph":
         self.node(node_id, type, *edges, **fields)
         body = Graph(self._app)

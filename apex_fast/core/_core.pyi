@@ -42,6 +42,9 @@ def compile(definition: bytes, functions: bytes | None = None) -> Definition:
 def check_value(value: bytes) -> None:
     """Raise CoreError where `value` is not a user value (see docs/decisions/0002)."""
 
+def check_against(schema: bytes, value: bytes) -> list[Diagnostic]:
+    """The faults of a value under a JSON Schema that stood in a definition; empty: it fits."""
+
 # --- machine ------------------------------------------------------------------------------------------------------
 
 @final
@@ -155,12 +158,13 @@ class Job:
     node: str
     attempt: int
     kind: str
-    """`function`, `http` or `correction`."""
+    """`function`, `http`, `agent` or `correction`."""
     name: str
-    """The function's name; the model of a correction, empty for that of the settings; empty for http."""
+    """The function's name; the model of a correction, empty for that of the settings; empty for http.
+    Of an agent the model likewise."""
     input: bytes
-    """Keyword arguments of a function (JSON object); the rendered request of http; of a correction an object with
-    ``function``, ``input``, ``error`` (``type``, ``message``) and ``instructions``."""
+    """Keyword arguments of a function (JSON object); the rendered request of http, config of an agent; of a correction
+    an object with ``function``, ``input``, ``error`` (``type``, ``message``) and ``instructions``."""
     config: bytes
     idempotency_key: str
     timeout_s: float | None

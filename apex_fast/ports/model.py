@@ -6,12 +6,15 @@ import msgspec
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model is asked. ``schema``: JSON Schema (draft 2020-12) of the answer, every object closed."""
+    """What a model is asked. ``schema``: JSON Schema (draft 2020-12) of the answer, an object; ``strict``: every object
+    in it is closed and requires all its members.
+    """
 
     system: str
     prompt: str
     schema: dict[str, object]
     schema_name: str
+    strict: bool = True
     model: str = ""
     """Another model of the same provider; empty: the one that the adapter was built with."""
 

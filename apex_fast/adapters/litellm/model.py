@@ -72,7 +72,11 @@ class LitellmModel:
                     ],
                     response_format={
                         "type": "json_schema",
-                        "json_schema": {"name": request.schema_name, "schema": request.schema, "strict": True},
+                        "json_schema": {
+                            "name": request.schema_name,
+                            "schema": request.schema,
+                            "strict": request.strict,
+                        },
                     },
                     max_tokens=self._tokens_max,
                     timeout=self._timeout_s,

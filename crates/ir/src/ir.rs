@@ -142,6 +142,8 @@ pub enum Kind {
     Http(Http),
     /// A call of a model.
     Agent {
+        /// Which model; empty: that of the settings.
+        model: Box<str>,
         /// The whole config; expressions are in its prompt only.
         config: Template,
     },

@@ -23,3 +23,4 @@ pub use diagnostics::Diagnostic;
 pub use functions::{BreakerSpec, FallbackSpec, FunctionSpec, FunctionTable};
 pub use ir::Ir;
 pub use limits::Limits;
+pub use schema::check_against;

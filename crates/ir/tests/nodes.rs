@@ -189,21 +189,22 @@ fn approval() {
 
 #[test]
 fn what_does_not_run_yet_compiles_and_is_listed() {
-    let nodes = r#"{"id": "a", "type": "agent", "config": {"model": "m", "prompt": "Do ${inputs.x}", "tools": ["t"], "output_schema": {"type": "object"}, "may_patch": false}},
+    let nodes = r#"{"id": "a", "type": "agent", "config": {"model": "m", "prompt": "Do ${inputs.x}", "tools": [], "output_schema": {"type": "object"}, "may_patch": false}},
         {"id": "s", "type": "signal", "config": {"name": "go", "timeout_s": 5, "on_timeout": "continue"}},
         {"id": "c", "type": "composite", "config": {"workflow": "other", "tag": "main", "inputs": {"x": "${nodes.s.output}"}}},
         {"id": "l", "type": "loop", "config": {"while": "iteration < 3 && last != null", "max_iterations": 5,
             "body": {"nodes": [{"id": "b", "type": "agent", "config": {"prompt": "${last}"}}]}}}"#;
     let ir = ok(&workflow(nodes, r#"{"from": "s", "to": "c"}"#));
     let listed: Vec<(NodeType, &str)> = ir.unsupported.iter().map(|(kind, at)| (*kind, &**at)).collect();
-    assert_eq!(
-        listed,
-        [(NodeType::Agent, "/nodes/0"), (NodeType::Composite, "/nodes/2"), (NodeType::Signal, "/nodes/1")]
-    );
+    assert_eq!(listed, [(NodeType::Signal, "/nodes/1")]);
     let locked = r#"{"id": "a", "type": "function", "config": {"name": "f"}, "concurrency_key": "${inputs.k}"}"#;
     let ir = ok(&workflow(locked, ""));
     let listed: Vec<(NodeType, &str)> = ir.unsupported.iter().map(|(kind, at)| (*kind, &**at)).collect();
     assert_eq!(listed, [(NodeType::Function, "/nodes/0/concurrency_key")]);
+    assert_eq!(
+        refused(r#"{"id": "a", "type": "agent", "config": {"prompt": "p", "tools": ["t"]}}"#),
+        ["BAD_VALUE /nodes/0/config/tools/0"]
+    );
     assert_eq!(
         refused(
             r#"{"id": "a", "type": "agent", "config": {"tools": "t", "output_schema": {"type": "x"}, "may_patch": 1}}"#

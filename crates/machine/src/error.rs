@@ -77,6 +77,8 @@ pub mod kind {
     pub const CIRCUIT_OPEN: &str = "CircuitOpen";
     /// The workflow of a child run is not there (or its version, or tag).
     pub const WORKFLOW_NOT_FOUND: &str = "WorkflowNotFound";
+    /// The workflow of a child run uses a node type that does not run yet.
+    pub const NODE_TYPE_NOT_RUNNING: &str = "NodeTypeNotRunning";
     /// The inputs of a child run do not fit its workflow.
     pub const INPUTS_INVALID: &str = "InputsInvalid";
     /// A result that is no JSON value.

@@ -193,9 +193,15 @@ fn check_value(value: &[u8]) -> PyResult<()> {
         .map_err(|e| errors::core(e.code, &format!("{} (at {:?}, byte {})", e.message, e.pointer, e.offset)))
 }
 
+#[pyfunction]
+fn check_against(schema: &[u8], value: &[u8]) -> Vec<Diagnostic> {
+    apex_ir::check_against(schema, value).err().unwrap_or_default().into_iter().map(Diagnostic::from).collect()
+}
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Diagnostic>()?;
     module.add_class::<Definition>()?;
     module.add_function(wrap_pyfunction!(compile, module)?)?;
-    module.add_function(wrap_pyfunction!(check_value, module)?)
+    module.add_function(wrap_pyfunction!(check_value, module)?)?;
+    module.add_function(wrap_pyfunction!(check_against, module)?)
 }

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from apex_fast.authoring import App, Function
 from apex_fast.domain import Job
+from apex_fast.executors import on_loop
 from apex_fast.executors.function import FunctionExecutor, executor, outcome
 from apex_fast.executors.http import executor as http_executor
 from apex_fast.settings import FunctionSettings
@@ -69,7 +70,7 @@ class Result:
 
 @pytest.fixture(autouse=True)
 def results_that_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (executor, outcome, http_executor):
+    for module in (executor, outcome, on_loop, http_executor):
         monkeypatch.setattr(module, "JobResult", Result)
 
 

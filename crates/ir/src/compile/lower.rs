@@ -212,7 +212,7 @@ fn unsupported(draft: &Draft<'_>) -> Box<[(NodeType, Box<str>)]> {
     let place = |node: &NodeDraft| format!("{}/nodes/{}", prefixes[node.graph as usize], node.place);
     let locking = draft.nodes.iter().filter(|node| node.concurrency_key.is_some()).min_by_key(|node| node.at);
     let locks = locking.map(|node| (node.kind.node_type(), format!("{}/concurrency_key", place(node)).into()));
-    [NodeType::Agent, NodeType::Signal]
+    [NodeType::Signal]
         .into_iter()
         .filter_map(|wanted| {
             let of_type = draft.nodes.iter().filter(|node| node.kind.node_type() == wanted);
@@ -259,7 +259,7 @@ impl Resolver<'_> {
                     part.iter_mut().for_each(|part| self.template(part));
                 }
             }
-            Kind::Agent { config: template }
+            Kind::Agent { config: template, .. }
             | Kind::Map { over: template, .. }
             | Kind::Composite { inputs: template, .. }
             | Kind::Timer(Timer::Duration(template) | Timer::Until(template))

@@ -82,7 +82,7 @@ impl Checker<'_, '_, '_, '_> {
                         self.optional(part.as_ref(), at, stand);
                     }
                 }
-                Kind::Agent { config } => self.template(config, at, stand),
+                Kind::Agent { config, .. } => self.template(config, at, stand),
                 Kind::Map { over, .. } => self.template(over, at, stand),
                 Kind::Composite { inputs, .. } => self.template(inputs, at, stand),
                 Kind::Loop { condition, body, .. } => self.expression(condition, at, stand, Some(*body)),

@@ -9,20 +9,20 @@ use crate::schema;
 
 pub(crate) fn read(reader: &mut Reader<'_, '_>, functions: Option<&FunctionTable>, node: &Common) -> Kind {
     let Some(config) = reader.required(node.config, node.at, "an agent node", "config") else {
-        return Kind::Agent { config: nothing() };
+        return Kind::Agent { model: Box::default(), config: nothing() };
     };
     let what = "the config of an agent";
     let [model, prompt, tools, output_schema, may_patch] =
         reader.fields(config, what, ["model", "prompt", "tools", "output_schema", "may_patch"]);
-    if let Some(at) = model {
-        reader.name(at, "model");
-    }
+    let model = model.and_then(|at| reader.name(at, "model")).unwrap_or_default();
     if let Some(at) = reader.required(prompt, config, what, "prompt") {
         reader.string(at, "prompt");
     }
     for at in tools.map(|at| reader.elements(at, "tools")).unwrap_or_default() {
         if let Some(name) = reader.name(at, "a tool") {
             check_function(reader, functions, at, &name);
+            let hint = "call it in a function node beside the agent".to_owned();
+            reader.note_hint(at, "BAD_VALUE", "an agent cannot call tools yet", Some(hint));
         }
     }
     if let Some(at) = output_schema {
@@ -32,6 +32,7 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>, functions: Option<&FunctionTable
         reader.boolean(at, "may_patch");
     }
     Kind::Agent {
+        model,
         config: reader.templated(|compiler, document| compiler.compile_members(document, config, &["prompt"])),
     }
 }

@@ -288,7 +288,8 @@ fn read_type(reader: &mut Reader<'_, '_>, at: At) -> Option<NodeType> {
 fn default_effect(kind: &Kind) -> Effect {
     match kind {
         Kind::Http(http) if matches!(&*http.method, "GET" | "HEAD") => Effect::Read,
-        Kind::Function { .. } | Kind::Http(_) | Kind::Agent { .. } | Kind::Composite { .. } => Effect::Write,
+        Kind::Function { .. } | Kind::Http(_) | Kind::Composite { .. } => Effect::Write,
+        Kind::Agent { .. } => Effect::Read,
         _ => Effect::Pure,
     }
 }

@@ -9,4 +9,17 @@
 mod check;
 mod compile;
 
+use crate::Diagnostic;
+use crate::value::ValueLimits;
+use crate::value::scan::read;
+
+/// Checks a value against a schema that stood in a definition.
+///
+/// # Errors
+/// All faults, with pointers into the value.
+pub fn check_against(schema: &[u8], value: &[u8]) -> Result<(), Vec<Diagnostic>> {
+    let document = read(value, &ValueLimits::default()).map_err(|error| vec![error.into()])?;
+    Schema::of_canonical(schema).check(&document)
+}
+
 pub(crate) use compile::{Schema, check, closed_properties};

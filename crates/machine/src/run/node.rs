@@ -50,7 +50,7 @@ impl Machine {
             }
         }
         let began = match &node.kind {
-            Kind::Function { .. } | Kind::Http(_) => self.begin_job(program, at, 1),
+            Kind::Function { .. } | Kind::Http(_) | Kind::Agent { .. } => self.begin_job(program, at, 1),
             Kind::Join => {
                 self.start_join(program, at);
                 Ok(())
@@ -68,7 +68,7 @@ impl Machine {
             Kind::Loop { .. } => self.start_loop(program, at),
             Kind::Composite { inputs, .. } => self.start_composite(program, at, inputs),
             // A start refuses definitions with these (`NODE_TYPE_NOT_RUNNING`).
-            Kind::Agent { .. } | Kind::Signal { .. } => {
+            Kind::Signal { .. } => {
                 Err(ExprError { message: "nodes of this type do not run yet".into(), cost_exceeded_at: None })
             }
         };
@@ -164,6 +164,12 @@ impl Machine {
                 let input = self.view(program, at, |machine, view| http.render(view, &mut machine.budget()))?;
                 let input = self.bounded(input)?;
                 self.request_attempt(program, at, attempt, JobKind::Http, "", &input, b"");
+                Ok(())
+            }
+            Kind::Agent { model, config } => {
+                let input = self.view(program, at, |machine, view| config.render(view, &mut machine.budget()))?;
+                let input = self.bounded(input)?;
+                self.request_attempt(program, at, attempt, JobKind::Agent, model, &input, b"");
                 Ok(())
             }
             _ => Ok(()),

@@ -1,0 +1,11 @@
+"""Asks a model for `agent` nodes.
+
+    executor   promises of the port: takes jobs, answers each once, on a loop in a thread of its own
+    question   what a node asks, and what of the answer is its output
+
+Knows no provider: the model is a port.
+"""
+
+from apex_fast.executors.agent.executor import AgentExecutor
+
+__all__ = ["AgentExecutor"]
