@@ -40,9 +40,17 @@ test-python: build ## tests of the house, with everything real
 	$(BIN)/python -m pytest -m "not soak"
 	$(BIN)/python -m pytest bench/gates --benchmark-disable-gc --benchmark-quiet
 
-soak: build ## the long proofs: 200 kills, many seeds, `make test` many times over
+soak: build ## the long proofs: 200 kills, 100,000 histories, many seeds
+	cargo run --locked --release -p apex-sim -- --histories 100000 --from 3000
 	$(BIN)/python -m pytest -m soak
 	APEX_EXAMPLES=20 $(BIN)/python -m pytest tests/unit/machine
+
+mutants: ## change the machine on purpose and see that the tests notice; resumable, see tools/mutants.py --help
+	$(PYTHON) tools/mutants.py
+
+transitions: ## write docs/reference/transitions.md from the first 3,000 histories
+	cargo run --locked -p apex-sim -- --transitions > docs/reference/transitions.md.new
+	mv docs/reference/transitions.md.new docs/reference/transitions.md
 
 bench: build ## the gates: ratios measured in one run
 	$(BIN)/python -m pytest bench/gates --benchmark-json=bench/results/local/gates.json
@@ -73,4 +81,4 @@ $(EXTENSION): $(RUST) $(VENV)/.ready pyproject.toml
 	PIP_QUIET=1 VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
 	touch $@
 
-.PHONY: help build demo test lint test-rust test-python soak bench rivals protos format lock clean
+.PHONY: help build demo test lint test-rust test-python soak mutants transitions bench rivals protos format lock clean

@@ -17,6 +17,7 @@ ALLOWED = {
     "apex-log": set[str](),
     "apex-recall": set[str](),
     "apex-front": set[str](),
+    "apex-sim": {"apex-machine", "apex-log"},
     "apex-py": {"apex-ir", "apex-machine", "apex-log", "apex-recall", "apex-front"},
 }
 """Crate of ours → crates of ours that it may depend on."""

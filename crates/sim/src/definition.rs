@@ -1,0 +1,222 @@
+//! Definitions at random: every type of node that runs, joins, guards, errors, retries, time limits, compensations.
+
+use crate::chance::Chance;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// A random definition. `without` names nodes to leave out (`w0.n3`, and `w0.b2_0` within the body of `n2`).
+pub(crate) fn definition(seed: u64, name: &str, version: u64, without: &BTreeSet<String>) -> Value {
+    let mut chance = Chance::of(seed, name, version);
+    let count = 1 + chance.below(8) as usize;
+    let mut nodes = Vec::new();
+    let mut edges = Vec::new();
+    let is_left_out = |id: &str| without.contains(&format!("{name}.{id}"));
+    for at in 0..count {
+        let chance = &mut Chance::of(seed, name, (version << 32) | (at as u64 + 1));
+        let id = format!("n{at}");
+        let mut node = node(chance, &id, Within::default(), &is_left_out);
+        node["id"] = json!(id);
+        let mut incoming = 0;
+        for from in 0..at {
+            let is_wanted = chance.one_in(2 + at as u64 / 2) || (from + 1 == at && chance.one_in(2));
+            let edge = edge(chance, &format!("n{from}"), &id);
+            if is_wanted && !is_left_out(&id) && !is_left_out(&format!("n{from}")) {
+                edges.push(edge);
+                incoming += 1;
+            }
+        }
+        let (join, n, required, cancel_rest) = (chance.below(4), chance.next(), chance.one_in(3), chance.one_in(3));
+        if incoming > 1 {
+            match join {
+                0 => node["join"] = json!("any"),
+                1 => node["join"] = json!({"quorum": 1 + n % incoming, "required": required}),
+                _ => {}
+            }
+            if cancel_rest {
+                node["cancel_rest"] = json!(true);
+            }
+        }
+        if !is_left_out(&id) {
+            nodes.push(node);
+        }
+    }
+    let mut document = json!({"name": name, "version": version.to_string(), "nodes": nodes, "edges": edges,
+        "inputs": {"type": "object", "properties": {"x": {"type": "integer"}}}});
+    if chance.one_in(5) {
+        document["timeout_s"] = json!(20 + chance.below(200));
+    }
+    if chance.one_in(4) {
+        document["compensation_timeout_s"] = json!(5 + chance.below(60));
+    }
+    if chance.one_in(3) {
+        // Of a sum with null there is none.
+        let sum = if chance.one_in(4) { " + 1" } else { "" };
+        let last = nodes_of(&document).last().cloned().unwrap_or_default();
+        document["output"] = json!({"x": "${inputs.x}", "last": format!("${{nodes.{last}.output.v{sum}}}")});
+    }
+    document
+}
+
+fn nodes_of(document: &Value) -> Vec<String> {
+    let nodes = document["nodes"].as_array().into_iter().flatten();
+    let functions = nodes.filter(|node| node["type"] == "function");
+    functions.filter_map(|node| node["id"].as_str()).map(Into::into).collect()
+}
+
+/// An edge, with a guard or of the failure at times.
+fn edge(chance: &mut Chance, from: &str, to: &str) -> Value {
+    let mut edge = json!({"from": from, "to": to});
+    match chance.below(9) {
+        0 => edge["when"] = json!(format!("nodes.{from}.status == 'ok' && inputs.x > {}", chance.below(4))),
+        1 => edge["on"] = json!("error"),
+        2 => edge["when"] = json!("inputs.x >= 1"),
+        // An error where the output is a text.
+        3 => edge["when"] = json!(format!("nodes.{from}.output.v == null || nodes.{from}.output.v > 1")),
+        _ => {}
+    }
+    edge
+}
+
+/// The bodies that a node stands in.
+#[derive(Debug, Clone, Copy, Default)]
+struct Within {
+    map: bool,
+    iteration: bool,
+    depth: u64,
+}
+
+/// A node of any type.
+fn node(chance: &mut Chance, id: &str, within: Within, is_left_out: &dyn Fn(&str) -> bool) -> Value {
+    let mut node = match chance.below(15) {
+        0 => json!({"type": "join"}),
+        1 => json!({"type": "timer", "config": {"duration_s": chance.below(50)}}),
+        2 => {
+            let on_timeout = chance.of_these(&["approve", "reject", "fail"]);
+            let mut config = json!({"prompt": "Go on?", "on_timeout": on_timeout});
+            if !chance.one_in(4) {
+                config["timeout_s"] = json!(1 + chance.below(90));
+            }
+            json!({"type": "approval", "config": config})
+        }
+        3..=5 if within.depth < 2 => map(chance, id, within, is_left_out),
+        14 if within.depth < 2 => iteration(chance, id, within, is_left_out),
+        6 => json!({"type": "http", "config": {"method": "GET", "url": "https://example.com/a"}}),
+        _ => function(chance, within),
+    };
+    if chance.one_in(6) {
+        node["on_error"] = json!("continue");
+    }
+    node
+}
+
+fn function(chance: &mut Chance, within: Within) -> Value {
+    let mut input = json!({"x": "${inputs.x}", "text": "x is ${inputs.x}"});
+    if within.map {
+        input["item"] = json!("${item}");
+        input["index"] = json!("${index}");
+    }
+    if within.iteration {
+        input["iteration"] = json!("${iteration}");
+        input["last"] = json!("${last}");
+    }
+    if chance.one_in(40) {
+        input["bad"] = json!("${inputs.x + 'a'}");
+    }
+    let effect = chance.of_these(&["pure", "read", "write"]);
+    let mut node = json!({"type": "function", "config": {"name": "f"}, "input": input, "effect": effect});
+    if chance.one_in(2) {
+        node["retry"] = json!({"max_attempts": 1 + chance.below(3), "initial_s": 1, "non_retryable": ["Fatal"]});
+        if chance.one_in(3) {
+            let (attempts, initial_s) = (1 + chance.below(4), 1 + chance.below(9));
+            let class = json!({"types": ["Broken", "Timeout"], "max_attempts": attempts, "initial_s": initial_s});
+            node["retry"]["by_error"] = json!([class]);
+        }
+    }
+    if chance.one_in(3) {
+        node["timeout_s"] = json!(1 + chance.below(30));
+    }
+    if chance.one_in(6) {
+        node["schedule_to_close_s"] = json!(1 + chance.below(60));
+    }
+    if chance.one_in(6) {
+        node["heartbeat_timeout_s"] = json!(1 + chance.below(40));
+    }
+    if chance.one_in(2) {
+        let mut undo = json!({"name": "undo", "input": {"x": "${inputs.x}"}});
+        if within.map {
+            undo["input"] = json!({"item": "${item}"});
+        }
+        if within.iteration {
+            undo["input"]["iteration"] = json!("${iteration}");
+        }
+        if chance.one_in(8) {
+            undo["input"] = json!({"bad": "${inputs.x + 'a'}"});
+        }
+        if chance.one_in(2) {
+            undo["retry"] = json!({"max_attempts": 1 + chance.below(3), "initial_s": 1, "non_retryable": ["Fatal"]});
+        }
+        if chance.one_in(3) {
+            undo["timeout_s"] = json!(1 + chance.below(30));
+        }
+        node["compensation"] = undo;
+    }
+    node
+}
+
+fn map(chance: &mut Chance, id: &str, within: Within, is_left_out: &dyn Fn(&str) -> bool) -> Value {
+    let list: Vec<u64> = (0..chance.below(5)).collect();
+    let over = match chance.below(12) {
+        0 => json!("${inputs.none}"),
+        1 => json!("${inputs.x}"),
+        _ => json!(list),
+    };
+    let body = body(chance, id, Within { map: true, depth: within.depth + 1, ..within }, is_left_out);
+    let mut config = json!({"over": over, "body": body, "on_item_error": chance.of_these(&["skip", "fail"])});
+    if !chance.one_in(4) {
+        config["max_concurrency"] = json!(1 + chance.below(4));
+    }
+    json!({"type": "map", "config": config})
+}
+
+fn iteration(chance: &mut Chance, id: &str, within: Within, is_left_out: &dyn Fn(&str) -> bool) -> Value {
+    let condition = match chance.below(8) {
+        0 => "last == null || iteration < 2",
+        1 => "inputs.x > 1",
+        // Of a number there is none; and what it gives is no truth value at all.
+        2 => "last.v > 1",
+        3 => "inputs.x",
+        _ => "iteration < 3",
+    };
+    let body = body(chance, id, Within { iteration: true, depth: within.depth + 1, ..within }, is_left_out);
+    let config = json!({"while": condition, "max_iterations": 1 + chance.below(4), "body": body});
+    json!({"type": "loop", "config": config})
+}
+
+/// A small graph inside a node.
+fn body(chance: &mut Chance, id: &str, within: Within, is_left_out: &dyn Fn(&str) -> bool) -> Value {
+    let mut nodes: Vec<Value> = Vec::new();
+    let mut edges = Vec::new();
+    let mut before: Option<String> = None;
+    for inner in 0..1 + chance.below(3) {
+        let inner_id = format!("{id}_{inner}");
+        let mut drawn = node(chance, &inner_id, within, is_left_out);
+        drawn["id"] = json!(inner_id);
+        let joined = chance.below(3);
+        let edge = before.as_deref().map(|before| edge(chance, before, &inner_id));
+        if is_left_out(&inner_id) {
+            continue;
+        }
+        nodes.push(drawn);
+        if let Some(edge) = edge.filter(|_| joined > 0) {
+            edges.push(edge);
+        }
+        before = Some(inner_id);
+    }
+    let mut body = json!({"nodes": nodes, "edges": edges});
+    if let (Some(before), true) = (before, chance.one_in(2)) {
+        // Of a sum with null there is none: the output of the item fails at times.
+        let sum = if chance.one_in(8) { " + 1" } else { "" };
+        body["output"] = json!(format!("${{nodes.{before}.output.v{sum}}}"));
+    }
+    body
+}

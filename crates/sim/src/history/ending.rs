@@ -1,0 +1,55 @@
+//! The end: everything is answered, and every run must end.
+
+use super::clients::failed;
+use super::{ENDING_MAX, TENANT, World};
+use crate::wrong::{Wrong, check};
+use apex_machine::Command;
+use apex_machine::command::JobResult;
+impl World<'_> {
+    /// Everything is answered and all time passes: every run must end.
+    pub(super) fn end(&mut self) -> Result<(), Wrong> {
+        let mut chance = self.chance("end", 0);
+        for _ in 0..ENDING_MAX {
+            self.rest()?;
+            self.resume_all();
+            if !self.batch.is_empty() {
+                continue;
+            }
+            let held: Vec<u64> = self.house.jobs.keys().copied().collect();
+            if !held.is_empty() {
+                for id in held {
+                    let outcome = self.outcome(&mut chance);
+                    self.tell(id, outcome, false);
+                }
+                continue;
+            }
+            let tickets = self.house.machine.approvals(TENANT, None, 100, "").items;
+            if !tickets.is_empty() {
+                tickets.iter().for_each(|view| self.resolve(&view.ticket, true, false));
+                continue;
+            }
+            match self.house.machine.next_due() {
+                Some(due) => self.now = self.now.max(due),
+                None => return self.ended(),
+            }
+        }
+        Err(Wrong("it never ends".into()))
+    }
+
+    pub(super) fn ended(&mut self) -> Result<(), Wrong> {
+        if let Some((run_id, judge)) = self.ledger.open().next() {
+            return Err(Wrong(format!("invariant 5: run {run_id} never ends\n{}", judge.tail())));
+        }
+        let before = self.house.machine.snapshot();
+        for (job, attempt) in std::mem::take(&mut self.house.told) {
+            let outcome = failed("Late", None);
+            self.batch.push((0, Command::JobResult(JobResult { job, attempt, outcome })));
+        }
+        self.rest()?;
+        check!(before == self.house.machine.snapshot(), "invariant 4: late results change something");
+        let counts = self.house.machine.counts();
+        let left = (counts.runs_open, counts.jobs_in_flight, counts.timers, counts.approvals, counts.replies_waiting);
+        check!(left == (0, 0, 0, 0, 0), "runs, jobs, timers, approvals, replies are left: {left:?}");
+        Ok(())
+    }
+}

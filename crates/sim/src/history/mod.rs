@@ -1,0 +1,137 @@
+//! One history: clients, executors, a clock, and bad luck, all on a seed. After every step what is durable is judged.
+
+mod clients;
+mod durability;
+mod ending;
+mod faults;
+mod rest;
+
+use crate::chance::Chance;
+use crate::coverage::Coverage;
+use crate::disk::SimDisk;
+use crate::house::{Asked, House};
+use crate::oracle::ledger::Ledger;
+use crate::plan::Plan;
+use crate::wrong::Wrong;
+use apex_log::Options;
+use apex_machine::command::StartRun;
+use apex_machine::{Command, Config};
+use std::collections::BTreeMap;
+
+const SECOND: i64 = 1_000_000_000;
+/// 2026-01-01.
+const BEGINNING: i64 = 1_767_225_600 * SECOND;
+const TENANT: &str = "t";
+const PARTITIONS: u16 = 4;
+
+/// Turns and results that bring any history to its end; over it something goes round in a circle.
+const ENDING_MAX: usize = 20_000;
+
+struct World<'p> {
+    plan: &'p Plan,
+    coverage: &'p mut Coverage,
+    config: Config,
+    options: Options,
+    disk: SimDisk,
+    house: House,
+    ledger: Ledger,
+    /// What the owner decided, by position; the first `ledger.position` are known durable.
+    bodies: Vec<Vec<u8>>,
+    now: i64,
+    term: u64,
+    tokens: u64,
+    /// How often the log is behind: one in so many turns is written at once.
+    lag: u64,
+    starts: Vec<StartRun>,
+    versions: BTreeMap<String, u64>,
+    batch: Vec<(u64, Command)>,
+    /// A result that would be over its bound.
+    large: usize,
+}
+
+/// Runs one history.
+///
+/// # Errors
+/// The first thing that is not as it must be.
+pub(crate) fn run(plan: &Plan, coverage: &mut Coverage) -> Result<(), Wrong> {
+    coverage.histories += 1;
+    let mut chance = Chance::of(plan.seed, "history", 0);
+    let mut config = Config { partitions: PARTITIONS, ..Config::default() };
+    let large = 4_000;
+    config.limits.result_bytes_max = 3_000;
+    let (tight_turns, tight_starts, short_keys) = (chance.one_in(2), chance.one_in(4), chance.one_in(3));
+    let (per_turn, per_visit) = (1 + chance.below(12) as u32, 1 + chance.below(6) as u32);
+    if plan.has("limits") {
+        if tight_turns {
+            config.limits.events_per_turn_max = per_turn;
+            config.limits.events_per_visit_max = per_visit;
+        }
+        if tight_starts {
+            config.limits.runs_open_max = 2;
+            config.limits.runs_ended_max = 2;
+        }
+        if short_keys {
+            config.limits.idempotency_ttl_ns = 40 * SECOND;
+        }
+    }
+    let options = Options {
+        segment_bytes: 64 << 10,
+        first_segment_bytes: 8 << 10 << chance.below(3),
+        group_bytes_max: 16 << 20,
+        record_bytes_max: 8 << 20,
+        queue_bytes_max: 32 << 20,
+        // Archives are made by a thread of their own: where it stands would not follow from the seed.
+        archive_after_segments: u64::MAX,
+        ..Options::default()
+    };
+    let disk = SimDisk::new(chance.next());
+    let (house, recovered) = House::open(&disk, &config, &options).map_err(|error| Wrong(error.to_string()))?;
+    let mut world = World {
+        plan,
+        coverage,
+        config,
+        options,
+        disk,
+        house,
+        ledger: Ledger::default(),
+        bodies: Vec::new(),
+        now: BEGINNING,
+        term: recovered.term,
+        tokens: 0,
+        lag: 1 + chance.below(3) * chance.below(5),
+        starts: Vec::new(),
+        versions: BTreeMap::new(),
+        batch: Vec::new(),
+        large,
+    };
+    for name in ["w0", "w1"] {
+        world.register(name, false)?;
+    }
+    world.turn()?;
+    for step in 0..plan.steps {
+        if plan.has_step(step) {
+            let mut chance = Chance::of(plan.seed, "step", step + 1);
+            world.act(&mut chance).map_err(|wrong| Wrong(format!("step {step}: {wrong}")))?;
+        }
+    }
+    world.end()
+}
+
+impl World<'_> {
+    fn chance(&self, thing: &str, number: u64) -> Chance {
+        Chance::of(self.plan.seed, thing, number)
+    }
+
+    fn ask(&mut self, asked: Option<Asked>, command: Command) {
+        self.coverage.command(&command);
+        let token = match asked {
+            Some(asked) => {
+                self.tokens += 1;
+                self.house.asked.insert(self.tokens, asked);
+                self.tokens
+            }
+            None => 0,
+        };
+        self.batch.push((token, command));
+    }
+}

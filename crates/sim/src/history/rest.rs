@@ -1,0 +1,119 @@
+//! A machine that rests: it and the oracle must agree on everything that is.
+
+use super::{TENANT, World};
+use crate::chance::Chance;
+use crate::oracle::run::Phase;
+use crate::wrong::{Wrong, check};
+use apex_log::LogError;
+use apex_machine::{Command, Job, Machine};
+impl World<'_> {
+    /// Turns until nothing is left to decide, all of it durable; then machine and oracle must agree on all that is.
+    pub(super) fn rest(&mut self) -> Result<(), Wrong> {
+        self.coverage.command(&Command::Tick);
+        self.batch.push((0, Command::Tick));
+        for turns in 0.. {
+            check!(turns < 100_000, "it never comes to rest");
+            self.turn()?;
+            if !self.house.more {
+                break;
+            }
+        }
+        self.write(usize::MAX)?;
+        self.check_rest()
+    }
+
+    pub(super) fn check_rest(&mut self) -> Result<(), Wrong> {
+        self.ledger.forget_offers();
+        let machine = &self.house.machine;
+        check!(self.house.asked.is_empty(), "nobody answered {:?}", self.house.asked);
+        let (mut dues, mut approvals, mut in_flight, mut open) = (Vec::new(), 0, 0, 0);
+        let mut is_beyond = false;
+        for (run_id, judge) in &self.ledger.judges {
+            is_beyond |= judge.is_beyond;
+            if judge.is_beyond || judge.run.phase == Phase::Ended {
+                continue;
+            }
+            let run = &judge.run;
+            let moves = run.moves();
+            check!(moves.is_empty(), "invariant 5: run {run_id} rests, but {moves:?}\n{}", judge.tail());
+            for key in run.in_flight() {
+                // In a failing run what a crash took from its executor is recorded as cancelled, once it goes on.
+                let known = judge.handed_out.contains(&key) || (run.paused && judge.lost.contains(&key));
+                check!(known, "nobody has {key:?} of run {run_id}\n{}", judge.tail());
+            }
+            let view = machine.run(TENANT, run_id).ok_or_else(|| Wrong(format!("run {run_id} is gone")))?;
+            let state = view.state.as_str();
+            check!(state == run.state(), "run {run_id} is {state}, to be {}\n{}", run.state(), judge.tail());
+            let done = run.root().decided.len() as u32;
+            check!(view.nodes_done == done, "{} nodes are done, to be {done}", view.nodes_done);
+            let last = judge.history.last().map_or(0, |last| last.offset);
+            check!(view.offset == last, "the offset is {}, to be {last}", view.offset);
+            dues.extend(run.dues());
+            approvals += run.approvals() as u64;
+            let waits = run.in_flight().into_iter().filter(|key| judge.handed_out.contains(key)).count();
+            in_flight += waits as u64 + u64::from(run.undoing_in_flight().is_some());
+            open += 1;
+        }
+        if !is_beyond {
+            let counts = machine.counts();
+            let have = (counts.runs_open, counts.timers, counts.approvals, counts.jobs_in_flight);
+            let want = (open, dues.len() as u64, approvals, in_flight);
+            check!(have == want, "runs, timers, approvals, jobs are {have:?}, to be {want:?}");
+            let (next, want) = (machine.next_due(), dues.iter().min().copied());
+            check!(next == want, "the next timer is due at {next:?}, to be {want:?}");
+            check!(want.is_none_or(|due| due >= self.now), "a timer was due at {want:?}, it is {}", self.now);
+        }
+        let is_told = |job: &&Job| self.house.told.contains(&(job.id, job.attempt));
+        for job in self.house.jobs.values().filter(|job| !is_told(job)) {
+            let judge = &self.ledger.judges[&job.run_id];
+            let key = (job.node.to_string(), u64::from(job.attempt));
+            let is_awaited = if job.compensation {
+                judge.run.undoing_in_flight() == Some((key.0.as_str(), key.1))
+            } else {
+                judge.run.in_flight().contains(&key)
+            };
+            let is_failing = judge.run.phase == Phase::Failing && !judge.run.paused && !job.compensation;
+            let was_asked = self.house.asked_to_end.contains(&job.id) || judge.is_beyond;
+            check!(is_awaited || was_asked, "nobody waits for {job:?}, and nobody said so\n{}", judge.tail());
+            check!(!is_failing || was_asked, "the run fails, and nobody asked {job:?} to end\n{}", judge.tail());
+        }
+        self.check_replay()
+    }
+
+    /// Replay of the log gives the same state, byte for byte (invariant 2).
+    pub(super) fn check_replay(&self) -> Result<(), Wrong> {
+        let live = self.house.machine.snapshot();
+        let mut machine = Machine::new(self.config.clone());
+        let middle = self.bodies.len() / 2;
+        for (position, body) in self.bodies.iter().enumerate() {
+            if position == middle {
+                machine = Machine::restore(self.config.clone(), &machine.snapshot())
+                    .map_err(|error| Wrong(format!("invariant 2: {error}")))?;
+            }
+            machine.apply(position as u64, body).map_err(|error| Wrong(format!("invariant 2: {error}")))?;
+        }
+        check!(machine.snapshot() == live, "invariant 2: a snapshot and the rest give another state than what lives");
+        Ok(())
+    }
+
+    pub(super) fn snapshot(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
+        self.turn()?;
+        self.write(usize::MAX)?;
+        if !self.plan.has("snapshot") {
+            return Ok(());
+        }
+        let position = self.house.durable();
+        let bytes = self.house.machine.snapshot();
+        let saved = self.house.save_snapshot(position, &bytes);
+        saved.map_err(|error| Wrong(format!("a snapshot on a good day: {error}")))?;
+        if chance.one_in(2) {
+            let start = self.house.trim(position).map_err(|error| Wrong(error.to_string()))?;
+            if start > 0 {
+                self.coverage.fault("trimmed");
+                let read = self.house.read(start - 1);
+                check!(matches!(read, Err(LogError::Trimmed { .. })), "a trimmed record is read: {read:?}");
+            }
+        }
+        Ok(())
+    }
+}

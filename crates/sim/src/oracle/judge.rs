@@ -1,0 +1,1055 @@
+//! One run, followed event by event. Every event must be something that the run may do now, or that was really offered
+//! from outside, or whose time has come; and it must say what the run computes.
+
+use super::definition::{Graph, SECOND};
+use super::expression::NoValue;
+use super::run::{Ending, Items, Iterations, Limits, Phase, Readiness, Run, Undoing, Verdict, Work, split};
+use crate::coverage::Coverage;
+use crate::wrong::{Wrong, check};
+use serde_json::{Value, json};
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+
+/// A durable event.
+#[derive(Debug, Clone)]
+pub(crate) struct Happening {
+    pub(crate) offset: u64,
+    pub(crate) name: &'static str,
+    pub(crate) time: i64,
+    pub(crate) payload: Value,
+}
+
+impl Happening {
+    pub(crate) fn text(&self, field: &str) -> &str {
+        self.payload[field].as_str().unwrap_or_default()
+    }
+    fn number(&self, field: &str) -> u64 {
+        self.payload[field].as_u64().unwrap_or(0)
+    }
+    fn flag(&self, field: &str) -> bool {
+        self.payload[field] == true
+    }
+    fn due(&self) -> Option<i64> {
+        self.payload["due"].as_str().and_then(read_time)
+    }
+    fn error_type(&self) -> &str {
+        self.payload["error"]["type"].as_str().unwrap_or_default()
+    }
+}
+
+/// What an executor said of an attempt.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) instance: String,
+    pub(crate) attempt: u64,
+    pub(crate) compensation: bool,
+    /// As it is to be recorded: `ok`, `error`, `timeout`, `cancelled`.
+    pub(crate) status: &'static str,
+    pub(crate) output: Value,
+    pub(crate) error: String,
+    pub(crate) retryable: bool,
+}
+
+/// A decision of a person.
+#[derive(Debug, Clone)]
+pub(crate) struct Decision {
+    pub(crate) instance: String,
+    pub(crate) approve: bool,
+    pub(crate) reason: String,
+    pub(crate) edits: Value,
+}
+
+/// What was offered to a run from outside and not recorded yet, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Offers {
+    pub(crate) told: VecDeque<Told>,
+    pub(crate) decisions: VecDeque<Decision>,
+    /// Whether each cancel wants compensation.
+    pub(crate) cancels: VecDeque<bool>,
+    /// Signs of life: instance, attempt, how far it is.
+    pub(crate) beats: Vec<(String, u64, Value)>,
+    pub(crate) pauses: u64,
+    pub(crate) resumes: u64,
+}
+
+/// One run.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    pub(crate) run: Run,
+    pub(crate) graph: Rc<Graph>,
+    pub(crate) history: Vec<Happening>,
+    pub(crate) offers: Offers,
+    /// Attempts that an executor of this ownership has seen.
+    pub(crate) handed_out: BTreeSet<(String, u64)>,
+    /// Attempts in flight when the ownership began, of a run that was failing: nobody executes them.
+    pub(crate) lost: BTreeSet<(String, u64)>,
+    /// It met an event that the oracle does not know: only what holds for every run is checked.
+    pub(crate) is_beyond: bool,
+}
+
+fn same_error(error: NoValue) -> Wrong {
+    Wrong(format!("an expression is to fail: {}", error.0))
+}
+
+impl Judge {
+    pub(crate) fn new(graph: Rc<Graph>, inputs: Value, start: &Happening, offers: Offers) -> Result<Judge, Wrong> {
+        let run = Run::new(Rc::clone(&graph), inputs, start.time);
+        check!(start.payload["nodes_total"] == json!(graph.nodes.len()), "a wrong number of nodes");
+        check!(start.due() == run.due, "the run is due at {:?}, to be {:?}", start.due(), run.due);
+        Ok(Judge {
+            run,
+            graph,
+            history: vec![start.clone()],
+            offers,
+            handed_out: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            is_beyond: false,
+        })
+    }
+
+    /// The last events, for messages.
+    pub(crate) fn tail(&self) -> String {
+        let from = self.history.len().saturating_sub(40);
+        let lines = self.history[from..].iter().map(|h| format!("  {} {} {} {}", h.offset, h.time, h.name, h.payload));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Follows one event.
+    pub(crate) fn follow(&mut self, h: &Happening, coverage: &mut Coverage) -> Result<(), Wrong> {
+        check!(self.run.phase != Phase::Ended, "{} follows the end of the run", h.name);
+        let node = h.text("node").to_owned();
+        let (from, at) = (self.run.state(), self.run.standing(&node));
+        let number =
+            self.run.undoing.as_ref().map_or("not yet", |undoing| {
+                if undoing.in_flight { "being undone" } else { "waits to be undone again" }
+            });
+        self.history.push(h.clone());
+        let followed = self.apply(h);
+        followed.map_err(|wrong| Wrong(format!("{} {}: {wrong}\n{}", h.name, h.payload, self.tail())))?;
+        coverage.run_moved(from, h.name, self.run.state());
+        if h.name.starts_with("Compensation") && h.name != "CompensationPlanned" || h.flag("compensation") {
+            let to = match h.name {
+                "CompensationRequested" => "being undone",
+                "CompensationCompleted" if h.flag("success") => "undone",
+                "CompensationCompleted" => "given up",
+                _ => "waits to be undone again",
+            };
+            coverage.step_moved(number, h.name, to);
+        } else if !node.is_empty() {
+            let event = match h.text("status") {
+                "" => h.name.to_owned(),
+                status => format!("{} ({status})", h.name),
+            };
+            coverage.node_moved(at, &event, self.run.standing(&node));
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, h: &Happening) -> Result<(), Wrong> {
+        match h.name {
+            "RunCancelled" => self.cancelled(h),
+            "CheckpointCreated" => self.checkpoint(h),
+            "RunPaused" => self.paused(h),
+            "RunResumed" => self.resumed(),
+            "WorkflowCompleted" => self.completed(h),
+            "WorkflowFailed" => self.failed(h),
+            "ToolCallRequested" => self.requested(h),
+            "ToolResultReceived" => self.result(h),
+            "DeadLettered" => self.dead_lettered(h),
+            "HeartbeatRecorded" => self.beat(h),
+            "NodeSkipped" => self.skipped(h),
+            "NodeRetryScheduled" if h.flag("compensation") => self.undo_retry(h),
+            "NodeRetryScheduled" => self.retry(h),
+            "ScopeOpened" => self.opened(h),
+            "ScopeClosed" => self.closed(h),
+            "TimerStarted" => self.timer_started(h),
+            "TimerFired" => self.timer_fired(h),
+            "ApprovalRequested" => self.approval_requested(h),
+            "ApprovalResolved" => self.approval_resolved(h),
+            "CompensationPlanned" => self.planned(h),
+            "CompensationRequested" => self.undo_requested(h),
+            "CompensationCompleted" => self.undo_completed(h),
+            _ => {
+                self.is_beyond = true;
+                Ok(())
+            }
+        }
+    }
+
+    // --- what is compared ---------------------------------------------------------------------------------------
+
+    fn running(&self) -> Result<(), Wrong> {
+        check!(self.run.phase == Phase::Running, "the run is {:?}: nothing new begins", self.run.phase);
+        Ok(())
+    }
+
+    /// The run goes on, and nobody holds it.
+    fn awake(&self) -> Result<(), Wrong> {
+        check!(!self.run.paused, "the run is paused: nothing new begins");
+        self.running()
+    }
+
+    /// Nothing was heard of the node, and its edges let it begin.
+    fn ready(&self, instance: &str, wanted: Readiness) -> Result<(), Wrong> {
+        self.awake()?;
+        let (graph, scope) = self.run.place(instance)?;
+        let (prefix, id) = split(instance);
+        check!(!scope.decided.contains_key(id), "invariant 5: {instance} is decided already");
+        check!(!scope.work.contains_key(id), "invariant 5: {instance} has begun already");
+        check!(!self.run.is_given_up(prefix) && !scope.doomed.contains(id), "{instance} was given up");
+        let readiness = self.run.readiness(prefix, &graph.nodes[id]);
+        check!(readiness == wanted, "{instance} is {readiness:?}, to be {wanted:?}");
+        Ok(())
+    }
+
+    /// The `fails` of an event, given how things stood before it.
+    fn expect_fails(&self, h: &Happening, was_running: bool, before: &Ending) -> Result<(), Wrong> {
+        let have = &h.payload["fails"];
+        let instance = h.text("node");
+        let ending = self.run.scopes.get(split(instance).0).map(|scope| &scope.ending);
+        let (code, kind, node, item) = match (&self.run.failure, ending) {
+            (Some(failure), _) if was_running => (failure.code, failure.kind.as_str(), failure.node.as_str(), false),
+            (None, Some(Ending::Failed(kind))) if ending != Some(before) => {
+                ("NODE_FAILED", kind.as_str(), instance, true)
+            }
+            _ => {
+                check!(have.is_null(), "it makes nothing fail, but says {have}");
+                return Ok(());
+            }
+        };
+        let (has_item, has_node) = (have["item"] == true, have["node"].as_str().unwrap_or_default());
+        let fits = have["code"] == code && has_node == node && has_item == item && have["type"] == kind;
+        check!(fits, "it says that {have} fails, to be {code} {kind} {node} {item}");
+        Ok(())
+    }
+
+    fn expect_error(&self, have: &Value) -> Result<(), Wrong> {
+        let failure = self.run.failure.as_ref().ok_or_else(|| Wrong("a failure without a reason".into()))?;
+        let fits = have["code"] == failure.code && have["node"].as_str().unwrap_or_default() == failure.node;
+        check!(fits, "the run fails by {have}, to be {failure:?}");
+        Ok(())
+    }
+
+    fn expect_dead(&self, h: &Happening, dead: Option<Vec<String>>) -> Result<(), Wrong> {
+        let Some(dead) = dead else { return Ok(()) };
+        let have = h.payload["dead"].as_array().cloned().unwrap_or_default();
+        let mut have: Vec<&str> = have.iter().filter_map(Value::as_str).collect();
+        have.sort_unstable();
+        check!(have == dead, "dead are {have:?}, to be {dead:?}");
+        Ok(())
+    }
+
+    /// Decides a node as an event says, and compares what follows.
+    fn settle(&mut self, h: &Happening, verdict: Verdict) -> Result<(), Wrong> {
+        let instance = h.text("node");
+        let was_running = self.run.phase == Phase::Running;
+        let before = self.run.scopes.get(split(instance).0).map_or(Ending::No, |scope| scope.ending.clone());
+        let dead = self.run.settle(instance, verdict, h.offset)?;
+        self.expect_dead(h, dead)?;
+        self.expect_fails(h, was_running, &before)
+    }
+
+    /// A node whose expression cannot be evaluated ends the run.
+    fn expression_fails(&mut self, h: &Happening, error: NoValue) -> Result<(), Wrong> {
+        let instance = h.text("node");
+        self.run.decide(instance, Verdict::failed("ExpressionFailed", &error.0), h.offset)?;
+        self.run.fail("EXPRESSION_FAILED", "ExpressionFailed", instance);
+        self.expect_fails(h, true, &Ending::No)
+    }
+
+    // --- the run ------------------------------------------------------------------------------------------------
+
+    fn cancelled(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let cancel = self.offers.cancels.pop_front().ok_or_else(|| Wrong("nobody cancelled".into()))?;
+        check!(h.flag("compensate") == cancel, "another cancel than was asked for");
+        if std::mem::take(&mut self.run.paused) && self.run.phase == Phase::Failing {
+            // It fails already; the cancel only ends the pause.
+            return Ok(());
+        }
+        self.running()?;
+        self.run.compensate = cancel;
+        self.run.fail("CANCELLED", "Cancelled", "");
+        Ok(())
+    }
+
+    /// The name of the state right before a pause.
+    fn checkpoint(&mut self, h: &Happening) -> Result<(), Wrong> {
+        self.awake()?;
+        check!(h.payload["offset"] == h.offset, "the checkpoint is of offset {}", h.offset);
+        Ok(())
+    }
+
+    fn paused(&mut self, h: &Happening) -> Result<(), Wrong> {
+        self.awake()?;
+        check!(self.offers.pauses > 0, "nobody paused");
+        self.offers.pauses -= 1;
+        let before = self.history.len().checked_sub(2).and_then(|at| self.history.get(at));
+        let checkpoint = before.filter(|before| before.name == "CheckpointCreated").map(|h| h.text("checkpoint_id"));
+        check!(checkpoint == Some(h.text("checkpoint")), "it names no checkpoint");
+        self.run.paused = true;
+        Ok(())
+    }
+
+    fn resumed(&mut self) -> Result<(), Wrong> {
+        check!(self.run.paused && self.offers.resumes > 0, "nobody let it go on");
+        self.offers.resumes -= 1;
+        self.run.paused = false;
+        Ok(())
+    }
+
+    fn no_moves(&self) -> Result<(), Wrong> {
+        check!(self.run.letters.is_empty(), "dead letters are not written: {:?}", self.run.letters);
+        let root = self.run.root();
+        check!(root.decided.len() == root.graph.nodes.len(), "invariant 5: tokens are left");
+        let moves = self.run.moves();
+        check!(moves.len() == 1, "invariant 5: it completes, and there is left to do: {moves:?}");
+        Ok(())
+    }
+
+    fn completed(&mut self, h: &Happening) -> Result<(), Wrong> {
+        self.awake()?;
+        self.no_moves()?;
+        let output = self.run.output_of("").map_err(same_error)?;
+        check!(h.payload["output"] == output, "the output is to be {output}");
+        self.run.phase = Phase::Ended;
+        Ok(())
+    }
+
+    /// The output of the run may be what fails it; no event of its own says so.
+    fn output_fails(&mut self) -> Result<(), Wrong> {
+        check!(!self.run.paused, "the run is paused: nothing is undone");
+        if self.run.phase == Phase::Running {
+            self.no_moves()?;
+            check!(self.run.output_of("").is_err(), "the run is to complete");
+            self.run.fail("EXPRESSION_FAILED", "ExpressionFailed", "");
+        }
+        Ok(())
+    }
+
+    fn failed(&mut self, h: &Happening) -> Result<(), Wrong> {
+        self.output_fails()?;
+        check!(self.run.in_flight().is_empty(), "invariant 6: jobs are in flight");
+        check!(self.run.letters.is_empty(), "dead letters are not written: {:?}", self.run.letters);
+        if self.run.phase == Phase::Failing {
+            let steps = self.run.to_undo();
+            check!(steps.is_empty(), "invariant 6: {steps:?} are to be undone");
+        } else {
+            check!(self.run.plan.is_empty(), "invariant 6: {:?} are not undone yet", self.run.plan);
+        }
+        self.expect_error(&h.payload["error"])?;
+        check!(h.flag("compensation_executed") != self.run.undone.is_empty(), "compensation_executed is wrong");
+        let results = h.payload["compensation_results"].as_array().cloned().unwrap_or_default();
+        let results: Vec<(String, bool)> = results
+            .iter()
+            .map(|result| (result["step_id"].as_str().unwrap_or_default().to_owned(), result["success"] == true))
+            .collect();
+        check!(results == self.run.undone, "undone were {:?}", self.run.undone);
+        self.run.phase = Phase::Ended;
+        Ok(())
+    }
+
+    // --- nodes --------------------------------------------------------------------------------------------------
+
+    fn requested(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node");
+        self.awake()?;
+        let (graph, scope) = self.run.place(instance)?;
+        let (prefix, id) = split(instance);
+        let node = &graph.nodes[id];
+        let (attempt, input) = match scope.work.get(id) {
+            Some(Work::Retry { attempt, due, input }) => {
+                check!(h.time >= *due, "it is too early for the next attempt: {due}");
+                check!(!self.run.is_given_up(prefix) && !scope.doomed.contains(id), "{instance} was given up");
+                (attempt + 1, input.clone())
+            }
+            Some(Work::Again { attempt, input }) => {
+                check!(!self.run.is_given_up(prefix) && !scope.doomed.contains(id), "{instance} was given up");
+                (attempt + 1, input.clone())
+            }
+            _ => {
+                self.ready(instance, Readiness::Start)?;
+                let input = if node.kind == "function" { &node.input } else { &Value::Null };
+                (1, self.run.render(prefix, input).map_err(same_error)?)
+            }
+        };
+        check!(h.number("attempt") == attempt, "it is attempt {attempt}");
+        check!(h.text("kind") == node.kind, "it is a node of type {}", node.kind);
+        check!(node.kind != "function" || h.payload["input"] == input, "the input is to be {input}");
+        let attempts = node.retry.attempts_max();
+        check!(h.number("max_attempts") == attempts, "it has {attempts} attempts");
+        check!(h.payload["timeout_ns"] == node.timeout_ns, "its time limit is {} ns", node.timeout_ns);
+        if let Some(after) = node.close_ns.filter(|_| attempt == 1) {
+            self.run.close_by.insert(instance.into(), h.time + after);
+        }
+        let limits = Limits {
+            attempt: (node.timeout_ns > 0).then_some(h.time + node.timeout_ns),
+            all: self.run.close_by.get(instance).copied(),
+            beat: node.heartbeat_ns.map(|silence| h.time + silence),
+        };
+        self.run.requested = true;
+        self.run.scope_mut(instance)?.work.insert(id.into(), Work::Job { attempt, limits, input });
+        if attempt == 1 { self.run.begin(instance) } else { Ok(()) }
+    }
+
+    fn result(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node");
+        let (graph, scope) = self.run.place(instance)?;
+        let (prefix, id) = split(instance);
+        check!(!scope.decided.contains_key(id), "invariant 5: {instance} is decided already");
+        let work = scope.work.get(id).cloned();
+        let is_doomed = scope.doomed.contains(id);
+        let is_taken_back = h.text("status") == "cancelled" && is_doomed;
+        match work {
+            None => self.began_and_ended(h),
+            Some(Work::Job { attempt, limits, input }) => {
+                check!(h.number("attempt") == attempt, "invariant 4: attempt {attempt} is the current one");
+                let node = &graph.nodes[id];
+                let (told, unknown) = self.outcome(h, instance, attempt, &limits, node.write)?;
+                check!(h.flag("unknown") == unknown, "whether it happened is to be unknown: {unknown}");
+                if unknown {
+                    self.run.unknown.insert(instance.into());
+                }
+                let goes_on = told.status != "ok"
+                    && told.retryable
+                    && self.run.phase == Phase::Running
+                    && !self.run.is_given_up(prefix)
+                    && !is_doomed
+                    && node.retry.goes_on(attempt, &told.error);
+                let (early, late) = node.retry.delays(attempt, &told.error);
+                let closes = |delay: i64| limits.all.is_some_and(|by| h.time + delay > by);
+                // The wait has chance in it: near the end of all attempts either may be right.
+                let is_open = goes_on && !closes(early) && closes(late);
+                let goes_on = goes_on && !closes(late);
+                check!(h.flag("retry") == goes_on || is_open, "another attempt is to follow: {goes_on}");
+                if h.flag("retry") {
+                    self.run.last_result.insert(instance.into(), h.offset);
+                    let scope = self.run.scope_mut(instance)?;
+                    scope.work.insert(id.into(), Work::Scheduling { attempt, error: told.error, input });
+                    return Ok(());
+                }
+                let message = h.payload["error"]["message"].as_str().unwrap_or_default();
+                let verdict = match told.status {
+                    "ok" => Verdict::ok(told.output),
+                    _ => Verdict::failed(&told.error, message),
+                };
+                self.last_attempt(h, verdict)
+            }
+            Some(Work::Retry { due, .. }) if h.text("status") == "timeout" => {
+                let is_over = self.run.close_by.get(instance).is_some_and(|by| h.time >= *by) && h.time >= due;
+                check!(is_over, "the time of all attempts is not over");
+                self.last_attempt(h, Verdict::failed("Timeout", ""))
+            }
+            Some(Work::Again { .. }) if h.text("status") == "timeout" => {
+                let is_over = self.run.close_by.get(instance).is_some_and(|by| h.time >= *by);
+                check!(is_over, "the time of all attempts is not over");
+                self.last_attempt(h, Verdict::failed("Timeout", ""))
+            }
+            Some(Work::Items(_)) if !is_taken_back => self.map_ends(h),
+            Some(Work::Iterations(_)) if !is_taken_back => self.loop_ends(h),
+            Some(Work::Approval { due }) if !is_taken_back => {
+                check!(graph.nodes[id].config["on_timeout"] == "fail", "its time limit does not fail it");
+                check!(h.error_type() == "ApprovalTimeout" && due.is_some_and(|due| h.time >= due), "it is not over");
+                self.settle(h, Verdict::failed("ApprovalTimeout", ""))
+            }
+            Some(_) => {
+                check!(is_taken_back, "nobody takes {instance} back");
+                check!(self.run.open_items(instance) == 0, "items of {instance} are open");
+                self.awake()?;
+                self.run.decide(instance, Verdict::failed("Cancelled", ""), h.offset)
+            }
+        }
+    }
+
+    /// A node that was handed out has its verdict: where it failed for good a dead letter follows.
+    fn last_attempt(&mut self, h: &Happening, verdict: Verdict) -> Result<(), Wrong> {
+        let instance = h.text("node");
+        let (graph, _) = self.run.place(instance)?;
+        let (prefix, id) = split(instance);
+        let node = &graph.nodes[id];
+        let may_die = self.run.phase == Phase::Running
+            && !self.run.is_given_up(prefix)
+            && !self.run.is_doomed(instance)
+            && matches!(h.text("status"), "error" | "timeout")
+            && (node.write || node.retry.attempts_max() > 1);
+        self.settle(h, verdict)?;
+        let is_dead = may_die && !self.is_handled(instance);
+        check!(h.flag("dead_letter") == is_dead, "a dead letter is to follow: {is_dead}");
+        if is_dead {
+            self.run.letters.insert(instance.into());
+        }
+        Ok(())
+    }
+
+    /// An edge took the failure of a node.
+    fn is_handled(&self, instance: &str) -> bool {
+        let (prefix, id) = split(instance);
+        let scope = &self.run.scopes[prefix];
+        scope.graph.nodes[id].out.iter().any(|&edge| scope.tokens[edge] == Some(true))
+    }
+
+    fn dead_lettered(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node");
+        check!(self.run.letters.remove(instance), "{instance} did not fail for good");
+        let (prefix, id) = split(instance);
+        let error = self.run.scopes[prefix].decided.get(id).and_then(|verdict| verdict.error.as_ref());
+        check!(error.is_some_and(|(kind, _)| kind == h.error_type()), "it failed by {error:?}");
+        Ok(())
+    }
+
+    fn beat(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let (instance, attempt) = (h.text("node").to_owned(), h.number("attempt"));
+        let is_current =
+            matches!(self.run.work(&instance), Some(Work::Job { attempt: current, .. }) if *current == attempt);
+        check!(is_current, "invariant 4: a sign of life of an attempt that is over");
+        let progress = h.payload["progress"].clone();
+        let beat = (instance.clone(), attempt, progress.clone());
+        check!(self.offers.beats.contains(&beat), "nobody said so: {:?}", self.offers.beats);
+        let (graph, _) = self.run.place(&instance)?;
+        let (_, id) = split(&instance);
+        let heard = h.payload["time"].as_str().and_then(read_time).unwrap_or(h.time);
+        if let Some(Work::Job { limits, .. }) = self.run.scope_mut(&instance)?.work.get_mut(id) {
+            limits.beat = graph.nodes[id].heartbeat_ns.map(|silence| heard + silence);
+        }
+        self.run.progress.insert(instance, progress);
+        Ok(())
+    }
+
+    /// What a result is of: an executor told it, time did it, or the machine took the job back. And whether a write of
+    /// it may have happened.
+    fn outcome(
+        &mut self,
+        h: &Happening,
+        instance: &str,
+        attempt: u64,
+        limits: &Limits,
+        write: bool,
+    ) -> Result<(Told, bool), Wrong> {
+        let status = h.text("status");
+        let is_mine = |told: &Told| told.instance == instance && told.attempt == attempt && !told.compensation;
+        if let Some(at) = self.offers.told.iter().position(is_mine) {
+            let told = &self.offers.told[at];
+            let fits = told.status == status
+                && if status == "ok" { h.payload["output"] == told.output } else { h.error_type() == told.error };
+            if fits {
+                let told = self.offers.told.remove(at).ok_or_else(|| Wrong("it is gone".into()))?;
+                let unknown = write && matches!(told.status, "timeout" | "cancelled");
+                return Ok((told, unknown));
+            }
+        }
+        let told = |status, error: &str, retryable| Told {
+            instance: instance.into(),
+            attempt,
+            compensation: false,
+            status,
+            output: Value::Null,
+            error: error.into(),
+            retryable,
+        };
+        if status == "timeout" {
+            let is_over = |due: Option<i64>| due.is_some_and(|due| h.time >= due);
+            if h.error_type() == "HeartbeatTimeout" {
+                check!(is_over(limits.beat), "invariant 4: it was heard of");
+                return Ok((told("timeout", "HeartbeatTimeout", true), write));
+            }
+            let (is_over, are_over) = (is_over(limits.attempt), is_over(limits.all));
+            check!(is_over || are_over, "invariant 4: it is not out of time, and nobody said so");
+            return Ok((told("timeout", "Timeout", is_over), write));
+        }
+        check!(status == "cancelled", "invariant 4: nobody told this of attempt {attempt}: {:?}", self.offers.told);
+        let key = (instance.to_owned(), attempt);
+        let unknown = if self.run.phase == Phase::Failing {
+            check!(!self.handed_out.contains(&key), "invariant 6: an executor is at it: its result is waited for");
+            write && self.lost.contains(&key)
+        } else {
+            let (prefix, _) = split(instance);
+            let is_given_up = self.run.is_given_up(prefix) || self.run.is_doomed(instance);
+            check!(is_given_up, "nobody takes {instance} back");
+            write && self.handed_out.contains(&key)
+        };
+        Ok((told("cancelled", "Cancelled", false), unknown))
+    }
+
+    /// A node that is decided by beginning: a join, a map of nothing, one that cannot begin.
+    fn began_and_ended(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node").to_owned();
+        let (graph, _) = self.run.place(&instance)?;
+        let (prefix, id) = split(&instance);
+        let node = &graph.nodes[id];
+        if self.run.readiness(prefix, node) == Readiness::Unreachable {
+            self.ready(&instance, Readiness::Unreachable)?;
+            self.run.decide(&instance, Verdict::failed("QuorumUnreachable", ""), h.offset)?;
+            self.run.fail("QUORUM_UNREACHABLE", "QuorumUnreachable", &instance);
+            return self.expect_fails(h, true, &Ending::No);
+        }
+        self.ready(&instance, Readiness::Start)?;
+        self.run.begin(&instance)?;
+        match node.kind.as_str() {
+            "join" => {
+                let output = json!({"live": self.run.live(&instance)});
+                check!(h.text("status") == "ok" && h.payload["output"] == output, "the output is to be {output}");
+                self.settle(h, Verdict::ok(output))
+            }
+            "map" => match self.list_of(prefix, &node.config["over"]) {
+                Ok(over) => {
+                    check!(over.is_empty() && h.text("status") == "ok", "it has {} items", over.len());
+                    check!(h.payload["output"] == json!([]), "the output is to be an empty list");
+                    self.settle(h, Verdict::ok(json!([])))
+                }
+                Err(error) => self.expression_fails(h, error),
+            },
+            "loop" => {
+                let none = Iterations { next: 0, last: Value::Null, failure: None };
+                match self.run.goes_on(prefix, node, &none) {
+                    Ok(goes_on) => {
+                        let is_null = h.text("status") == "ok" && h.payload["output"].is_null();
+                        check!(!goes_on && is_null, "an iteration is to begin: {goes_on}");
+                        self.settle(h, Verdict::ok(Value::Null))
+                    }
+                    Err(error) => self.expression_fails(h, error),
+                }
+            }
+            "function" => match self.run.render(prefix, &node.input) {
+                Ok(_) => Err(Wrong("its input can be evaluated".into())),
+                Err(error) => self.expression_fails(h, error),
+            },
+            other => Err(Wrong(format!("a node of type {other} does not end like this"))),
+        }
+    }
+
+    fn list_of(&self, prefix: &str, over: &Value) -> Result<Vec<Value>, NoValue> {
+        match self.run.render(prefix, over)? {
+            Value::Null => Ok(Vec::new()),
+            Value::Array(items) => Ok(items),
+            other => Err(NoValue(format!("{other} is no list"))),
+        }
+    }
+
+    fn map_ends(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node").to_owned();
+        self.awake()?;
+        check!(!self.run.is_given_up(split(&instance).0), "{instance} was given up");
+        let Some(Work::Items(items)) = self.run.work(&instance).cloned() else {
+            return Err(Wrong(format!("{instance} is no map")));
+        };
+        if h.error_type() == "ExpressionFailed" {
+            check!(self.output_of_body_fails(&instance, items.opened), "the output of no item fails");
+            return self.expression_fails(h, NoValue(String::new()));
+        }
+        check!(self.run.open_items(&instance) == 0, "invariant 5: items of {instance} are open");
+        if let Some(failure) = &items.failure {
+            check!(h.text("status") == "error" && h.error_type() == failure, "it fails by {failure}");
+            let failure = failure.clone();
+            return self.settle(h, Verdict::failed(&failure, ""));
+        }
+        check!(items.opened == items.over.len(), "invariant 5: {} items were opened", items.opened);
+        let output = Value::Array(items.outputs);
+        check!(h.text("status") == "ok" && h.payload["output"] == output, "the output is to be {output}");
+        self.settle(h, Verdict::ok(output))
+    }
+
+    /// The output of a body that is done cannot be evaluated: that ends the run, in the name of its node.
+    fn output_of_body_fails(&self, instance: &str, opened: usize) -> bool {
+        (0..opened).any(|index| {
+            let prefix = format!("{instance}[{index}].");
+            let scope = &self.run.scopes[&prefix];
+            let is_done = !scope.closed && scope.decided.len() == scope.graph.nodes.len();
+            is_done && self.run.output_of(&prefix).is_err()
+        })
+    }
+
+    fn loop_ends(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node").to_owned();
+        self.awake()?;
+        let (graph, _) = self.run.place(&instance)?;
+        let (prefix, id) = split(&instance);
+        check!(!self.run.is_given_up(prefix), "{instance} was given up");
+        let Some(Work::Iterations(iterations)) = self.run.work(&instance).cloned() else {
+            return Err(Wrong(format!("{instance} is no loop")));
+        };
+        if h.error_type() == "ExpressionFailed" {
+            let is_done = self.run.open_items(&instance) == 0 && iterations.failure.is_none();
+            let fails = is_done && self.run.goes_on(prefix, &graph.nodes[id], &iterations).is_err();
+            check!(fails || self.output_of_body_fails(&instance, iterations.next), "no expression of it fails");
+            return self.expression_fails(h, NoValue(String::new()));
+        }
+        check!(self.run.open_items(&instance) == 0, "invariant 5: an iteration of {instance} is open");
+        if let Some(failure) = &iterations.failure {
+            check!(h.text("status") == "error" && h.error_type() == failure, "it fails by {failure}");
+            let failure = failure.clone();
+            return self.settle(h, Verdict::failed(&failure, ""));
+        }
+        let goes_on = self.run.goes_on(prefix, &graph.nodes[id], &iterations).map_err(same_error)?;
+        check!(!goes_on, "iteration {} is to begin", iterations.next);
+        let output = iterations.last;
+        check!(h.text("status") == "ok" && h.payload["output"] == output, "the output is to be {output}");
+        self.settle(h, Verdict::ok(output))
+    }
+
+    /// The next iteration of a loop.
+    fn iteration(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node").to_owned();
+        let (graph, scope) = self.run.place(&instance)?;
+        let (prefix, id) = split(&instance);
+        let node = &graph.nodes[id];
+        if !scope.work.contains_key(id) {
+            self.ready(&instance, Readiness::Start)?;
+            let none = Iterations { next: 0, last: Value::Null, failure: None };
+            self.run.requested = true;
+            self.run.scope_mut(&instance)?.work.insert(id.into(), Work::Iterations(none));
+            self.run.begin(&instance)?;
+        }
+        self.awake()?;
+        let is_given_up = self.run.is_given_up(prefix) || self.run.is_doomed(&instance);
+        check!(!is_given_up, "{instance} was given up");
+        check!(self.run.open_items(&instance) == 0, "one iteration at a time");
+        let Some(Work::Iterations(iterations)) = self.run.work(&instance).cloned() else {
+            return Err(Wrong(format!("{instance} is no loop")));
+        };
+        check!(iterations.failure.is_none(), "{instance} fails");
+        let index = h.number("index") as usize;
+        check!(iterations.next == index, "iteration {} is next", iterations.next);
+        let goes_on = self.run.goes_on(prefix, node, &iterations).map_err(same_error)?;
+        check!(goes_on, "it is to end");
+        let body = node.body.clone().ok_or_else(|| Wrong(format!("{instance} has no body")))?;
+        let parent = Some((prefix.to_owned(), id.to_owned()));
+        self.run.open(&format!("{instance}[{index}]."), body, parent, index, iterations.last);
+        if let Some(Work::Iterations(iterations)) = self.run.scope_mut(&instance)?.work.get_mut(id) {
+            iterations.next += 1;
+        }
+        Ok(())
+    }
+
+    fn skipped(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node");
+        if self.run.is_doomed(instance) {
+            self.awake()?;
+            check!(self.run.work(instance).is_none(), "{instance} has begun");
+            check!(!self.run.is_given_up(split(instance).0), "{instance} was given up");
+        } else {
+            self.ready(instance, Readiness::Skip)?;
+        }
+        self.run.settle(instance, Verdict::skipped(), h.offset).map(drop)
+    }
+
+    fn retry(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node");
+        self.awake()?;
+        let (graph, scope) = self.run.place(instance)?;
+        let (prefix, id) = split(instance);
+        let Some(Work::Scheduling { attempt, error, input }) = scope.work.get(id).cloned() else {
+            return Err(Wrong(format!("{instance} is not to be tried again")));
+        };
+        check!(!self.run.is_given_up(prefix), "{instance} was given up");
+        check!(h.number("attempt") == attempt + 1, "attempt {} is next", attempt + 1);
+        let (early, late) = graph.nodes[id].retry.delays(attempt, &error);
+        let due = h.due().unwrap_or(0);
+        check!((h.time + early..=h.time + late).contains(&due), "due is {due}, to be {early} to {late} later");
+        self.run.scope_mut(instance)?.work.insert(id.into(), Work::Retry { attempt, due, input });
+        Ok(())
+    }
+
+    fn opened(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node").to_owned();
+        let (graph, scope) = self.run.place(&instance)?;
+        let (prefix, id) = split(&instance);
+        let node = &graph.nodes[id];
+        if node.kind == "loop" {
+            return self.iteration(h);
+        }
+        let index = h.number("index") as usize;
+        if !scope.work.contains_key(id) {
+            self.ready(&instance, Readiness::Start)?;
+            let over = self.list_of(prefix, &node.config["over"]).map_err(same_error)?;
+            check!(h.payload["over"] == json!(over), "the list is to be {over:?}");
+            check!(h.number("items") == over.len() as u64, "the list has {} items", over.len());
+            let outputs = vec![Value::Null; over.len()];
+            let items = Items { over, outputs, opened: 0, failure: None };
+            self.run.requested = true;
+            self.run.scope_mut(&instance)?.work.insert(id.into(), Work::Items(items));
+            self.run.begin(&instance)?;
+        }
+        self.awake()?;
+        let is_given_up = self.run.is_given_up(prefix) || self.run.is_doomed(&instance);
+        check!(!is_given_up, "{instance} was given up");
+        let open = self.run.open_items(&instance);
+        check!(open < node.concurrency(), "invariant 10: {open} items are open");
+        let Some(Work::Items(items)) = self.run.scope_mut(&instance)?.work.get_mut(id) else {
+            return Err(Wrong(format!("{instance} is no map")));
+        };
+        check!(items.failure.is_none(), "{instance} fails");
+        check!(items.opened == index && index < items.over.len(), "item {} is next", items.opened);
+        items.opened += 1;
+        let item = items.over[index].clone();
+        check!(h.payload["item"] == item, "the item is to be {item}");
+        let body = node.body.clone().ok_or_else(|| Wrong(format!("{instance} has no body")))?;
+        let parent = Some((prefix.to_owned(), id.to_owned()));
+        self.run.open(&format!("{instance}[{index}]."), body, parent, index, item);
+        Ok(())
+    }
+
+    fn closed(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node").to_owned();
+        self.awake()?;
+        let (graph, _) = self.run.place(&instance)?;
+        let (prefix, id) = split(&instance);
+        let index = h.number("index") as usize;
+        let inner = format!("{instance}[{index}].");
+        let scope = self.run.scopes.get(&inner).filter(|scope| !scope.closed);
+        let scope = scope.ok_or_else(|| Wrong(format!("{inner} is not open")))?;
+        let is_given_up = self.run.is_given_up(&inner) || self.run.is_doomed(&instance);
+        let is_skip = graph.nodes[id].config["on_item_error"] == "skip";
+        let mut output = Value::Null;
+        let mut failure = None;
+        match h.text("status") {
+            "ok" => {
+                check!(!is_given_up, "{inner} was given up");
+                check!(scope.decided.len() == scope.graph.nodes.len(), "invariant 5: nodes of {inner} are not decided");
+                output = self.run.output_of(&inner).map_err(same_error)?;
+                check!(h.payload["output"] == output, "the output is to be {output}");
+            }
+            "failed" => {
+                let Ending::Failed(kind) = &scope.ending else { return Err(Wrong(format!("{inner} did not fail"))) };
+                check!(h.error_type() == kind, "it failed by {kind}");
+                failure = Some(kind.clone()).filter(|_| !is_skip);
+            }
+            _ => check!(is_given_up, "nobody gave {inner} up"),
+        }
+        check!(h.text("status") == "ok" || self.run.is_idle(&inner), "jobs of {inner} are in flight");
+        check!(h.flag("fails") == failure.is_some(), "whether the map fails is wrong");
+        for within in self.run.within(&inner) {
+            if let Some(scope) = self.run.scopes.get_mut(&within) {
+                scope.closed = true;
+                scope.work.clear();
+            }
+        }
+        let items = match self.run.scope_mut(&instance)?.work.get_mut(id) {
+            Some(Work::Items(items)) => items,
+            Some(Work::Iterations(iterations)) => {
+                (iterations.last, iterations.failure) = (output, failure);
+                return Ok(());
+            }
+            _ => return Err(Wrong(format!("{instance} is no map and no loop"))),
+        };
+        items.outputs[index] = output;
+        if failure.is_some() {
+            items.failure = items.failure.take().or(failure);
+            let mine = (prefix.to_owned(), id.to_owned());
+            for other in self.run.scopes.values_mut() {
+                if other.parent.as_ref() == Some(&mine) && !other.closed && other.ending == Ending::No {
+                    other.ending = Ending::Cancelled;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // --- waiting ------------------------------------------------------------------------------------------------
+
+    fn timer_started(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node").to_owned();
+        self.ready(&instance, Readiness::Start)?;
+        let (graph, _) = self.run.place(&instance)?;
+        let (_, id) = split(&instance);
+        let seconds = graph.nodes[id].config["duration_s"].as_i64().unwrap_or(0);
+        let due = h.time + seconds * SECOND;
+        check!(h.due() == Some(due), "due is to be {due}");
+        self.run.requested = true;
+        self.run.scope_mut(&instance)?.work.insert(id.into(), Work::Timer { due });
+        self.run.begin(&instance)
+    }
+
+    fn timer_fired(&mut self, h: &Happening) -> Result<(), Wrong> {
+        match h.text("timer") {
+            "run" => {
+                self.running()?;
+                check!(self.run.due.is_some_and(|due| h.time >= due), "the run is not out of time");
+                self.run.fail("RUN_TIMEOUT", "Timeout", "");
+                self.run.paused = false;
+                return self.expect_fails(h, true, &Ending::No);
+            }
+            "compensation" => {
+                let is_over = self.run.undo_due.take().is_some_and(|due| h.time >= due);
+                check!(self.run.phase == Phase::Undoing && is_over, "compensation is not out of time");
+                self.run.undo_expired = true;
+                return Ok(());
+            }
+            "retry" => {
+                let instance = h.text("node").to_owned();
+                check!(self.run.paused, "the run is not paused: the next attempt is to be requested");
+                let Some(Work::Retry { attempt, due, input }) = self.run.work(&instance).cloned() else {
+                    return Err(Wrong(format!("{instance} waits for no attempt")));
+                };
+                check!(h.time >= due, "it is too early for the next attempt: {due}");
+                let (_, id) = split(&instance);
+                self.run.scope_mut(&instance)?.work.insert(id.into(), Work::Again { attempt, input });
+                return Ok(());
+            }
+            _ => {}
+        }
+        let instance = h.text("node");
+        let Some(Work::Timer { due }) = self.run.work(instance) else {
+            return Err(Wrong(format!("{instance} waits for no time")));
+        };
+        check!(h.time >= *due, "it is not the time: {due}");
+        let output = h.payload["output"].clone();
+        check!(output["fired_at"].as_str().and_then(read_time) == Some(h.time), "it fires now");
+        self.settle(h, Verdict::ok(output))
+    }
+
+    fn approval_requested(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node").to_owned();
+        self.ready(&instance, Readiness::Start)?;
+        let (graph, _) = self.run.place(&instance)?;
+        let (_, id) = split(&instance);
+        let due = super::definition::nanoseconds(&graph.nodes[id].config["timeout_s"]).map(|after| h.time + after);
+        check!(h.due() == due, "due is to be {due:?}");
+        self.run.requested = true;
+        self.run.scope_mut(&instance)?.work.insert(id.into(), Work::Approval { due });
+        self.run.begin(&instance)
+    }
+
+    fn approval_resolved(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let instance = h.text("node").to_owned();
+        let (graph, scope) = self.run.place(&instance)?;
+        let (_, id) = split(&instance);
+        let Some(Work::Approval { due }) = scope.work.get(id) else {
+            return Err(Wrong(format!("invariant 4: {instance} waits for no decision")));
+        };
+        let (approve, reason, edits) = if h.flag("timed_out") {
+            check!(due.is_some_and(|due| h.time >= due), "it is not out of time");
+            let approves = graph.nodes[id].config["on_timeout"] == "approve";
+            (approves, h.text("reason").to_owned(), Value::Null)
+        } else {
+            let at = self.offers.decisions.iter().position(|decision| decision.instance == instance);
+            let decision = at.and_then(|at| self.offers.decisions.remove(at));
+            let decision = decision.ok_or_else(|| Wrong("nobody decided".into()))?;
+            (decision.approve, decision.reason, decision.edits)
+        };
+        let output = &h.payload["output"];
+        check!(
+            output["approved"] == approve && h.text("decision") == if approve { "approve" } else { "reject" },
+            "it is to be approved: {approve}"
+        );
+        check!(output["reason"] == reason && output["edits"] == edits, "the reason is {reason}, edits are {edits}");
+        check!(output["timed_out"] == h.payload["timed_out"], "whether it is out of time is said twice");
+        self.settle(h, Verdict::ok(output.clone()))
+    }
+
+    // --- undoing ------------------------------------------------------------------------------------------------
+
+    fn planned(&mut self, h: &Happening) -> Result<(), Wrong> {
+        self.output_fails()?;
+        check!(self.run.phase == Phase::Failing, "invariant 6: what is undone is said once, of a failing run");
+        check!(self.run.in_flight().is_empty(), "invariant 6: jobs are in flight");
+        let steps = self.run.to_undo();
+        check!(h.payload["steps"] == json!(steps) && !steps.is_empty(), "invariant 6: to undo are {steps:?}");
+        if !h.payload["error"].is_null() {
+            self.expect_error(&h.payload["error"])?;
+        }
+        let due = self.graph.compensation_timeout_ns.map(|after| h.time + after);
+        check!(h.due() == due, "due is to be {due:?}");
+        self.run.phase = Phase::Undoing;
+        self.run.plan = steps;
+        self.run.undo_due = due;
+        Ok(())
+    }
+
+    /// The step that is next.
+    fn step(&self, h: &Happening) -> Result<super::definition::Compensation, Wrong> {
+        check!(self.run.phase == Phase::Undoing && !self.run.paused, "invariant 6: nothing is undone yet");
+        let next = self.run.plan.first().map(String::as_str).unwrap_or_default();
+        check!(next == h.text("node"), "invariant 6: {next} is next");
+        let (graph, id) = self.run.node(next).ok_or_else(|| Wrong(format!("there is no {next}")))?;
+        graph.nodes[id].compensation.clone().ok_or_else(|| Wrong(format!("{next} is not undone")))
+    }
+
+    fn undo_requested(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let compensation = self.step(h)?;
+        check!(!self.run.undo_expired, "the time of the compensation is over");
+        let attempt = match &self.run.undoing {
+            None => 1,
+            Some(undoing) => {
+                let is_time = !undoing.in_flight && undoing.due.is_some_and(|due| h.time >= due);
+                check!(is_time, "invariant 6: one attempt at a time, in its time: {undoing:?}");
+                undoing.attempt + 1
+            }
+        };
+        let input = match &self.run.undoing {
+            Some(undoing) => undoing.input.clone(),
+            None => self.run.render(split(h.text("node")).0, &compensation.input).map_err(same_error)?,
+        };
+        check!(h.number("attempt") == attempt, "it is attempt {attempt}");
+        check!(h.text("name") == compensation.name, "it is undone by {}", compensation.name);
+        check!(h.payload["input"] == input, "the input is to be {input}");
+        let due = (compensation.timeout_ns > 0).then_some(h.time + compensation.timeout_ns);
+        self.run.undoing = Some(Undoing { attempt, in_flight: true, due, input });
+        Ok(())
+    }
+
+    /// The outcome of an attempt to undo: `Ok` or the type of its error, and whether it may be tried again.
+    fn undo_outcome(&mut self, h: &Happening, success: bool) -> Result<(String, bool), Wrong> {
+        let undoing = self.run.undoing.clone().filter(|undoing| undoing.in_flight);
+        let undoing = undoing.ok_or_else(|| Wrong("invariant 4: no attempt to undo is in flight".into()))?;
+        let (instance, error) = (h.text("node"), h.error_type());
+        let is_mine = |told: &Told| told.instance == instance && told.attempt == undoing.attempt && told.compensation;
+        if let Some(at) = self.offers.told.iter().position(is_mine) {
+            let told = &self.offers.told[at];
+            if (told.status == "ok") == success && (success || told.error == error) {
+                let told = self.offers.told.remove(at).ok_or_else(|| Wrong("it is gone".into()))?;
+                return Ok((told.error, told.retryable));
+            }
+        }
+        let is_time = !success && error == "Timeout" && undoing.due.is_some_and(|due| h.time >= due);
+        check!(is_time, "invariant 4: nobody told this of attempt {}: {:?}", undoing.attempt, self.offers.told);
+        Ok(("Timeout".into(), true))
+    }
+
+    fn undo_retry(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let compensation = self.step(h)?;
+        let (error, retryable) = self.undo_outcome(h, false)?;
+        let Some(undoing) = &mut self.run.undoing else { return Err(Wrong("nothing is undone".into())) };
+        let goes_on = retryable && compensation.retry.goes_on(undoing.attempt, &error);
+        check!(goes_on, "no attempt is left");
+        check!(h.number("attempt") == undoing.attempt + 1, "attempt {} is next", undoing.attempt + 1);
+        let (early, late) = compensation.retry.delays(undoing.attempt, &error);
+        let due = h.due().unwrap_or(0);
+        check!((h.time + early..=h.time + late).contains(&due), "due is {due}, to be {early} to {late} later");
+        undoing.in_flight = false;
+        undoing.due = Some(due);
+        Ok(())
+    }
+
+    fn undo_completed(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let compensation = self.step(h)?;
+        let success = h.flag("success");
+        if self.run.undo_expired {
+            // An outcome that comes before it is given up counts; nothing is tried again.
+            let is_given_up = !success && h.error_type() == "Timeout";
+            check!(is_given_up || self.undo_outcome(h, success).is_ok(), "the time of the compensation is over");
+        } else if self.run.undoing.is_none() {
+            let rendered = self.run.render(split(h.text("node")).0, &compensation.input);
+            check!(!success && rendered.is_err(), "it was never requested");
+        } else {
+            let (error, retryable) = self.undo_outcome(h, success)?;
+            let attempt = self.run.undoing.as_ref().map_or(0, |undoing| undoing.attempt);
+            let goes_on = !success && retryable && compensation.retry.goes_on(attempt, &error);
+            check!(!goes_on, "another attempt is to follow");
+        }
+        self.run.undone.push((self.run.plan.remove(0), success));
+        self.run.undoing = None;
+        Ok(())
+    }
+}
+
+/// RFC 3339 in UTC with nine digits → ns since 1970.
+pub(crate) fn read_time(text: &str) -> Option<i64> {
+    let part = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
+    // Days since 1970 by counting years and months: slow and plain.
+    let is_leap = |year: i64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let years: i64 = (1970..year).map(|year| if is_leap(year) { 366 } else { 365 }).sum();
+    let lengths = [31, if is_leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let months: i64 = lengths.iter().take(month as usize - 1).sum();
+    let seconds = (years + months + day - 1) * 86_400 + part(11, 13)? * 3_600 + part(14, 16)? * 60 + part(17, 19)?;
+    Some(seconds * SECOND + part(20, 29)?)
+}
