@@ -1,7 +1,7 @@
 //! Power losses, kills and failed syncs at any change, again and again, on 10,000 seeds: what was acknowledged is there.
 
 use apex_log::disk::faulty::{Faults, FaultyDisk};
-use apex_log::{LogError, Options};
+use apex_log::{LogError, MasterKeys, Options};
 
 use super::common::{PATIENCE, Random, batch, contents, open, small};
 
@@ -11,8 +11,15 @@ const SEEDS: u64 = 10_000;
 fn live(seed: u64) {
     let mut random = Random(seed);
     let disk = FaultyDisk::new(random.below(u64::MAX));
-    let options =
-        Options { segment_bytes: 4096 << random.below(2), group_bytes_max: 512, record_bytes_max: 256, ..small() };
+    let key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    let options = Options {
+        segment_bytes: 4096 << random.below(2),
+        group_bytes_max: 512,
+        record_bytes_max: 256,
+        archive_after_segments: random.below(2),
+        keys: if random.below(3) == 0 { MasterKeys::parse(key).unwrap() } else { MasterKeys::default() },
+        ..small()
+    };
     // What was handed to `append`; a prefix of at least `acknowledged` must be there.
     let mut history: Vec<Vec<u8>> = Vec::new();
     let (mut acknowledged, mut term) = (0, 0);
@@ -64,6 +71,10 @@ fn live(seed: u64) {
 /// Appends, sometimes waiting, until it fails or is enough.
 fn run(log: &apex_log::Log, random: &mut Random, history: &mut Vec<Vec<u8>>) {
     for _ in 0..random.below(40) {
+        if random.below(8) == 0 {
+            // It may fail with the disk, and lets older segments go to archives.
+            let _ = log.save_snapshot(log.durable(), b"state");
+        }
         let bodies = random.bodies(4, 100);
         let (bytes, count) = batch(&bodies);
         match log.append(bytes, count, history.len() as u64) {
