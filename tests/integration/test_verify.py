@@ -6,6 +6,7 @@ from typing import Any
 
 from apex_fast.core import LogView
 from tests.support.gateway import served
+from tests.support.segments import forge
 from tests.support.verbs import apex
 
 
@@ -65,3 +66,18 @@ async def test_there_is_nothing_to_verify(tmp_path: Path) -> None:
     status, written = await apex("verify", "nowhere", folder=tmp_path)
     assert status == 1
     assert "apex verify: LOG_IO: cannot read the log in nowhere/log" in written
+
+
+async def test_a_forged_record_with_every_checksum_mended_breaks_the_chain_of_its_run(tmp_path: Path) -> None:
+    async with served(tmp_path) as house:
+        for number in range(5):
+            await (await house.client.start("says", {"value": f"value {number}"})).result(20)
+    (segment,) = (tmp_path / "data" / "log").glob("*.segment")
+    forge(segment, b"value 2", b"value 2")
+    assert (await verdict_on(tmp_path / "data"))[0] == 0, "nothing was changed: the mending is right"
+    forge(segment, b"value 2", b"value 7")
+    status, found = await verdict_on(tmp_path / "data")
+    assert (status, found["ok"]) == (1, False)
+    damage = found["damage"]
+    assert (damage["file"], damage["reason"]) == (segment.name, "its hash does not continue the chain of its run")
+    assert damage["offset"] < segment.read_bytes().index(b"value 7") < damage["offset"] + 2_000
