@@ -46,7 +46,7 @@ def _give_a_result(run: Interpreter, outcome_of: OutcomeOf, now: int) -> bool:
     for name, work in run.waiting("job").items():
         outcome = outcome_of(name, work.attempt, work.due is not None)
         if outcome.status != "hangs":
-            run.result(name, work.attempt, outcome)
+            run.result(name, work.attempt, outcome, now)
             return True
     if run.undoing and run.undoing.in_flight:
         undoing = run.undoing
@@ -66,7 +66,7 @@ def _pass_time(run: Interpreter, now: int) -> None:
     for name, work in run.waiting("job", "retry", "timer").items():
         if work.due is not None and now >= work.due[0]:
             if work.kind == "job":
-                run.result(name, work.attempt, timeout)
+                run.result(name, work.attempt, run.out_of_time(name, now), now)
             elif work.kind == "retry":
                 run.retry(name, now)
             else:

@@ -1,7 +1,7 @@
 """The few parts of a definition document that the oracle interprets, read without checks: it is given valid ones."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 Document: TypeAlias = Mapping[str, Any]
@@ -10,6 +10,10 @@ SECOND = 1_000_000_000
 
 def nanoseconds(seconds: float) -> int:
     return round(seconds * SECOND)
+
+
+def _optional(seconds: float | None) -> int | None:
+    return None if seconds is None else nanoseconds(seconds)
 
 
 @dataclass(frozen=True)
@@ -23,21 +27,37 @@ class Retry:
     jitter: float = 0.2
     non_retryable: tuple[str, ...] = ()
 
+    classes: tuple[tuple[tuple[str, ...], "Retry"], ...] = ()
+
     @classmethod
     def of(cls, document: Document | None, max_attempts: int) -> "Retry":
-        return cls(**{"max_attempts": max_attempts, **(document or {})})
+        stated = {"max_attempts": max_attempts, **(document or {})}
+        by_error = stated.pop("by_error", ())
+        plain = cls(**stated)
+        classes = [
+            (tuple(one["types"]), replace(plain, **{name: value for name, value in one.items() if name != "types"}))
+            for one in by_error
+        ]
+        return replace(plain, classes=tuple(classes))
+
+    def of_error(self, error_type: str) -> "Retry":
+        """The policy of the first class that names the type, else the plain one."""
+        return next((policy for types, policy in self.classes if error_type in types), self)
 
     @property
     def attempts_max(self) -> int:
-        return self.max_attempts
+        return max(self.max_attempts, *(policy.max_attempts for _, policy in self.classes), 0)
 
     def goes_on(self, attempt: int, error_type: str, retryable: bool | None) -> bool:
-        return attempt < self.max_attempts and error_type not in self.non_retryable and retryable is not False
+        if error_type in self.non_retryable or retryable is False:
+            return False
+        return attempt < self.of_error(error_type).max_attempts
 
-    def delays(self, attempt: int) -> tuple[int, int]:
+    def delays(self, attempt: int, error_type: str) -> tuple[int, int]:
         """Bounds of the wait after this attempt, ns."""
-        middle = min(self.initial_s * self.factor ** (attempt - 1), self.max_s)
-        return nanoseconds(middle * (1 - self.jitter)), nanoseconds(middle * (1 + self.jitter))
+        policy = self.of_error(error_type)
+        middle = min(policy.initial_s * policy.factor ** (attempt - 1), policy.max_s)
+        return nanoseconds(middle * (1 - policy.jitter)), nanoseconds(middle * (1 + policy.jitter))
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,8 @@ class Node:
     write: bool
     retry: Retry
     timeout_ns: int | None
+    heartbeat_ns: int | None
+    together_ns: int | None
     join: str
     quorum: int
     required: bool
@@ -81,6 +103,8 @@ class Node:
             write=effect == "write",
             retry=Retry.of(document.get("retry"), 1),
             timeout_ns=None if timeout_s is None else nanoseconds(timeout_s),
+            heartbeat_ns=_optional(document.get("heartbeat_timeout_s")),
+            together_ns=_optional(document.get("schedule_to_close_s")),
             join="quorum" if quorum else str(join),
             quorum=quorum.get("quorum", 1),
             required=quorum.get("required", False),

@@ -273,7 +273,8 @@ class Interpreter:
         names = self._names(scope)
         if node.type == "function":
             rendered = render(node.input, names)
-            scope.work[node.id] = Work("job", 1, _after(now_ns, node.timeout_ns), input=rendered)
+            together = None if node.together_ns is None else now_ns + node.together_ns
+            scope.work[node.id] = _job(node, 1, now_ns, together, rendered)
             self.requests.append((instance, 1))
             return rendered
         if node.type == "join":
@@ -352,7 +353,7 @@ class Interpreter:
     def _schedule(self, instance: str, now_ns: int) -> Work:
         scope, node = self.place(instance)
         work = scope.work[node.id]
-        early, late = node.retry.delays(work.attempt)
+        early, late = node.retry.delays(work.attempt, work.error)
         work.kind, work.due = "retry", (now_ns + early, now_ns + late)
         return work
 
@@ -460,7 +461,7 @@ class Interpreter:
 
     # --- what comes from outside --------------------------------------------------------------------------------
 
-    def result(self, instance: str, attempt: int, outcome: Outcome) -> tuple[bool, list[str]]:
+    def result(self, instance: str, attempt: int, outcome: Outcome, now_ns: int) -> tuple[bool, list[str]]:
         """An attempt ended. Whether another one follows, and the targets whose guard was false.
 
         A job that was given up may still be quicker than its cancel: that is recorded, and changes nothing else.
@@ -480,8 +481,10 @@ class Interpreter:
             self.unknown.discard(instance)
             return False, self._settle(scope, node, Verdict("ok", outcome.value))
         error_type = outcome.type or {"timeout": "Timeout", "cancelled": "Cancelled"}[outcome.status]
-        if self.phase == "running" and node.retry.goes_on(attempt, error_type, outcome.retryable):
-            scope.work[node.id] = Work("scheduling", attempt, input=work.input)
+        early, _ = node.retry.delays(attempt, error_type)
+        too_late = "together" in work.ends and now_ns + early >= work.ends["together"]
+        if self.phase == "running" and not too_late and node.retry.goes_on(attempt, error_type, outcome.retryable):
+            scope.work[node.id] = Work("scheduling", attempt, error=error_type, ends=work.ends, input=work.input)
             self._count(instance)
             return True, []
         was_running = self.phase == "running"
@@ -490,6 +493,28 @@ class Interpreter:
             self._dies(scope, node)
         return False, dead
 
+    def out_of_time(self, instance: str, now_ns: int) -> Outcome:
+        """What time makes of a job in flight."""
+        scope, node = self.place(instance)
+        ends = scope.work[node.id].ends
+        if now_ns >= ends.get("attempt", now_ns + 1):
+            return Outcome("timeout", type="Timeout")
+        if now_ns >= ends.get("together", now_ns + 1):
+            return Outcome("timeout", type="Timeout", retryable=False)
+        if now_ns >= ends.get("silence", now_ns + 1):
+            return Outcome("timeout", type="HeartbeatTimeout")
+        raise NotNow(f"{instance} has time until {ends}, it is {now_ns}")
+
+    def retry_is_too_late(self, instance: str, now_ns: int) -> list[str]:
+        """The time of all attempts is over when the next one was to begin."""
+        scope, node = self._awaited(instance, "retry")
+        together = scope.work[node.id].ends.get("together")
+        if together is None or now_ns < together:
+            raise NotNow(f"{instance} has time until {together}, it is {now_ns}")
+        dead = self._failed(scope, node, _error("Timeout", ""))
+        self._dies(scope, node)
+        return dead
+
     def retry(self, instance: str, now_ns: int) -> Any:
         """The wait before the next attempt is over. Its input."""
         scope, node = self.place(instance)
@@ -497,7 +522,7 @@ class Interpreter:
         if work is None or work.kind != "retry":
             raise NotNow(f"{instance} waits for no retry")
         _reached(work.due, now_ns)
-        scope.work[node.id] = Work("job", work.attempt + 1, _after(now_ns, node.timeout_ns), input=work.input)
+        scope.work[node.id] = _job(node, work.attempt + 1, now_ns, work.ends.get("together"), work.input)
         self.requests.append((instance, work.attempt + 1))
         return work.input
 
@@ -590,7 +615,7 @@ class Interpreter:
         policy = Retry.of(compensation.get("retry"), 3)
         error_type = outcome.type or {"timeout": "Timeout", "cancelled": "Cancelled", "ok": ""}[outcome.status]
         if outcome.status != "ok" and policy.goes_on(attempt, error_type, outcome.retryable):
-            early, late = policy.delays(attempt)
+            early, late = policy.delays(attempt, error_type)
             undoing.due, undoing.in_flight = (now_ns + early, now_ns + late), False
             return True
         self.undone.append((instance, outcome.status == "ok"))
@@ -625,6 +650,17 @@ def _error(type_: str, message: str) -> dict[str, str]:
 
 def _after(now_ns: int, timeout_ns: int | None) -> tuple[int, int] | None:
     return None if timeout_ns is None else (now_ns + timeout_ns, now_ns + timeout_ns)
+
+
+def _job(node: Node, attempt: int, now_ns: int, together: int | None, input: Any) -> Work:
+    limits = {
+        "attempt": None if node.timeout_ns is None else now_ns + node.timeout_ns,
+        "together": together,
+        "silence": None if node.heartbeat_ns is None else now_ns + node.heartbeat_ns,
+    }
+    ends = {name: at for name, at in limits.items() if at is not None}
+    first = min(ends.values(), default=None)
+    return Work("job", attempt, None if first is None else (first, first), ends=ends, input=input)
 
 
 def _reached(due: tuple[int, int] | None, now_ns: int) -> None:

@@ -158,7 +158,11 @@ class Judge:
         if offer is None:
             if told.status != "timeout" or due is None or now < due[0]:
                 raise Disagreement("nobody offered this result, and it is not the time")
-            return Outcome("timeout", type="Timeout")
+            made = Outcome("timeout", type="Timeout")
+            if not node.endswith("/undo"):
+                made = self.interpreter.out_of_time(node, now)
+            self._expect("error", told.type, made.type)
+            return made
         outcome: Outcome = offer.value
         self._expect("status", told.status, outcome.status)
         if outcome.status == "ok":
@@ -228,7 +232,7 @@ class Judge:
         self._expect("attempt", h.payload["attempt"], work.attempt)
         self._expect("input", h.payload["input"], given)
         self._expect("name", h.payload["name"], node.config["name"])
-        self._expect("attempts", h.payload["max_attempts"], node.retry.max_attempts)
+        self._expect("attempts", h.payload["max_attempts"], node.retry.attempts_max)
         self._expect("timeout", h.payload["timeout_ns"], node.timeout_ns or 0)
 
     def _on_ToolResultReceived(self, h: Happening) -> None:
@@ -250,7 +254,7 @@ class Judge:
         elif work.kind == "job":
             outcome = self._outcome(name, h.payload["attempt"], h.payload, work.due, now)
             was_given_up = scope.gives_up() or node.id in scope.doomed
-            again, dead = self.interpreter.result(name, h.payload["attempt"], outcome)
+            again, dead = self.interpreter.result(name, h.payload["attempt"], outcome, now)
             self._expect("retry", h.payload.get("retry", False), again)
             if self.interpreter.phase == "running" and not was_given_up:
                 self._expect("dead", sorted(h.payload.get("dead", [])), sorted(dead))
@@ -258,6 +262,12 @@ class Judge:
                 self._expect_failure(h.payload.get("fails"), scope, name)
             self._expect("unknown", h.payload.get("unknown", False),
                          outcome.status in ("timeout", "cancelled") and node.write)  # fmt: skip
+        elif work.kind == "retry":
+            self._expect("error", h.payload["error"]["type"], "Timeout")
+            self._expect("retry", h.payload.get("retry", False), False)
+            dead = self.interpreter.retry_is_too_late(name, now)
+            self._expect("dead", sorted(h.payload.get("dead", [])), sorted(dead))
+            self._expect_failure(h.payload.get("fails"), scope, name)
         elif work.kind == "approval":
             self._expect("error", h.payload["error"]["type"], "ApprovalTimeout")
             was_given_up = scope.gives_up() or node.id in scope.doomed

@@ -57,6 +57,10 @@ class Work:
     """Earliest and latest moment of what ends the wait, ns."""
     items: Items | None = None
     loop: Iterations | None = None
+    error: str = ""
+    """Of a job that is tried again: the type of its last error."""
+    ends: dict[str, int] = field(default_factory=dict)
+    """Of a job, when each limit of time is reached: `attempt`, `together`, `silence`."""
     input: Any = None
     """Of a job; the same in every attempt."""
 

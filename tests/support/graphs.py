@@ -203,6 +203,13 @@ class Drawer:
             node["retry"] = self.retry()
         if self.chance(25):
             node["timeout_s"] = self.one_of(0.5, 3, 20)
+        if self.features.racing and self.chance(15):
+            node["heartbeat_timeout_s"] = self.one_of(1, 5)
+        if self.features.racing and self.chance(15):
+            node["schedule_to_close_s"] = self.one_of(2, 10)
+            if "retry" in node:
+                # With chance in the wait, whether another attempt would begin in time is not the oracle's to say.
+                node["retry"]["jitter"] = 0
         if self.chance(30):
             node["effect"] = self.one_of("pure", "read", "write")
         if self.chance(40):
@@ -223,6 +230,11 @@ class Drawer:
             policy["max_s"] = 2
         if self.chance(50):
             policy["non_retryable"] = ["Fatal"]
+        if self.chance(25):
+            policy["by_error"] = [
+                {"types": ["Flaky", "HeartbeatTimeout"], "max_attempts": self.one_of(1, 2, 4), "initial_s": 2},
+                {"types": ["Timeout", "Flaky"], "max_attempts": 2},
+            ]
         return policy
 
     def approval(self, node: dict[str, Any], names: Names) -> None:

@@ -80,6 +80,10 @@ impl Machine {
     pub(crate) fn go_on(&mut self, slot: u32, program: &Program) -> Progress {
         if let Some(place) = self.state.run(slot).and_then(Run::next_letter) {
             self.write_letter(slot, program, place);
+            // All of them before anything else: an item that closes takes its nodes with it.
+            if self.state.run(slot).is_some_and(|run| run.next_letter().is_some()) {
+                return Progress::Did;
+            }
         }
         let Some(run) = self.state.run(slot) else { return Progress::Idle };
         if run.extra.is_some() {

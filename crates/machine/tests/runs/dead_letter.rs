@@ -112,3 +112,24 @@ fn one_of_an_item_is_written_before_the_item_closes() {
     assert_eq!(world.state(&run), RunState::Completed);
     assert_eq!(letters(&world), [(format!("{run}~m[1].b"), "Odd".to_owned())]);
 }
+
+#[test]
+fn those_of_two_nodes_of_an_item_that_fail_at_once_are_both_written() {
+    let mut config = apex_machine::Config { partitions: 4, ..apex_machine::Config::default() };
+    config.limits.events_per_turn_max = 1;
+    config.limits.events_per_visit_max = 2;
+    let mut world = World::new(config);
+    let body = json!({"nodes": [function("b", json!({})), function("c", json!({"on_error": "continue"}))]});
+    let map = json!({"id": "m", "type": "map", "config": {"over": [1], "body": body, "on_item_error": "skip"}});
+    world.register(&json!({"name": "w", "version": "1", "nodes": [map]}).to_string());
+    let run = world.start("w", 1, "{}");
+    let results = ["m[0].c", "m[0].b"].map(|node| {
+        let job = world.job(node);
+        let outcome = crate::world::failed("Odd");
+        (0, Command::JobResult(apex_machine::command::JobResult { job: job.id, attempt: 1, outcome }))
+    });
+    world.settle(results.into());
+    assert_eq!(world.state(&run), RunState::Completed);
+    let ids: Vec<String> = letters(&world).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, [format!("{run}~m[0].b"), format!("{run}~m[0].c")]);
+}
