@@ -309,9 +309,10 @@ fn check_history(world: &World, run: &RunId) {
     };
     let view = world.machine.run("t", run).unwrap();
     assert_eq!(checked.records, view.offset + 1);
-    let is_of_composite = world.events(run).iter().any(|event| {
-        event.name == "ChildStarted" || event.payload.get("parent_run").is_some_and(|parent| parent.is_string())
-    });
+    let selector = apex_machine::command::Selector::Version(view.version.to_string());
+    let definition = world.machine.workflow("t", &view.workflow, &selector).unwrap().definition;
+    let has_composite = String::from_utf8_lossy(&definition).contains("\"type\":\"composite\"");
+    let is_of_composite = has_composite || view.parent_run.is_some();
     assert_eq!(checked.decided == 0, is_of_composite);
     if is_of_composite {
         return;

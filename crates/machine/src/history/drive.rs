@@ -24,6 +24,7 @@ use crate::run::saga::{FAILING, OUT_OF_TIME};
 use crate::state::fold::find_scope;
 use crate::state::run::{Fault, NO_SLOT, ROOT, StepPhase, Wait, split_path};
 use crate::state::{Timer, TimerKind, Version};
+use apex_ir::ir::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -93,6 +94,11 @@ fn hash_of(address: &str) -> Option<[u8; 32]> {
     Some(hash)
 }
 
+fn has_composite(definition: &[u8]) -> bool {
+    let compiled = apex_ir::compile(definition, None, &apex_ir::Limits::default());
+    compiled.is_ok_and(|ir| ir.nodes.iter().any(|node| matches!(node.kind, Kind::Composite { .. })))
+}
+
 struct Driver<'h> {
     machine: Machine,
     history: &'h History<'h>,
@@ -101,13 +107,17 @@ struct Driver<'h> {
 }
 
 impl<'h> Driver<'h> {
-    /// No record of the run says anything of a child or a parent. Reads every record.
+    /// No composite node started the run, and it has none: what those decide, other runs and the registry decide, too.
+    /// Reads every record.
     fn is_alone(&self) -> Result<bool, HistoryError> {
         let mut is_alone = true;
         for at in 0..self.records.len() {
             is_alone &= match self.event(at)? {
-                Event::RunStarted(e) => e.parent_run.is_empty(),
-                Event::ChildStarted(_) => false,
+                Event::RunStarted(e) => {
+                    let mut definitions = self.history.definitions.iter();
+                    let its = definitions.find(|one| one.name == e.workflow && one.version == e.version);
+                    e.parent_run.is_empty() && !its.is_some_and(|its| has_composite(its.definition))
+                }
                 _ => true,
             };
         }
@@ -442,6 +452,7 @@ fn of_no_limit(mut event: Event<'_>) -> Event<'_> {
     match &mut event {
         Event::WorkflowCompleted(e) => (e.key_expires.0, e.ended_max) = (0, 0),
         Event::WorkflowFailed(e) => (e.key_expires.0, e.ended_max) = (0, 0),
+        Event::DeadLettered(e) => e.letters_max = Default::default(),
         _ => {}
     }
     event
