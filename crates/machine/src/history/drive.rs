@@ -453,6 +453,7 @@ fn of_no_limit(mut event: Event<'_>) -> Event<'_> {
         Event::WorkflowCompleted(e) => (e.key_expires.0, e.ended_max) = (0, 0),
         Event::WorkflowFailed(e) => (e.key_expires.0, e.ended_max) = (0, 0),
         Event::DeadLettered(e) => e.letters_max = Default::default(),
+        Event::ToolResultReceived(e) => e.cached_max = Default::default(),
         _ => {}
     }
     event

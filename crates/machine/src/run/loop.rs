@@ -57,12 +57,10 @@ impl Machine {
         let path = self.path(at.slot, at.scope, &node.id);
         let event = Event::ScopeOpened(ScopeOpened { node: &path, index: so_far.next, ..ScopeOpened::default() });
         let child = self.emit(at.slot, &event, at.cause).scope;
-        let run = self.state.run(at.slot);
-        let cause = run.map_or(0, |run| run.next_seq - 1);
-        if let Some(owner) = run.and_then(|run| run.scope(child)).map(|scope| scope.owner) {
+        if let Some(owner) = self.state.run(at.slot).and_then(|run| run.scope(child)).map(|scope| scope.owner) {
             self.note_slot(at.slot, program, at.scope, owner, at.ix);
         }
-        self.open_scope(at.slot, program, child, *body, cause);
+        self.open_scope(at.slot, program, child, *body);
         Ok(())
     }
 }

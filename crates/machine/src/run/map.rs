@@ -68,9 +68,8 @@ impl Machine {
             items: if first { ranges.len() as u32 } else { 0 },
         });
         let child = self.emit(at.slot, &event, at.cause).scope;
-        let cause = self.state.run(at.slot).map_or(0, |run| run.next_seq - 1);
         if let Some(body) = program.body(at.ix) {
-            self.open_scope(at.slot, program, child, body, cause);
+            self.open_scope(at.slot, program, child, body);
         }
         self.state.run(at.slot).and_then(|run| run.scope(child)).map_or(0, |scope| scope.owner)
     }

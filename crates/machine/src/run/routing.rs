@@ -153,13 +153,13 @@ impl Machine {
     }
 
     /// Begins a body: its roots are ready.
-    pub(crate) fn open_scope(&mut self, slot: u32, program: &Program, scope_ix: u32, graph: u32, cause: u64) {
+    pub(crate) fn open_scope(&mut self, slot: u32, program: &Program, scope_ix: u32, graph: u32) {
         let Some(run) = self.state.run_mut(slot) else { return };
         let Run { scopes, work, .. } = run;
         let Some(scope) = scopes.get_mut(scope_ix as usize).and_then(Option::as_deref_mut) else { return };
         scope.graph = graph;
         fill(program, scope_ix, scope);
-        begin(program, scope_ix, scope, cause, work);
+        begin(program, scope_ix, scope, work);
     }
 }
 
@@ -176,13 +176,13 @@ pub(crate) fn lay(scopes: &mut [Option<Box<Scope>>], program: &Program) {
 }
 
 /// Marks the roots of a graph as ready.
-fn begin(program: &Program, scope_ix: u32, scope: &mut Scope, cause: u64, work: &mut VecDeque<Work>) {
+fn begin(program: &Program, scope_ix: u32, scope: &mut Scope, work: &mut VecDeque<Work>) {
     let graph = &program.ir.graphs[scope.graph as usize];
     for &root in &graph.roots {
         let cell = &mut scope.cells[(root - graph.nodes.start) as usize];
         if !cell.fired {
             cell.fired = true;
-            work.push_back(Work::Start { scope: scope_ix, ix: root, cause });
+            work.push_back(Work::Start { scope: scope_ix, ix: root, cause: scope.opened_seq });
         }
     }
     if scope_ix != ROOT && scope.undecided == 0 {
@@ -251,5 +251,5 @@ fn resume(program: &Program, scope_ix: u32, scope: &mut Scope, work: &mut VecDeq
             spread(program, scope_ix, scope, ix, work);
         }
     }
-    begin(program, scope_ix, scope, 0, work);
+    begin(program, scope_ix, scope, work);
 }

@@ -177,6 +177,8 @@ pub(crate) struct Scope {
     /// The map or loop in it.
     pub(crate) owner: u32,
     pub(crate) index: u32,
+    /// `run_seq` of what opened it.
+    pub(crate) opened_seq: u64,
     /// The item of a map; in a loop the output of the iteration before, empty for the first one.
     pub(crate) item: Arc<[u8]>,
     /// `m[3]`; empty for scope 0.
@@ -482,6 +484,7 @@ impl Scope {
             parent,
             owner,
             index,
+            opened_seq: 0,
             item,
             path,
             nodes: Vec::new(),

@@ -197,6 +197,7 @@ impl Codec for Scope {
         self.failing.put(w);
         self.closed.put(w);
         self.undo.put(w);
+        self.opened_seq.put(w);
     }
     fn get(r: &mut Source<'_>) -> Result<Scope, RestoreError> {
         let mut scope = Scope::new(Codec::get(r)?, Codec::get(r)?, Codec::get(r)?, Codec::get(r)?, Codec::get(r)?);
@@ -207,6 +208,7 @@ impl Codec for Scope {
         scope.failing = Codec::get(r)?;
         scope.closed = Codec::get(r)?;
         scope.undo = Codec::get(r)?;
+        scope.opened_seq = Codec::get(r)?;
         Ok(scope)
     }
 }

@@ -44,7 +44,8 @@ impl Folding<'_> {
         };
         node.children.insert(e.index, child);
         let path = format!("{}[{}]", e.node, e.index);
-        let scope_state = Scope::new(scope, slot, e.index, item, path.into());
+        let mut scope_state = Scope::new(scope, slot, e.index, item, path.into());
+        scope_state.opened_seq = seq;
         self.run.scopes.push(Some(Box::new(scope_state)));
         self.run.requested = true;
         Ok((child, NO_SLOT))
