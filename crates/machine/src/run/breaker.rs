@@ -12,7 +12,7 @@ use crate::run::verdict::expression_failed;
 use crate::state::breaker::Gate;
 use crate::state::run::{Fault, Wait};
 use crate::state::symbols::Sym;
-use apex_ir::ir::{Breaker, Fallback};
+use apex_ir::ir::{Breaker, Fallback, Kind};
 use apex_ir::value;
 
 /// Whether a request may go.
@@ -26,11 +26,17 @@ pub(crate) enum Passage {
 }
 
 impl Machine {
-    /// Whether a request of a node may go. `tool`: the function; of an http request its rendered input.
+    /// Whether a request of a node may go. `tool`: the function, or the model of an agent; of an http request its rendered
+    /// input.
     pub(crate) fn passage(&mut self, program: &Program, at: At, tool: &str, input: &[u8]) -> Passage {
-        let Some(settings) = &program.ir.nodes[at.ix as usize].breaker else { return Passage::Unwatched };
+        let node = &program.ir.nodes[at.ix as usize];
+        let Some(settings) = &node.breaker else { return Passage::Unwatched };
         let Some(tenant) = self.state.run(at.slot).map(|run| run.tenant) else { return Passage::Unwatched };
-        let name = if tool.is_empty() { host_of(input) } else { tool.to_owned() };
+        let name = match (&node.kind, tool) {
+            (Kind::Agent { .. }, "") => "agent".to_owned(),
+            (_, "") => host_of(input),
+            (_, tool) => tool.to_owned(),
+        };
         let Some(breaker) = self.state.breakers.get(tenant, &name) else {
             let is_full = self.state.breakers.count >= self.config.limits.breakers_max;
             return if is_full || name.is_empty() { Passage::Unwatched } else { Passage::Watched(name) };
