@@ -201,7 +201,7 @@ class House:
         self._model = model_of(settings)
         self._log = open_log(settings)
         limits = settings.engine
-        machine = recover(self._log, limits.partitions, {"runs_awake_max": limits.runs_awake_max})
+        machine = recover(self._log, limits.partitions, {"runs_awake_max": limits.runs_awake_max}, limits.fidelity)
         self.engine = Engine(
             machine,
             self._log,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -98,6 +98,9 @@ class EngineSettings(Section, frozen=True):
     runs_awake_max: Annotated[
         int, Meta(ge=1, description="open runs kept ready; more of them that only wait are laid to rest")
     ] = 10_000
+    fidelity: Annotated[
+        Literal["full", "fast"], Meta(description="what is recorded of a run whose start does not say")
+    ] = "full"
 
 
 class FunctionSettings(Section, frozen=True):

@@ -142,17 +142,23 @@ class Client:
         idempotency_key: str = "",
         labels: Mapping[str, str] | None = None,
         priority: str = "medium",
+        fidelity: str = "",
     ) -> Run:
-        """Start a run; it is durable when this returns. ``inputs``: anything msgspec encodes as a JSON object."""
-        request = self._start(workflow, inputs, version, tag, idempotency_key, labels, priority)
+        """Start a run; it is durable when this returns. ``inputs``: anything msgspec encodes as a JSON object.
+
+        ``fidelity``: full or fast; empty: the server's setting.
+        """
+        request = self._start(workflow, inputs, version, tag, idempotency_key, labels, priority, fidelity)
         answer = await self._connection.unary(
             f"{RUNS}/StartRun", request, run_pb2.StartRunResponse, retry=bool(idempotency_key)
         )
         return Run(self._connection, answer.run_id, answer.existing)
 
-    async def start_many(self, workflow: str, inputs: Iterable[Any], *, version: str = "", tag: str = "") -> list[Run]:
+    async def start_many(
+        self, workflow: str, inputs: Iterable[Any], *, version: str = "", tag: str = "", fidelity: str = ""
+    ) -> list[Run]:
         """Start a run for each of ``inputs``, in order, over one stream. Raises the first refusal."""
-        items = [self._start(workflow, one, version, tag, "", None, "medium") for one in inputs]
+        items = [self._start(workflow, one, version, tag, "", None, "medium", fidelity) for one in inputs]
         runs: list[Run | None] = [None] * len(items)
         # The gateway refuses what is beyond its bound for a stream: this stays below it.
         room = asyncio.Semaphore(STARTS_UNANSWERED_MAX)
@@ -217,6 +223,7 @@ class Client:
         idempotency_key: str,
         labels: Mapping[str, str] | None,
         priority: str,
+        fidelity: str,
     ) -> run_pb2.StartRunRequest:
         return run_pb2.StartRunRequest(
             workflow=reference(workflow, version, tag),
@@ -224,6 +231,7 @@ class Client:
             idempotency_key=idempotency_key,
             labels=labels,
             priority=common_pb2.Priority.Value(f"PRIORITY_{priority.upper()}"),
+            fidelity=common_pb2.Fidelity.Value(f"FIDELITY_{fidelity.upper() or 'UNSPECIFIED'}"),
         )
 
     # --- approvals ------------------------------------------------------------------------------------------------

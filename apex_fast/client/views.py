@@ -57,6 +57,8 @@ class RunInfo:
     ended: str
     ir_hash: str
     labels: dict[str, str]
+    fidelity: str
+    """full or fast."""
     parent_run_id: str = ""
     """The run whose composite node it runs for; empty: of none."""
     parent_node: str = ""
@@ -89,6 +91,7 @@ class RunInfo:
             labels=dict(run.labels),
             parent_run_id=run.parent_run_id,
             parent_node=run.parent_node,
+            fidelity=common_pb2.Fidelity.Name(run.fidelity).removeprefix("FIDELITY_").lower(),
         )
 
 

@@ -71,9 +71,11 @@ class StartRun:
         priority: str = "medium",
         labels: dict[str, str] | None = None,
         goal: tuple[str, bytes, str, str, bytes] | None = None,
+        fidelity: str = "",
     ) -> StartRun:
         """A start. The run's id is made when the machine takes it: its partition is that of (tenant, key) where there
-        is a key, else the next in turn. ``goal``: (text, entities JSON, template, source, plan JSON)."""
+        is a key, else the next in turn. ``goal``: (text, entities JSON, template, source, plan JSON).
+        ``fidelity``: full, fast, or empty for what the machine was made with."""
 
 @final
 class CancelRun:
@@ -225,6 +227,8 @@ class RunView:
     labels: dict[str, str]
     priority: str
     epoch: int
+    fidelity: str
+    """full or fast."""
     goal: str
     parent_run_id: str
     """The run whose composite node it runs for; empty: of none."""
@@ -303,7 +307,9 @@ class Capture:
 
 @final
 class Machine:
-    def __new__(cls, partitions: int = 64, term: int = 1, limits: dict[str, int] | None = None) -> Machine: ...
+    def __new__(
+        cls, partitions: int = 64, term: int = 1, limits: dict[str, int] | None = None, fidelity: str = "full"
+    ) -> Machine: ...
     def step(self, now_ns: int, commands: list[tuple[int, _Command]]) -> Turn:
         """Decide a batch of (token, command); token 0 wants no reply. The GIL is released for a large batch."""
     def advance(self, position: int) -> tuple[list[Job], list[int], list[Reply], list[Ended]]:
@@ -319,7 +325,9 @@ class Machine:
     def capture(self) -> Capture:
         """What `snapshot` would give, taken quickly."""
     @staticmethod
-    def restore(snapshot: bytes, term: int, partitions: int = 64, limits: dict[str, int] | None = None) -> Machine: ...
+    def restore(
+        snapshot: bytes, term: int, partitions: int = 64, limits: dict[str, int] | None = None, fidelity: str = "full"
+    ) -> Machine: ...
     def run(self, tenant: str, run_id: str) -> RunView | None: ...
     def runs(
         self,

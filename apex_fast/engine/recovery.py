@@ -9,15 +9,15 @@ from apex_fast.ports.event_log import History
 log = logging.getLogger(__name__)
 
 
-def recover(event_log: History, partitions: int, limits: dict[str, int]) -> Machine:
+def recover(event_log: History, partitions: int, limits: dict[str, int], fidelity: str = "full") -> Machine:
     """Fold snapshot and records into a machine. Raises CoreError naming the position of a record it can't read."""
     began = time.monotonic()
     if event_log.snapshot is not None:
         position, state = event_log.snapshot
-        machine = Machine.restore(state, event_log.term, partitions, limits)
+        machine = Machine.restore(state, event_log.term, partitions, limits, fidelity)
     else:
         position = 0
-        machine = Machine(partitions, event_log.term, limits)
+        machine = Machine(partitions, event_log.term, limits, fidelity)
     start = position
     for first, records in event_log.scan(start):
         position = machine.apply(first, records)

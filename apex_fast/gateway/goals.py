@@ -28,6 +28,7 @@ class GoalRequest:
     priority: str = "medium"
     correlation: str = ""
     labels: Mapping[str, str] | None = None
+    fidelity: str = ""
     pointer: str = "/goal"
     """JSON Pointer of the goal in the request."""
 
@@ -153,6 +154,7 @@ class Goals:
             correlation=request.correlation,
             priority=request.priority,
             labels=dict(request.labels) if request.labels else None,
+            fidelity=request.fidelity,
             goal=(text, msgspec.json.encode(entities), template, planned.source, planned.definition_json),
         )
         metrics = self._house.metrics

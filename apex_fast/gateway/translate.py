@@ -14,6 +14,11 @@ from apex_fast.engine import Engine
 from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, workflow_pb2
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIDELITIES = {
+    common_pb2.FIDELITY_UNSPECIFIED: "",
+    common_pb2.FIDELITY_FULL: "full",
+    common_pb2.FIDELITY_FAST: "fast",
+}
 PRIORITIES = {0: "medium", 1: "high", 2: "medium", 3: "low"}
 _PRIORITY_NUMBERS = {
     "high": common_pb2.PRIORITY_HIGH,
@@ -184,7 +189,7 @@ def run_message(view: RunView, ending: Ending, inputs: bytes, now_ns: int | None
         ir_hash=view.ir_hash,
         labels=view.labels,
         priority=_PRIORITY_NUMBERS[view.priority],
-        fidelity=common_pb2.FIDELITY_FULL,
+        fidelity=common_pb2.Fidelity.Value(f"FIDELITY_{view.fidelity.upper()}"),
         goal=view.goal,
         parent_run_id=view.parent_run_id,
         parent_node=view.parent_node,

@@ -19,6 +19,7 @@ from apex_fast.gateway.house import House, Waiting
 from apex_fast.gateway.listing import RunFilter, list_runs, page_size_of
 from apex_fast.gateway.streams.viewers import Encoding, Viewers
 from apex_fast.gateway.translate import (
+    FIDELITIES,
     PRIORITIES,
     STATE_NAMES,
     Ending,
@@ -97,10 +98,15 @@ class RunService:
         priority = PRIORITIES.get(request.priority)
         if priority is None:
             raise invalid("/priority", f"{request.priority} is no priority")
+        fidelity = FIDELITIES.get(request.fidelity)
+        if fidelity is None:
+            raise invalid("/fidelity", f"{request.fidelity} is no fidelity")
         check_labels(request.labels)
         _check_zone(request.time_zone)
         self._goals.start(
-            GoalRequest(tenant_of(metadata), request.goal, key, priority, labels=dict(request.labels)),
+            GoalRequest(
+                tenant_of(metadata), request.goal, key, priority, labels=dict(request.labels), fidelity=fidelity
+            ),
             partial(self._goal_started, token),
             partial(self._house.outbox.grpc_error, token),
         )

@@ -15,7 +15,7 @@ from apex_fast.gateway.grpc.method import Metadata
 from apex_fast.gateway.house import House
 from apex_fast.gateway.problems import problem_of, retry_after_s
 from apex_fast.gateway.registry import FIRST_TAG
-from apex_fast.gateway.translate import ENDED, PRIORITIES, state_number
+from apex_fast.gateway.translate import ENDED, FIDELITIES, PRIORITIES, state_number
 from apex_fast.wire.apex.v1 import common_pb2, run_pb2
 
 ITEMS_MAX = 1_024
@@ -47,7 +47,10 @@ def command_of(tenant: str, request: run_pb2.StartRunRequest, key: str) -> Start
     if request.labels:
         labels = dict(request.labels)
         check_labels(labels)
-    return StartRun(tenant, name, version, tag, inputs or b"{}", key, "", priority, labels)
+    fidelity = FIDELITIES.get(request.fidelity)
+    if fidelity is None:
+        raise invalid("/fidelity", f"{request.fidelity} is no fidelity")
+    return StartRun(tenant, name, version, tag, inputs or b"{}", key, "", priority, labels, fidelity=fidelity)
 
 
 class Starts:

@@ -59,8 +59,8 @@ class StartBody(Body):
     idempotency_key: Annotated[str, Meta(max_length=KEY_CHARS_MAX)] = ""
     priority: Literal["high", "medium", "low"] = "medium"
     labels: dict[str, str] = msgspec.field(default_factory=dict)
-    fidelity: Literal["full", "fast"] = "full"
-    """Every run is recorded in full, which is more than `fast` asks for."""
+    fidelity: Literal["", "full", "fast"] = ""
+    """What is recorded of it; nothing: the server's setting."""
 
 
 class CancelBody(Body):
@@ -134,6 +134,7 @@ class RunShown(msgspec.Struct, omit_defaults=True):
     epoch: int
     priority: str
     labels: dict[str, str]
+    fidelity: Literal["full", "fast"]
     correlation_id: str = ""
     ended_time: str = ""
     goal: str = ""
@@ -200,6 +201,7 @@ def shown(view: RunView, ending: Ending, inputs: bytes, now_ns: int | None = Non
         epoch=view.epoch,
         priority=view.priority,
         labels=view.labels,
+        fidelity=view.fidelity,  # type: ignore[arg-type]
         correlation_id=view.correlation,
         goal=view.goal,
         parent_run_id=view.parent_run_id,
@@ -276,7 +278,16 @@ class RunRoutes:
             raise invalid("/inputs", "a JSON object is expected")
         tag = None if body.version is not None else body.tag or FIRST_TAG
         command = StartRun(
-            exchange.tenant, body.workflow, body.version, tag, inputs, key, "", body.priority, body.labels or None
+            exchange.tenant,
+            body.workflow,
+            body.version,
+            tag,
+            inputs,
+            key,
+            "",
+            body.priority,
+            body.labels or None,
+            fidelity=body.fidelity,
         )
         self._house.engine.submit(command, partial(self._started, exchange), len(exchange.body))
 
@@ -296,7 +307,9 @@ class RunRoutes:
         if bytes(body.inputs) != b"{}":
             raise invalid("/inputs", "the inputs of a goal are what stands in it")
         assert body.goal is not None
-        request = GoalRequest(exchange.tenant, body.goal, key, body.priority, labels=body.labels)
+        request = GoalRequest(
+            exchange.tenant, body.goal, key, body.priority, labels=body.labels, fidelity=body.fidelity
+        )
         self._goals.start(request, partial(self._goal_started, exchange), exchange.fail)
 
     def _goal_started(self, exchange: Exchange, started: GoalStarted) -> None:

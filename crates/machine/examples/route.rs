@@ -1,5 +1,5 @@
-//! What a routing decision costs: nanoseconds of CPU (of this thread) per node for a chain, a fan and a layered graph, and events
-//! folded per second in replay. The log is memory and is durable at once; jobs answer at once.
+//! What a routing decision costs: nanoseconds of CPU (of this thread) per node for a chain, a fan and a layered graph, and records
+//! folded per second in replay; full, fast, full, fast. The log is memory and is durable at once; jobs answer at once.
 //!
 //! `cargo run --release -p apex-machine --example route`
 
@@ -7,7 +7,7 @@
 
 use apex_machine::command::{Command, JobResult, Outcome, RegisterWorkflow, Selector, StartRun};
 use apex_machine::record::split_records;
-use apex_machine::{Config, Machine, RunId};
+use apex_machine::{Config, Fidelity, Machine, RunId};
 use rustix::time::{ClockId, clock_gettime};
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -55,7 +55,9 @@ fn main() {
     for (name, definition, at_once) in
         [("chain of 10", chain(10), 128), ("fan of 100", fan(100), 16), ("dag of 1,000", layers(20, 50), 4)]
     {
-        measure(name, &definition, at_once, seconds);
+        for fidelity in [Fidelity::Full, Fidelity::Fast, Fidelity::Full, Fidelity::Fast] {
+            measure(name, &definition, at_once, seconds, fidelity);
+        }
     }
 }
 
@@ -65,7 +67,7 @@ fn cpu_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-fn measure(name: &str, definition: &str, at_once: usize, seconds: f64) {
+fn measure(name: &str, definition: &str, at_once: usize, seconds: f64, fidelity: Fidelity) {
     let mut machine = Machine::new(Config::default());
     let register = RegisterWorkflow { tenant: "t".into(), definition: definition.as_bytes().to_vec(), tag: None };
     machine.step(1, vec![(1, Command::RegisterWorkflow(register))]);
@@ -94,6 +96,7 @@ fn measure(name: &str, definition: &str, at_once: usize, seconds: f64) {
                 correlation: String::new(),
                 priority: apex_ir::ir::Priority::Medium,
                 labels: Vec::new(),
+                fidelity: Some(fidelity),
                 goal: None,
             };
             commands.push((0, Command::StartRun(Box::new(start))));
@@ -122,7 +125,8 @@ fn measure(name: &str, definition: &str, at_once: usize, seconds: f64) {
     let records = machine.position() as f64;
     let bytes: usize = log.iter().map(Vec::len).sum();
     println!(
-        "{name:14} {:6.0} ns a node (step {:.0}, advance {:.0}); {:.0} nodes/s, {:.0} bytes a node, {:.1} events a node",
+        "{name:14} {} {:6.0} ns a node (step {:.0}, advance {:.0}); {:.0} nodes/s, {:.0} bytes a node, {:.1} events a node",
+        fidelity.as_str(),
         (in_step + in_advance) as f64 / nodes as f64,
         in_step as f64 / nodes as f64,
         in_advance as f64 / nodes as f64,

@@ -50,6 +50,7 @@ fn start(n: u64) -> (u64, Command) {
         correlation: String::new(),
         priority: apex_ir::ir::Priority::Medium,
         labels: Vec::new(),
+        fidelity: None,
         goal: None,
     };
     (0, Command::StartRun(Box::new(start)))

@@ -67,6 +67,33 @@ pub enum Selector {
     Latest,
 }
 
+/// What is recorded of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fidelity {
+    /// Every change, in a record of its own.
+    #[default]
+    Full,
+    /// The same decisions, those of a turn in one record, without what follows from the state.
+    Fast,
+}
+
+impl Fidelity {
+    /// Reads the wire form.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Fidelity> {
+        [Fidelity::Full, Fidelity::Fast].into_iter().find(|fidelity| fidelity.as_str() == text)
+    }
+
+    /// As written on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Fidelity::Full => "full",
+            Fidelity::Fast => "fast",
+        }
+    }
+}
+
 /// Starts a run.
 #[derive(Debug, Clone)]
 pub struct StartRun {
@@ -90,6 +117,8 @@ pub struct StartRun {
     pub priority: Priority,
     /// For filtering; sorted by the machine.
     pub labels: Vec<(String, String)>,
+    /// What is recorded of it; `None`: what the machine was configured to.
+    pub fidelity: Option<Fidelity>,
     /// Where the run came from a goal.
     pub goal: Option<Goal>,
 }

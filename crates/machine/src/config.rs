@@ -1,5 +1,7 @@
 //! What the machine is told once: its partitions, its term, its limits.
 
+use crate::command::Fidelity;
+
 /// Configuration of a machine.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -7,13 +9,15 @@ pub struct Config {
     pub partitions: u16,
     /// Number of this ownership; written into every record.
     pub term: u64,
+    /// What is recorded of a run whose start does not say.
+    pub fidelity: Fidelity,
     /// Bounds.
     pub limits: Limits,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { partitions: 64, term: 1, limits: Limits::default() }
+        Config { partitions: 64, term: 1, fidelity: Fidelity::Full, limits: Limits::default() }
     }
 }
 

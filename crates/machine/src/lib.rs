@@ -26,7 +26,7 @@ mod state;
 mod time;
 
 pub use action::{Answer, Ended, Job, JobKind, Refusal, Released, Reply, Turn};
-pub use command::Command;
+pub use command::{Command, Fidelity};
 pub use config::{Config, Limits};
 pub use error::{BadRecord, ReplayError, RestoreError};
 pub use id::{RunId, partition_of_key};

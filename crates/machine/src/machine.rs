@@ -7,7 +7,7 @@ use crate::error::code;
 use crate::id::RunId;
 use crate::partition::jobs::{InFlight, Jobs};
 use crate::partition::program::Programs;
-use crate::partition::turn::refusal;
+use crate::partition::turn::{Pending, refusal};
 use crate::state::State;
 use crate::state::run::{Flight, ROOT, Wait};
 use crate::state::symbols::{IdMap, Sym};
@@ -53,6 +53,8 @@ pub struct Machine {
     pub(crate) count: u32,
     /// Bytes of `out` that are folded; what a panic left behind them is cut off.
     pub(crate) sealed: usize,
+    /// Decisions of a fast run that are not in `out` yet.
+    pub(crate) pending: Pending,
     /// Commands that did not fit into the turn yet.
     pub(crate) inbox: VecDeque<(u64, Command)>,
     /// A tick did not get through all that was due.
@@ -83,6 +85,7 @@ impl Machine {
             out: Vec::new(),
             count: 0,
             sealed: 0,
+            pending: Pending::default(),
             inbox: VecDeque::new(),
             ticking: false,
             backlog: IdMap::default(),
@@ -128,6 +131,7 @@ impl Machine {
             self.in_hand = None;
         }
         while self.has_room() && self.visit_next(&mut visits) {}
+        self.seal();
         let seen = (VISITS_PER_TURN_MAX - visits) as usize;
         let looks = RESTS_PER_TURN_MIN + 2 * (self.count as usize + seen);
         self.state.rest_some(self.config.limits.runs_awake_max, looks);
@@ -249,6 +253,8 @@ impl Machine {
     pub fn quarantine_in_hand(&mut self) -> Option<RunId> {
         let (token, run_id) = self.in_hand.take()?;
         self.out.truncate(self.sealed);
+        self.pending.cut();
+        self.seal();
         if let Some(run_id) = run_id {
             self.quarantine(&run_id);
         }
@@ -291,6 +297,7 @@ impl Machine {
         let job = self.jobs.get_mut(id)?;
         job.released = true;
         let job = *job;
+        let given = if job.compensation { None } else { Some(self.given(job.run, job.scope, job.slot)?) };
         let run = self.state.run(job.run).filter(|run| run.id == job.run_id)?;
         let symbols = &self.state.symbols;
         let (node, flight): (Arc<str>, &Flight) = if job.compensation {
@@ -324,8 +331,8 @@ impl Machine {
             max_attempts: flight.max_attempts,
             kind: flight.kind,
             name: symbols.name(flight.name).clone(),
-            input: flight.input.clone(),
-            config: flight.config.clone(),
+            input: given.as_ref().map_or(&flight.input, |given| &given.input).clone(),
+            config: given.as_ref().map_or(&flight.config, |given| &given.config).clone(),
             idempotency_key,
             timeout_ns: (flight.timeout_ns > 0).then_some(flight.timeout_ns),
             heartbeat_timeout_ns: care.map(|care| care.heartbeat_ns).filter(|ns| *ns > 0),

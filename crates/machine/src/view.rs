@@ -1,5 +1,6 @@
 //! What readers of the state see. Everything is looked up within a tenant.
 
+use crate::command::Fidelity;
 use crate::id::RunId;
 use std::sync::Arc;
 
@@ -94,6 +95,8 @@ pub struct RunView {
     pub priority: apex_ir::ir::Priority,
     /// Number of the IR in force.
     pub epoch: u32,
+    /// What is recorded of it.
+    pub fidelity: Fidelity,
     /// The goal it was made from.
     pub goal: Option<String>,
     /// The run whose composite node it runs for.

@@ -4,7 +4,7 @@ use crate::errors;
 use apex_ir::ir::Priority;
 use apex_ir::value::{self, ValueLimits};
 use apex_machine::command::{self, Command, Outcome, Selector};
-use apex_machine::{RunId, partition_of_key};
+use apex_machine::{Fidelity, RunId, partition_of_key};
 use pyo3::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ struct StartRun(command::StartRun);
 impl StartRun {
     #[new]
     #[pyo3(signature = (tenant, workflow, version = None, tag = None, inputs = None, idempotency_key = "",
-        correlation = "", priority = "medium", labels = None, goal = None))]
+        correlation = "", priority = "medium", labels = None, goal = None, fidelity = ""))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         tenant: String,
@@ -54,7 +54,9 @@ impl StartRun {
         priority: &str,
         labels: Option<BTreeMap<String, String>>,
         goal: Option<Goal>,
+        fidelity: &str,
     ) -> PyResult<Self> {
+        let fidelity = optional_fidelity(fidelity)?;
         let priority = match priority {
             "low" => Priority::Low,
             "medium" => Priority::Medium,
@@ -77,7 +79,7 @@ impl StartRun {
         let request_hash = if idempotency_key.is_empty() {
             [0; 32]
         } else {
-            request_hash(&workflow, &selector, &inputs, goal.as_ref())
+            request_hash(&workflow, &selector, &inputs, goal.as_ref(), fidelity)
         };
         Ok(Self(command::StartRun {
             tenant,
@@ -90,8 +92,18 @@ impl StartRun {
             correlation: correlation.to_owned(),
             priority,
             labels: labels.map(|l| l.into_iter().collect()).unwrap_or_default(),
+            fidelity,
             goal,
         }))
+    }
+}
+
+/// `full`, `fast`, or nothing said.
+pub(crate) fn optional_fidelity(text: &str) -> PyResult<Option<Fidelity>> {
+    match (text, Fidelity::parse(text)) {
+        ("", _) => Ok(None),
+        (_, None) => Err(errors::core("BAD_VALUE", &format!("fidelity {text:?} is not full or fast"))),
+        (_, fidelity) => Ok(fidelity),
     }
 }
 
@@ -100,7 +112,13 @@ type Goal = (String, Vec<u8>, String, String, Vec<u8>);
 
 /// What makes two requests the same: everything that the client chose of what is to run, each part after its length.
 /// Inputs count by their value, not by how a client happened to write it.
-fn request_hash(workflow: &str, selector: &Selector, inputs: &[u8], goal: Option<&command::Goal>) -> [u8; 32] {
+fn request_hash(
+    workflow: &str,
+    selector: &Selector,
+    inputs: &[u8],
+    goal: Option<&command::Goal>,
+    fidelity: Option<Fidelity>,
+) -> [u8; 32] {
     let canonical = value::canonical(inputs, &ValueLimits::default());
     // What is no value is refused where it is decided; here it only has to be told from other requests.
     let inputs = canonical.as_deref().unwrap_or(inputs);
@@ -117,6 +135,9 @@ fn request_hash(workflow: &str, selector: &Selector, inputs: &[u8], goal: Option
     for part in parts {
         sha.update((part.len() as u64).to_le_bytes());
         sha.update(part);
+    }
+    if let Some(fidelity) = fidelity {
+        sha.update(fidelity.as_str());
     }
     sha.finalize().into()
 }

@@ -104,8 +104,9 @@ impl Machine {
     }
 }
 
-fn config(partitions: u16, term: u64, limits: Option<BTreeMap<String, i64>>) -> PyResult<Config> {
-    let mut config = Config { partitions, term, limits: Limits::default() };
+fn config(partitions: u16, term: u64, limits: Option<BTreeMap<String, i64>>, fidelity: &str) -> PyResult<Config> {
+    let fidelity = commands::optional_fidelity(fidelity)?.unwrap_or_default();
+    let mut config = Config { partitions, term, fidelity, limits: Limits::default() };
     for (name, value) in limits.unwrap_or_default() {
         if !config.limits.set(&name, value) {
             return Err(errors::core(
@@ -128,21 +129,22 @@ fn selector(version: Option<String>, tag: Option<String>) -> Selector {
 #[pymethods]
 impl Machine {
     #[new]
-    #[pyo3(signature = (partitions = 64, term = 1, limits = None))]
-    fn new(partitions: u16, term: u64, limits: Option<BTreeMap<String, i64>>) -> PyResult<Self> {
-        Ok(Self::of(apex_machine::Machine::new(config(partitions, term, limits)?), partitions))
+    #[pyo3(signature = (partitions = 64, term = 1, limits = None, fidelity = "full"))]
+    fn new(partitions: u16, term: u64, limits: Option<BTreeMap<String, i64>>, fidelity: &str) -> PyResult<Self> {
+        Ok(Self::of(apex_machine::Machine::new(config(partitions, term, limits, fidelity)?), partitions))
     }
 
     #[staticmethod]
-    #[pyo3(signature = (snapshot, term, partitions = 64, limits = None))]
+    #[pyo3(signature = (snapshot, term, partitions = 64, limits = None, fidelity = "full"))]
     fn restore(
         py: Python<'_>,
         snapshot: &[u8],
         term: u64,
         partitions: u16,
         limits: Option<BTreeMap<String, i64>>,
+        fidelity: &str,
     ) -> PyResult<Self> {
-        let config = config(partitions, term, limits)?;
+        let config = config(partitions, term, limits, fidelity)?;
         py.detach(|| apex_machine::Machine::restore(config, snapshot))
             .map(|machine| Self::of(machine, partitions))
             .map_err(|e| errors::core("BAD_SNAPSHOT", &e.to_string()))

@@ -85,6 +85,10 @@ impl RunView {
         self.0.epoch
     }
     #[getter]
+    fn fidelity(&self) -> &'static str {
+        self.0.fidelity.as_str()
+    }
+    #[getter]
     fn goal(&self) -> &str {
         self.0.goal.as_deref().unwrap_or_default()
     }

@@ -6,6 +6,7 @@ pub(crate) mod node;
 pub(crate) mod registry;
 pub(crate) mod run;
 pub(crate) mod saga;
+pub(crate) mod turn;
 pub(crate) mod waiting;
 pub(crate) mod wire;
 
@@ -75,6 +76,7 @@ events! {
     16 WorkflowCompleted in run,
     17 WorkflowFailed in run,
     18 CheckpointCreated in run,
+    20 TurnRecorded in turn,
     30 ToolCallRequested in node,
     31 ToolResultReceived in node,
     32 NodeSkipped in node,

@@ -6,6 +6,7 @@ use super::wire::{Amount, Flag, Json, Time, message};
 message! {
     /// An attempt was handed out. `close_by`: when the time of all attempts is over; `breaker`: the one that counts its
     /// outcome. With kind `correction` the model `name` is asked for another input, after attempt `attempt` failed.
+    /// `omitted`: input and config follow from the state (0012).
     ToolCallRequested<'a> {
         1 node: &'a str,
         2 attempt: u32,
@@ -20,6 +21,7 @@ message! {
         11 close_by: Time,
         12 heartbeat_ns: Amount,
         13 breaker: &'a str,
+        20 omitted: Flag,
     }
 }
 

@@ -38,6 +38,7 @@ message! {
         11 parent_run: &'a str,
         12 parent_node: &'a str,
         13 depth: Amount,
+        17 fidelity: &'a str,
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct Reader<'a> {
 
 const VARINT: u8 = 0;
 const FIXED64: u8 = 1;
-const BYTES: u8 = 2;
+pub(crate) const BYTES: u8 = 2;
 const FIXED32: u8 = 5;
 
 impl<'a> Reader<'a> {
@@ -83,7 +83,7 @@ fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
 
 /// Writes a message of unknown length behind its length: one byte is kept for it, and the rest moves where that is not
 /// enough.
-fn put_nested(number: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn put_nested(number: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     put_key(number, BYTES, out);
     let start = out.len();
     out.push(0);

@@ -107,8 +107,8 @@ struct Driver<'h> {
 }
 
 impl<'h> Driver<'h> {
-    /// No composite node started the run, and it has none: what those decide, other runs and the registry decide, too.
-    /// Reads every record.
+    /// No composite node started the run, and it has none: what those decide, other runs and the registry decide, too. And it
+    /// is recorded in full: a fast run does not say what was decided on. Reads every record.
     fn is_alone(&self) -> Result<bool, HistoryError> {
         let mut is_alone = true;
         for at in 0..self.records.len() {
@@ -116,7 +116,9 @@ impl<'h> Driver<'h> {
                 Event::RunStarted(e) => {
                     let mut definitions = self.history.definitions.iter();
                     let its = definitions.find(|one| one.name == e.workflow && one.version == e.version);
-                    e.parent_run.is_empty() && !its.is_some_and(|its| has_composite(its.definition))
+                    e.parent_run.is_empty()
+                        && e.fidelity != "fast"
+                        && !its.is_some_and(|its| has_composite(its.definition))
                 }
                 _ => true,
             };

@@ -1,6 +1,6 @@
 //! What readers ask. Everything is looked up within a tenant; a run of another one is not there.
 
-use crate::command::Selector;
+use crate::command::{Fidelity, Selector};
 use crate::error::code;
 use crate::event::wire::write_json_str;
 use crate::id::RunId;
@@ -43,6 +43,10 @@ impl EndedRun {
             Some(_) => RunState::Failed,
         }
     }
+}
+
+fn fidelity(fast: bool) -> Fidelity {
+    if fast { Fidelity::Fast } else { Fidelity::Full }
 }
 
 fn error_json(error: &RunError) -> Vec<u8> {
@@ -97,6 +101,7 @@ impl Machine {
                 labels: owned(&run.labels),
                 priority: run.priority,
                 epoch: run.epoch,
+                fidelity: fidelity(run.fast),
                 goal: run.goal.as_deref().map(str::to_owned),
                 parent_run: run.parent().map(|parent| parent.run),
                 parent_node: run.parent().map(|parent| parent.node.to_string()),
@@ -123,6 +128,7 @@ impl Machine {
             labels: owned(&run.labels),
             priority: run.priority,
             epoch: run.epoch,
+            fidelity: fidelity(run.fast),
             goal: run.goal.as_deref().map(str::to_owned),
             parent_run: run.parent.as_ref().map(|parent| parent.run),
             parent_node: run.parent.as_ref().map(|parent| parent.node.to_string()),

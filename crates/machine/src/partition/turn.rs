@@ -2,41 +2,124 @@
 
 use crate::action::{Answer, Refusal, Reply};
 use crate::event::Event;
+use crate::event::turn::put_decision;
 use crate::event::wire::write_json_str;
 use crate::id::RunId;
 use crate::machine::{Action, Machine};
 use crate::record::{Header, NONE};
+use crate::state::State;
 use crate::state::fold::Touched;
+use crate::state::run::Node;
+
+/// Number of the type of a turn's record.
+const TURN_RECORDED: u8 = 20;
+/// A turn's record of a fast run is closed when it is larger.
+const TURN_BYTES: usize = 64 << 10;
+
+/// Decisions of one fast run that are folded and not recorded yet. At most one run has some: the next event of any other
+/// makes their record first, so records stand in the order of decisions.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    slot: u32,
+    causation: u64,
+    payload: Vec<u8>,
+    /// Bytes of it that are folded; what a panic left behind them is cut off.
+    sealed: usize,
+    decided: u32,
+}
+
+impl Pending {
+    /// Cuts off what a panic left.
+    pub(crate) fn cut(&mut self) {
+        self.payload.truncate(self.sealed);
+    }
+}
 
 impl Machine {
     /// There is room for one more record. A turn exceeds its bounds by what one step decides, at most.
     pub(crate) fn has_room(&self) -> bool {
-        self.count < self.config.limits.events_per_turn_max && self.out.len() < self.config.limits.bytes_per_turn_max
+        let limits = &self.config.limits;
+        self.count + self.pending.decided < limits.events_per_turn_max
+            && self.out.len() + self.pending.payload.len() < limits.bytes_per_turn_max
+    }
+
+    /// Number of records once all that was decided is recorded: what may leave then.
+    pub(crate) fn decided(&self) -> u64 {
+        self.state.position + u64::from(!self.pending.payload.is_empty())
+    }
+
+    /// Offset of the record that the last decision of a run stands in.
+    pub(crate) fn offset(&self, slot: u32) -> u64 {
+        let open = !self.pending.payload.is_empty() && self.pending.slot == slot;
+        self.state.run(slot).map_or(0, |run| (run.next_seq + u64::from(open)).saturating_sub(1))
+    }
+
+    /// A decision of a fast run: folded at once, recorded with the next ones of the same run.
+    fn note(&mut self, slot: u32, event: &Event<'_>, causation: u64) -> Touched {
+        self.seal_others(slot);
+        if self.pending.payload.is_empty() {
+            self.pending.slot = slot;
+            self.pending.causation = causation;
+        }
+        put_decision(event, &mut self.pending.payload);
+        let (header, _) = next_header(&self.state, self.config.term, self.now, slot, TURN_RECORDED, causation);
+        let header = Header { tenant: "", correlation: "", ..header };
+        let touched = match self.state.fold_decision(slot, &header, event) {
+            Ok(touched) => touched,
+            Err(reason) => panic!("the machine refused its own event: {reason}"),
+        };
+        self.pending.sealed = self.pending.payload.len();
+        self.pending.decided += 1;
+        // What is undone is undone in the order of the records: one record decides one node that may have to be.
+        let may_be_undone = matches!(event, Event::ToolResultReceived(_))
+            && self.state.run(slot).and_then(|run| run.node(touched.scope, touched.slot)).is_some_and(Node::is_undone);
+        if may_be_undone || self.pending.sealed > TURN_BYTES {
+            self.seal();
+        }
+        touched
+    }
+
+    /// Makes the record of what was noted.
+    pub(crate) fn seal(&mut self) {
+        if self.pending.payload.is_empty() {
+            return;
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let start = self.begin();
+        let (term, now) = (self.config.term, self.now);
+        let (header, previous) = next_header(&self.state, term, now, pending.slot, TURN_RECORDED, pending.causation);
+        let hash = header.write(previous, &mut self.out, |out| out.extend_from_slice(&pending.payload));
+        let header = Header { tenant: "", correlation: "", ..header };
+        self.close(start);
+        if let Err(reason) = self.state.record_turn(&header, &hash) {
+            panic!("the machine refused its own turn: {reason}");
+        }
+        self.count += 1;
+        self.sealed = self.out.len();
+        // The buffer goes on.
+        self.pending.payload = pending.payload;
+        self.pending.payload.clear();
+    }
+
+    /// Makes the record of what another run has noted.
+    pub(crate) fn seal_others(&mut self, slot: u32) {
+        if self.pending.slot != slot {
+            self.seal();
+        }
     }
 
     /// Records an event of an open run.
     pub(crate) fn emit(&mut self, slot: u32, event: &Event<'_>, causation: u64) -> Touched {
+        if self.state.run(slot).is_some_and(|run| run.fast)
+            && let Some(event) = event.in_a_turn()
+        {
+            return self.note(slot, &event, causation);
+        }
+        self.seal();
         let start = self.begin();
-        let state = &self.state;
-        let Some(run) = state.run(slot) else { unreachable!("an event of a run that is not open") };
-        let partition = run.id.partition();
-        let header = Header {
-            event_type: event.number(),
-            event_version: 1,
-            flags: 0,
-            partition,
-            epoch: run.epoch,
-            sequence: state.sequences[usize::from(partition)],
-            term: self.config.term,
-            run_id: run.id,
-            run_seq: run.next_seq,
-            run_prev: if run.next_seq == 0 { NONE } else { run.head },
-            time_ns: self.now,
-            causation,
-            tenant: state.symbols.name(run.tenant),
-            correlation: &run.correlation,
-        };
-        let hash = header.write(&run.hash, &mut self.out, |out| event.encode(out));
+        let (term, now) = (self.config.term, self.now);
+        let (header, previous) = next_header(&self.state, term, now, slot, event.number(), causation);
+        let hash = header.write(previous, &mut self.out, |out| event.encode(out));
         // The run knows its tenant and correlation; the fold needs them only for a run's first event.
         let header = Header { tenant: "", correlation: "", ..header };
         self.end(start, &header, &hash, event)
@@ -44,6 +127,7 @@ impl Machine {
 
     /// Records the first event of a run.
     pub(crate) fn emit_first(&mut self, run_id: RunId, tenant: &str, correlation: &str, event: &Event<'_>) -> Touched {
+        self.seal();
         let start = self.begin();
         let partition = run_id.partition();
         let header = Header {
@@ -68,6 +152,7 @@ impl Machine {
 
     /// Records an event of the registry.
     pub(crate) fn emit_registry(&mut self, tenant: &str, event: &Event<'_>) {
+        self.seal();
         let start = self.begin();
         let registry = &self.state.registry;
         let header = Header {
@@ -96,9 +181,13 @@ impl Machine {
         start
     }
 
-    fn end(&mut self, start: usize, header: &Header<'_>, hash: &[u8; 32], event: &Event<'_>) -> Touched {
+    fn close(&mut self, start: usize) {
         let length = (self.out.len() - start - 4) as u32;
         self.out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    }
+
+    fn end(&mut self, start: usize, header: &Header<'_>, hash: &[u8; 32], event: &Event<'_>) -> Touched {
+        self.close(start);
         debug_assert_eq!(
             Header::split(&self.out[start + 4..]).and_then(|(read, payload)| Event::decode(
                 read.event_type,
@@ -131,11 +220,41 @@ impl Machine {
 
     fn reply(&mut self, token: u64, outcome: Result<Answer, Refusal>) {
         if token != 0 {
-            self.actions.push_back((self.state.position, Action::Reply(Box::new(Reply { token, outcome }))));
+            self.actions.push_back((self.decided(), Action::Reply(Box::new(Reply { token, outcome }))));
             // A panic in what follows the answer must not answer again.
             self.answered();
         }
     }
+}
+
+/// The header of the next record of a run, and the hash of the one before.
+fn next_header(
+    state: &State,
+    term: u64,
+    now: i64,
+    slot: u32,
+    event_type: u8,
+    causation: u64,
+) -> (Header<'_>, &[u8; 32]) {
+    let Some(run) = state.run(slot) else { unreachable!("an event of a run that is not open") };
+    let partition = run.id.partition();
+    let header = Header {
+        event_type,
+        event_version: 1,
+        flags: 0,
+        partition,
+        epoch: run.epoch,
+        sequence: state.sequences[usize::from(partition)],
+        term,
+        run_id: run.id,
+        run_seq: run.next_seq,
+        run_prev: if run.next_seq == 0 { NONE } else { run.head },
+        time_ns: now,
+        causation,
+        tenant: state.symbols.name(run.tenant),
+        correlation: &run.correlation,
+    };
+    (header, &run.hash)
 }
 
 /// A refusal without details.

@@ -2,7 +2,7 @@
 //! know each other's id: what becomes of the child is recorded at the node's run first, and the child looks there what
 //! is wanted of it. So after a crash between any two records each of them goes on by what it finds.
 
-use crate::command::Selector;
+use crate::command::{Fidelity, Selector};
 use crate::error::{code, kind};
 use crate::event::Event;
 use crate::event::child::{ChildEnded, ChildStarted};
@@ -148,7 +148,7 @@ impl Machine {
         let parent_run = run.id.to_string();
         let correlation = if run.correlation.is_empty() { parent_run.clone() } else { run.correlation.to_string() };
         let parent_node = run.node_path(&self.state.symbols, scope, node_slot);
-        let (tenant, depth, priority) = (run.tenant, run.depth() + 1, run.priority);
+        let (tenant, depth, priority, fast) = (run.tenant, run.depth() + 1, run.priority, run.fast);
         let names = |sym| self.state.symbols.name(sym).clone();
         let (tenant, workflow, version) = (names(tenant), names(workflow), names(version));
         let event = Event::RunStarted(RunStarted {
@@ -162,6 +162,7 @@ impl Machine {
             parent_run: &parent_run,
             parent_node: &parent_node,
             depth: Amount(i64::from(depth)),
+            fidelity: if fast { Fidelity::Fast.as_str() } else { "" },
             ..RunStarted::default()
         });
         let child = self.emit_first(id, &tenant, &correlation, &event).run;

@@ -100,13 +100,14 @@ impl Machine {
             started_ns: run.started_ns,
             ended_ns: run.ended_ns,
         };
-        self.actions.push_back((self.state.position, Action::Ended(Box::new(ended))));
+        self.actions.push_back((self.decided(), Action::Ended(Box::new(ended))));
     }
 
     /// A run that cannot go on at all.
     pub(crate) fn give_up(&mut self, slot: u32, code: &'static str, message: &str) {
         let error =
             RunError { code: code.into(), kind: kind::CANCELLED.into(), message: message.into(), node: "".into() };
+        self.seal();
         let jobs: Vec<u64> = self.state.run(slot).map_or_else(Vec::new, |run| run.jobs().collect());
         for job in jobs {
             self.drop_job(job);

@@ -16,9 +16,9 @@ use crate::run::routing::doom;
 use crate::run::scope::View;
 use crate::run::verdict::{Fails, expression_failed};
 use crate::run::work::Work;
-use crate::state::run::{Fault, ROOT, RunError, Status, Wait};
+use crate::state::run::{Fault, ROOT, Rendered, RunError, Status, Wait};
 use crate::time::{SECOND, parse_rfc3339};
-use apex_ir::expressions::{ExprError, Template};
+use apex_ir::expressions::{Budget, ExprError};
 use apex_ir::ir::{Effect, Kind, NodeIx, Timer};
 use apex_ir::value::Value;
 use std::sync::Arc;
@@ -154,45 +154,62 @@ impl Machine {
         self.state.run(slot).map_or_else(String::new, |run| run.path(scope, id).into_owned())
     }
 
-    /// Makes the input of a job, and requests the attempt.
+    /// Renders what the job of a node is given, and requests the attempt. A fast run omits what can be rendered again.
     pub(crate) fn begin_job(&mut self, program: &Program, at: At, attempt: u32) -> Result<(), ExprError> {
-        match &program.ir.nodes[at.ix as usize].kind {
-            Kind::Function { name, input, config } => {
-                self.begin_function(program, at, attempt, name, input, config.as_ref())
-            }
-            Kind::Http(http) => {
-                let input = self.view(program, at, |machine, view| http.render(view, &mut machine.budget()))?;
-                let input = self.bounded(input)?;
-                self.request_attempt(program, at, attempt, JobKind::Http, "", &input, b"");
-                Ok(())
-            }
-            Kind::Agent { model, config } => {
-                let input = self.view(program, at, |machine, view| config.render(view, &mut machine.budget()))?;
-                let input = self.bounded(input)?;
-                self.request_attempt(program, at, attempt, JobKind::Agent, model, &input, b"");
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+        let (job, name): (JobKind, &str) = match &program.ir.nodes[at.ix as usize].kind {
+            Kind::Function { name, .. } => (JobKind::Function, name),
+            Kind::Agent { model, .. } => (JobKind::Agent, model),
+            _ => (JobKind::Http, ""),
+        };
+        let (input, config, is_settled) = self.rendered(program, at, self.config.limits.expression_cost_max)?;
+        let (input, config) = (self.bounded(input)?, self.bounded(config)?);
+        self.request_attempt(program, at, attempt, job, name, (&input, &config), is_settled);
+        Ok(())
     }
 
-    fn begin_function(
-        &mut self,
-        program: &Program,
-        at: At,
-        attempt: u32,
-        name: &str,
-        input: &Template,
-        config: Option<&Template>,
-    ) -> Result<(), ExprError> {
-        let (input, config) = self.view(program, at, |machine, view| {
-            let input = input.render(view, &mut machine.budget())?;
-            let config = config.map(|config| config.render(view, &mut machine.budget())).transpose()?;
-            Ok((input, config.unwrap_or_default()))
-        })?;
-        let (input, config) = (self.bounded(input)?, self.bounded(config)?);
-        self.request_attempt(program, at, attempt, JobKind::Function, name, &input, &config);
-        Ok(())
+    /// What the job of a node is given, and whether it will be the same at any later time: nothing was read of a node
+    /// that is not decided.
+    fn rendered(&self, program: &Program, at: At, cost_max: u64) -> Result<(Vec<u8>, Vec<u8>, bool), ExprError> {
+        let budget = || Budget::new(cost_max);
+        self.view(program, at, |_, view| {
+            let (input, config) = match &program.ir.nodes[at.ix as usize].kind {
+                Kind::Function { input, config, .. } => {
+                    let input = input.render(view, &mut budget())?;
+                    let config = config.as_ref().map(|config| config.render(view, &mut budget())).transpose()?;
+                    (input, config.unwrap_or_default())
+                }
+                Kind::Http(http) => (http.render(view, &mut budget())?, Vec::new()),
+                Kind::Agent { config, .. } => (config.render(view, &mut budget())?, Vec::new()),
+                _ => return Err(ExprError { message: "it gives no job".into(), cost_exceeded_at: None }),
+            };
+            Ok((input, config, !view.read_undecided.get()))
+        })
+    }
+
+    /// What the job of a node that began is given, rendered again where it was omitted. `None`: its definition cannot be
+    /// read, and the run will be given up.
+    pub(crate) fn given(&mut self, slot: u32, scope: u32, node_slot: u32) -> Option<Rendered> {
+        let run = self.state.run(slot)?;
+        let (Wait::Job(flight) | Wait::Retry { flight, .. }) = &run.node(scope, node_slot)?.wait else { return None };
+        if let Some(rendered) = &flight.rendered {
+            return Some((**rendered).clone());
+        }
+        if !flight.omitted {
+            return Some(Rendered { input: flight.input.clone(), config: flight.config.clone() });
+        }
+        let (tenant, workflow, version, sym) = (run.tenant, run.workflow, run.version, run.node(scope, node_slot)?.sym);
+        let is_built = run.scope(ROOT).is_some_and(|root| !root.cells.is_empty());
+        let program = match &run.program {
+            Some(program) => program.clone(),
+            None => self.program(tenant, workflow, version).ok()?,
+        };
+        if !is_built {
+            self.rebuild(slot, &program);
+        }
+        let at = At { slot, scope, ix: program.ix(sym)?, cause: 0 };
+        // It was within the limits when it was requested.
+        let (input, config, _) = self.rendered(&program, at, u64::MAX).ok()?;
+        Some(Rendered { input: input.into(), config: config.into() })
     }
 
     /// Records an attempt and makes its job, where its breaker lets it through.
@@ -204,8 +221,8 @@ impl Machine {
         attempt: u32,
         job: JobKind,
         name: &str,
-        input: &[u8],
-        config: &[u8],
+        (input, config): (&[u8], &[u8]),
+        is_settled: bool,
     ) {
         let node = &program.ir.nodes[at.ix as usize];
         let breaker = match self.passage(program, at, name, input) {
@@ -216,6 +233,9 @@ impl Machine {
                 return;
             }
         };
+        // A breaker may keep the input beside the result, a correction shows it to a model: there it is recorded.
+        let follows = is_settled && node.correction.is_none() && breaker.is_empty();
+        let is_omitted = follows && self.state.run(at.slot).is_some_and(|run| run.fast);
         let close_by = node.schedule_to_close_ns.map_or(0, |limit| self.close_by(program, at, limit));
         let inner;
         let path: &str = if at.scope == ROOT {
@@ -230,8 +250,9 @@ impl Machine {
             max_attempts: node.retry.attempts_max(),
             kind: job.as_str(),
             name,
-            input: Json(input),
-            config: Json(config),
+            input: Json(if is_omitted { &[] } else { input }),
+            config: Json(if is_omitted { &[] } else { config }),
+            omitted: Flag(is_omitted),
             timeout_ns: node.timeout_ns.unwrap_or(0),
             effect: effect_name(node.effect),
             compensation: node.compensation.as_ref().map_or("", |compensation| &compensation.name),
@@ -240,6 +261,12 @@ impl Machine {
             breaker: &breaker,
         });
         let touched = self.emit(at.slot, &event, at.cause);
+        if is_omitted
+            && let Some(node) = self.state.run_mut(at.slot).and_then(|run| run.node_mut(at.scope, touched.slot))
+            && let Wait::Job(flight) = &mut node.wait
+        {
+            flight.rendered = Some(Box::new(Rendered { input: input.into(), config: config.into() }));
+        }
         self.note_slot(at.slot, program, at.scope, touched.slot, at.ix);
         self.make_job(at.slot, at.scope, touched.slot, attempt);
     }
@@ -273,7 +300,7 @@ impl Machine {
             released: false,
         });
         let job = flight.job;
-        self.actions.push_back((self.state.position, Action::Job(job)));
+        self.actions.push_back((self.decided(), Action::Job(job)));
     }
 
     fn start_join(&mut self, program: &Program, at: At) {
@@ -418,7 +445,8 @@ impl Machine {
     /// Forgets a job, before the record that says so is made; one that was handed out is asked to end once that record
     /// is durable.
     pub(crate) fn drop_job(&mut self, job: u64) {
-        if self.jobs.remove(job).is_some_and(|job| job.released) {
+        if let Some(dropped) = self.jobs.remove(job).filter(|job| job.released) {
+            self.seal_others(dropped.run);
             self.actions.push_back((self.state.position + 1, Action::Cancel(job)));
         }
     }

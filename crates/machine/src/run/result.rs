@@ -44,7 +44,7 @@ impl Machine {
         } else {
             self.end_attempt(job.run, job.scope, job.slot, ended);
         }
-        let offset = self.state.run(job.run).map_or(0, |run| run.next_seq.saturating_sub(1));
+        let offset = self.offset(job.run);
         self.answer(token, Answer { run_id: Some(job.run_id), offset, ..Answer::default() });
         self.visit_now(job.run);
     }

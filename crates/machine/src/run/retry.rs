@@ -82,7 +82,7 @@ impl Machine {
             self.close_attempt(&program, at, node.attempt, out_of_time(), false);
             return;
         }
-        if flight.input.is_empty() {
+        if flight.input.is_empty() && !flight.omitted {
             // The breaker was open before its input was made.
             if let Err(error) = self.begin_job(&program, at, attempt) {
                 let path = self.path(slot, scope, &program.ir.nodes[ix as usize].id);
@@ -91,9 +91,9 @@ impl Machine {
             return;
         }
         let job = flight.kind;
-        let (name, input, config) =
-            (self.state.symbols.name(flight.name).clone(), flight.input.clone(), flight.config.clone());
-        self.request_attempt(&program, at, attempt, job, &name, &input, &config);
+        let (name, is_settled) = (self.state.symbols.name(flight.name).clone(), flight.omitted);
+        let Some(given) = self.given(slot, scope, node_slot) else { return };
+        self.request_attempt(&program, at, attempt, job, &name, (&given.input, &given.config), is_settled);
     }
 }
 

@@ -103,7 +103,7 @@ impl Machine {
         let Wait::Job(flight) = &node.wait else { return self.stop_child(slot, scope, node_slot) };
         let job = flight.job;
         if self.jobs.get(job).is_some_and(|job| job.released) {
-            self.actions.push_back((self.state.position, Action::Cancel(job)));
+            self.actions.push_back((self.decided(), Action::Cancel(job)));
             return;
         }
         // Job 0: it was in flight when the process ended, so it may have happened. Else it was never handed out.
@@ -216,7 +216,7 @@ impl Machine {
 
     /// Puts the job of the step it is at into the table, and its release behind the record.
     fn make_step_job(&mut self, slot: u32) {
-        let position = self.state.position;
+        let position = self.decided();
         let Some(run) = self.state.run_mut(slot) else { return };
         let run_id = run.id;
         let Some((step, number)) = run.step_mut() else { return };

@@ -7,7 +7,7 @@ use apex_ir::expressions::{self, Member, NodeRef};
 use apex_ir::ir::{Kind, NodeIx};
 use apex_ir::value;
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 /// A run as seen from one of its scopes. `pending` is the node that is being decided: its guards see its outcome
 /// before it is recorded.
@@ -18,6 +18,8 @@ pub(crate) struct View<'a> {
     pub(crate) pending: Option<Pending<'a>>,
     pub(crate) ahead: Option<Ahead<'a>>,
     pub(crate) id: OnceCell<String>,
+    /// Something was read of a node that is not decided: it may be another thing later.
+    pub(crate) read_undecided: Cell<bool>,
 }
 
 /// An outcome that is not recorded yet.
@@ -38,7 +40,7 @@ pub(crate) struct Ahead<'a> {
 
 impl<'a> View<'a> {
     pub(crate) fn new(run: &'a Run, program: &'a Program, scope: u32) -> View<'a> {
-        View { run, program, scope, pending: None, ahead: None, id: OnceCell::new() }
+        View { run, program, scope, pending: None, ahead: None, id: OnceCell::new(), read_undecided: Cell::new(false) }
     }
 
     /// The same, before an iteration of a loop that stands in this scope.
@@ -82,6 +84,15 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The state of a node that was decided.
+    fn decided(&self, ix: NodeIx) -> Option<&'a Node> {
+        let node = self.node(ix).filter(|node| node.status != Status::Open);
+        if node.is_none() {
+            self.read_undecided.set(true);
+        }
+        node
+    }
+
     fn pending(&self, ix: NodeIx) -> Option<&Pending<'a>> {
         self.pending.as_ref().filter(|pending| pending.ix == ix)
     }
@@ -100,7 +111,7 @@ impl expressions::Scope for View<'_> {
         if let Some(pending) = self.pending(node.ix) {
             return pending.output.map_or(Member::NoOutput, |output| below(output, path));
         }
-        let Some(state) = self.node(node.ix) else { return Member::NoOutput };
+        let Some(state) = self.decided(node.ix) else { return Member::NoOutput };
         if state.status != Status::Ok {
             return Member::NoOutput;
         }
@@ -125,13 +136,13 @@ impl expressions::Scope for View<'_> {
         if let Some(pending) = self.pending(node.ix) {
             return Some(if pending.output.is_some() { "ok" } else { "failed" });
         }
-        self.node(node.ix)?.status.as_str()
+        self.decided(node.ix)?.status.as_str()
     }
 
     fn error(&self, node: &NodeRef) -> Option<Cow<'_, [u8]>> {
         let fault = match self.pending(node.ix) {
             Some(pending) => pending.error?,
-            None => self.node(node.ix)?.error.as_deref()?,
+            None => self.decided(node.ix)?.error.as_deref()?,
         };
         let mut out = b"{\"type\":".to_vec();
         write_json_str(&fault.kind, &mut out);

@@ -1,7 +1,7 @@
 //! A run starts: once for a key, with what was resolved and checked.
 
 use crate::action::{Answer, Refusal};
-use crate::command::StartRun;
+use crate::command::{Fidelity, StartRun};
 use crate::error::code;
 use crate::event::Event;
 use crate::event::run::{GoalReceived, PlanGenerated, RunStarted};
@@ -89,6 +89,10 @@ impl Machine {
             priority: priority_name(command.priority),
             idempotency_key: &command.idempotency_key,
             request_hash: Hash(command.request_hash),
+            fidelity: match command.fidelity.unwrap_or(self.config.fidelity) {
+                Fidelity::Full => "",
+                Fidelity::Fast => Fidelity::Fast.as_str(),
+            },
             nodes_total: program.ir.graphs[0].nodes.len() as u32,
             due: Time(program.ir.timeout_ns.map_or(0, |timeout| self.now.saturating_add(timeout).max(1))),
             ..RunStarted::default()

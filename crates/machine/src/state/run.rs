@@ -34,6 +34,8 @@ pub(crate) struct Run {
     pub(crate) key: Box<str>,
     /// `RunStarted` was recorded.
     pub(crate) started: bool,
+    /// What is decided of it in a turn stands in one record.
+    pub(crate) fast: bool,
     /// Something was requested.
     pub(crate) requested: bool,
     pub(crate) started_ns: i64,
@@ -287,8 +289,19 @@ pub(crate) struct Flight {
     pub(crate) max_attempts: u32,
     /// What few jobs have.
     pub(crate) care: Option<Box<Care>>,
+    /// Input and config are not recorded: they follow from the state.
+    pub(crate) omitted: bool,
+    /// Cache: what was omitted.
+    pub(crate) rendered: Option<Box<Rendered>>,
     /// Cache: its number in the machine's table of jobs; 0: none.
     pub(crate) job: u64,
+}
+
+/// What a job is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Rendered {
+    pub(crate) input: Arc<[u8]>,
+    pub(crate) config: Arc<[u8]>,
 }
 
 /// What few jobs have: limits beyond that of the attempt, heartbeats, a breaker, corrections.
@@ -364,6 +377,8 @@ impl Flight {
             due: 0,
             max_attempts: 0,
             care: None,
+            omitted: false,
+            rendered: None,
             job: 0,
         }
     }
@@ -432,6 +447,7 @@ pub(crate) struct Iterations {
 /// A run that has ended.
 #[derive(Debug)]
 pub(crate) struct EndedRun {
+    pub(crate) fast: bool,
     pub(crate) tenant: Sym,
     pub(crate) workflow: Sym,
     pub(crate) version: Sym,
@@ -547,6 +563,11 @@ impl Node {
     /// A write whose outcome would be unknown if it ended now without telling.
     pub(crate) fn is_writing(&self) -> bool {
         self.write && matches!(&self.wait, Wait::Job(flight) if flight.kind != JobKind::Correction)
+    }
+
+    /// Something undoes it.
+    pub(crate) fn is_undone(&self) -> bool {
+        self.compensation != Sym::EMPTY
     }
 
     /// Compensation covers it.

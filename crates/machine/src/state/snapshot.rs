@@ -27,7 +27,7 @@ codec!(Key { run_id, request_hash, offset, expires });
 codec!(RunError { code, kind, message, node });
 codec!(Fault { kind, message });
 codec!(Asked { prompt, requested_ns, due });
-codec!(Flight { kind, name, input, config, timeout_ns, due, max_attempts, care } with { job: 0 });
+codec!(Flight { kind, name, input, config, timeout_ns, due, max_attempts, care, omitted } with { rendered: None, job: 0 });
 codec!(Care {
     close_by,
     heartbeat_ns,
@@ -67,6 +67,7 @@ codec!(Node {
     children
 } with { doomed: false });
 codec!(EndedRun {
+    fast,
     tenant,
     workflow,
     version,
@@ -86,7 +87,7 @@ codec!(EndedRun {
     parent
 });
 codec!(Run {
-    id, tenant, workflow, version, ir_hash, epoch, correlation, inputs, labels, priority, goal, key, started, requested,
+    id, tenant, workflow, version, ir_hash, epoch, correlation, inputs, labels, priority, goal, key, started, fast, requested,
     started_ns, due, next_seq, head, hash, nodes_total, nodes_done, in_flight, waiting, failing,
     extra, scopes
 } with {

@@ -124,12 +124,12 @@ fn items_of_a_failed_map_do_not_go_on_after_a_crash() {
             machine.apply(position as u64, body).unwrap();
         }
         machine.recovered();
-        let mut events: Vec<_> = log[..kept].iter().map(|body| crate::world::read(body)).collect();
+        let mut events: Vec<_> = log[..kept].iter().flat_map(|body| crate::world::read(0, body)).collect();
         while let turn = machine.step(world.now, vec![])
             && turn.count > 0
         {
             let bodies = apex_machine::record::split_records(&turn.records).unwrap();
-            events.extend(bodies.iter().map(|body| crate::world::read(body)));
+            events.extend(bodies.iter().flat_map(|body| crate::world::read(0, body)));
         }
         let failed = events.iter().position(|event| event.payload["fails"] == true);
         let Some(failed) = failed else { continue };

@@ -40,6 +40,8 @@ pub struct Seen {
     pub name: &'static str,
     pub run_id: RunId,
     pub seq: u64,
+    /// Of its record in the log. A turn's record holds several.
+    pub position: u64,
     pub payload: Value,
 }
 
@@ -49,14 +51,18 @@ impl Seen {
     }
 }
 
-pub fn read(body: &[u8]) -> Seen {
+/// The events in a record: one, or the decisions of a turn.
+pub fn read(position: u64, body: &[u8]) -> Vec<Seen> {
     let header = Header::parse(body).unwrap();
-    Seen {
-        name: type_name(header.event_type).unwrap(),
-        run_id: header.run_id,
-        seq: header.run_seq,
-        payload: serde_json::from_slice(&payload_json(body).unwrap()).unwrap(),
+    let seen = |name, payload| Seen { name, run_id: header.run_id, seq: header.run_seq, position, payload };
+    let name = type_name(header.event_type).unwrap();
+    let payload: Value = serde_json::from_slice(&payload_json(body).unwrap()).unwrap();
+    if name != "TurnRecorded" {
+        return vec![seen(name, payload)];
     }
+    let named = |name: &str| (0..=255).filter_map(type_name).find(|known| *known == name).unwrap();
+    let decisions = payload["decisions"].as_array().unwrap().iter();
+    decisions.map(|one| seen(named(one["type"].as_str().unwrap()), one["payload"].clone())).collect()
 }
 
 pub struct World {
@@ -66,6 +72,8 @@ pub struct World {
     pub shadow: Machine,
     pub log: Vec<Vec<u8>>,
     pub seen: Vec<Seen>,
+    /// Input and config of every attempt that was handed out: they are the same after a crash.
+    pub given: BTreeMap<String, (Vec<u8>, Vec<u8>)>,
     pub durable: u64,
     pub now: i64,
     /// What the executor holds, by job id.
@@ -88,6 +96,7 @@ impl World {
             config,
             log: Vec::new(),
             seen: Vec::new(),
+            given: BTreeMap::new(),
             durable: 0,
             now: SECOND,
             jobs: BTreeMap::new(),
@@ -109,7 +118,7 @@ impl World {
             let position = self.log.len() as u64;
             if !self.follows {
                 self.log.push(body.to_vec());
-                self.seen.push(read(body));
+                self.seen.extend(read(position, body));
                 continue;
             }
             let header = Header::parse(body).unwrap();
@@ -118,7 +127,7 @@ impl World {
             verify_chain(&previous, body).unwrap();
             self.shadow.apply(position, body).unwrap();
             self.log.push(body.to_vec());
-            self.seen.push(read(body));
+            self.seen.extend(read(position, body));
         }
         assert_eq!(turn.position, self.log.len() as u64, "invariant 3: positions are dense");
         if self.compares {
@@ -140,13 +149,18 @@ impl World {
     pub fn take(&mut self, released: Released) {
         for job in released.jobs {
             let name = if job.compensation { "CompensationRequested" } else { "ToolCallRequested" };
-            let is_recorded = self.seen[..self.durable as usize].iter().rev().any(|event| {
-                event.name == name
+            let is_recorded = self.seen.iter().rev().any(|event| {
+                event.position < self.durable
+                    && event.name == name
                     && event.run_id == job.run_id
                     && event.node() == &*job.node
                     && event.payload["attempt"] == job.attempt
             });
             assert!(is_recorded, "invariant 1: no action before its event is durable");
+            let key = format!("{} {} {} {:?} {}", job.run_id, job.node, job.attempt, job.kind, job.compensation);
+            let given = (job.input.to_vec(), job.config.to_vec());
+            let before = self.given.entry(key).or_insert_with(|| given.clone());
+            assert_eq!(*before, given, "an attempt that is handed out again is given the same");
             assert!(self.jobs.insert(job.id, job).is_none());
         }
         self.asked_to_end.extend(released.cancels.iter().filter(|id| self.jobs.contains_key(id)));
@@ -294,7 +308,7 @@ impl World {
         let lost = chance.below(self.log.len() as u64 - self.durable + 1);
         let keep = self.log.len() - lost as usize;
         self.log.truncate(keep);
-        self.seen.truncate(keep);
+        self.seen.retain(|event| event.position < keep as u64);
         self.durable = keep as u64;
         self.config.term += 1;
         let mut machine = Machine::new(self.config.clone());
@@ -336,6 +350,7 @@ pub fn start_command(workflow: &str, n: u64, key: &str, inputs: &str) -> StartRu
         correlation: "corr".into(),
         priority: apex_ir::ir::Priority::Medium,
         labels: vec![("k".into(), "v".into())],
+        fidelity: None,
         goal: None,
     }
 }

@@ -139,6 +139,7 @@ impl World<'_> {
             correlation: "c".into(),
             priority: Priority::Medium,
             labels: Vec::new(),
+            fidelity: None,
             goal,
         };
         self.starts.push(start.clone());

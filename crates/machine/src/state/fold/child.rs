@@ -33,6 +33,8 @@ impl Folding<'_> {
             due,
             max_attempts: e.max_attempts,
             care: None,
+            omitted: false,
+            rendered: None,
             job: 0,
         };
         node.wait = Wait::Child(Box::new(Child { run: child, version, flight: Box::new(flight) }));

@@ -13,6 +13,7 @@ use crate::event::Event;
 use crate::event::failure::{Failure, NodeError};
 use crate::event::node::Kept as KeptPart;
 use crate::event::run::RunStarted;
+use crate::event::turn::TurnRecorded;
 use crate::id::RunId;
 use crate::record::{Header, NONE};
 use crate::state::breaker::{Breakers, Gate};
@@ -152,6 +153,13 @@ impl State {
                     Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
                 (touched.scope, touched.slot) = folding.child_ended(header, e, is_open)?;
             }
+            Event::TurnRecorded(e) => {
+                let mut folding =
+                    Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
+                for event in &e.decisions {
+                    folding.fold(header, event)?;
+                }
+            }
             _ => {
                 let mut folding =
                     Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
@@ -159,6 +167,28 @@ impl State {
             }
         }
         Ok(touched)
+    }
+
+    /// Folds a decision of a turn whose record is not made yet. `record_turn` makes up for it.
+    pub(crate) fn fold_decision(
+        &mut self,
+        slot: u32,
+        header: &Header<'_>,
+        event: &Event<'_>,
+    ) -> Result<Touched, Unfit> {
+        let Some(Slot::Awake(run)) = self.runs.get_mut(slot as usize) else {
+            return Err("a run without a state".into());
+        };
+        let mut folding =
+            Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
+        let (scope, slot_in) = folding.fold(header, event)?;
+        Ok(Touched { run: slot, scope, slot: slot_in })
+    }
+
+    /// The record of a turn whose decisions are folded.
+    pub(crate) fn record_turn(&mut self, header: &Header<'_>, hash: &[u8; 32]) -> Result<(), Unfit> {
+        let nothing = Event::TurnRecorded(TurnRecorded::default());
+        self.fold(header, hash, &nothing).map(|_| ())
     }
 
     fn open_run(&mut self, header: &Header<'_>) -> u32 {
@@ -177,6 +207,7 @@ impl State {
             goal: None,
             key: "".into(),
             started: false,
+            fast: false,
             requested: false,
             started_ns: header.time_ns,
             due: 0,
@@ -217,6 +248,7 @@ impl State {
         run.priority = priority(e.priority);
         run.key = e.idempotency_key.into();
         run.started = true;
+        run.fast = e.fidelity == "fast";
         run.nodes_total = e.nodes_total;
         run.due = e.due.0;
         if !e.parent_run.is_empty() {
@@ -266,6 +298,7 @@ impl State {
         self.ended.insert(
             run.id,
             Arc::new(EndedRun {
+                fast: run.fast,
                 tenant: run.tenant,
                 workflow: run.workflow,
                 version: run.version,
@@ -410,6 +443,7 @@ impl Folding<'_> {
             | Event::PlanGenerated(_)
             | Event::RunStarted(_)
             | Event::ChildEnded(_)
+            | Event::TurnRecorded(_)
             | Event::WorkflowCompleted(_)
             | Event::WorkflowFailed(_) => Err("an event of the registry with a run".into()),
         }

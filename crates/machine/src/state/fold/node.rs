@@ -40,6 +40,8 @@ impl Folding<'_> {
             due,
             max_attempts: e.max_attempts,
             care,
+            omitted: e.omitted.0,
+            rendered: None,
             job: 0,
         };
         let wakes = flight.wakes();

@@ -82,6 +82,8 @@ impl Folding<'_> {
             due,
             max_attempts: e.max_attempts,
             care: None,
+            omitted: false,
+            rendered: None,
             job: 0,
         }));
         let place = (step.scope, step.slot);
