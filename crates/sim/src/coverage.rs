@@ -40,6 +40,8 @@ pub const EVENTS: &[&str] = &[
     "NodeRetryScheduled",
     "ScopeOpened",
     "ScopeClosed",
+    "ChildStarted",
+    "ChildEnded",
     "TimerStarted",
     "TimerFired",
     "ApprovalRequested",

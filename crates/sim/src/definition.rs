@@ -8,13 +8,14 @@ use std::collections::BTreeSet;
 pub(crate) fn definition(seed: u64, name: &str, version: u64, without: &BTreeSet<String>) -> Value {
     let mut chance = Chance::of(seed, name, version);
     let count = 1 + chance.below(8) as usize;
+    let has_children = name == "w0" && chance.one_in(3);
     let mut nodes = Vec::new();
     let mut edges = Vec::new();
     let is_left_out = |id: &str| without.contains(&format!("{name}.{id}"));
     for at in 0..count {
         let chance = &mut Chance::of(seed, name, (version << 32) | (at as u64 + 1));
         let id = format!("n{at}");
-        let mut node = node(chance, &id, Within::default(), &is_left_out);
+        let mut node = node(chance, &id, Within { alone: !has_children, ..Within::default() }, &is_left_out);
         node["id"] = json!(id);
         let mut incoming = 0;
         for from in 0..at {
@@ -83,11 +84,13 @@ struct Within {
     map: bool,
     iteration: bool,
     depth: u64,
+    /// No other workflow is run from here.
+    alone: bool,
 }
 
 /// A node of any type.
 fn node(chance: &mut Chance, id: &str, within: Within, is_left_out: &dyn Fn(&str) -> bool) -> Value {
-    let mut node = match chance.below(15) {
+    let mut node = match chance.below(17) {
         0 => json!({"type": "join"}),
         1 => json!({"type": "timer", "config": {"duration_s": chance.below(50)}}),
         2 => {
@@ -100,6 +103,12 @@ fn node(chance: &mut Chance, id: &str, within: Within, is_left_out: &dyn Fn(&str
         }
         3..=5 if within.depth < 2 => map(chance, id, within, is_left_out),
         14 if within.depth < 2 => iteration(chance, id, within, is_left_out),
+        15 => json!({"type": "agent", "config": {"model": "m", "prompt": "Is ${inputs.x} much?"}}),
+        // The other one has none, so that no run is its own child.
+        16 if !within.alone => {
+            let config = json!({"workflow": "w1", "tag": "main", "inputs": {"x": "${inputs.x}"}});
+            json!({"type": "composite", "config": config})
+        }
         6 => json!({"type": "http", "config": {"method": "GET", "url": "https://example.com/a"}}),
         _ => function(chance, within),
     };

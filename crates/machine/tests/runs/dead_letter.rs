@@ -133,3 +133,23 @@ fn those_of_two_nodes_of_an_item_that_fail_at_once_are_both_written() {
     let ids: Vec<String> = letters(&world).into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids, [format!("{run}~m[0].b"), format!("{run}~m[0].c")]);
 }
+
+#[test]
+fn dead_letters_that_come_together_are_all_written_before_the_run_rests() {
+    let mut config = apex_machine::Config { partitions: 4, ..apex_machine::Config::default() };
+    config.limits.events_per_turn_max = 1;
+    let mut world = crate::world::World::new(config);
+    let body = json!({"nodes": [function("f", json!({}))], "edges": []});
+    let map = json!({"id": "m", "type": "map", "config": {"over": [1, 2, 3], "body": body, "on_item_error": "skip"}});
+    let nodes = json!([map, function("z", json!({})), function("w", json!({}))]);
+    world.register(&json!({"name": "w", "version": "1", "nodes": nodes, "edges": []}).to_string());
+    let run = world.start("w", 1, "{}");
+    let results = ["m[0].f", "m[1].f", "m[2].f", "z"].map(|node| {
+        let apex_machine::Job { id: job, attempt, .. } = world.job(node);
+        let result = apex_machine::command::JobResult { job, attempt, outcome: crate::world::failed("Odd") };
+        (0, apex_machine::command::Command::JobResult(result))
+    });
+    world.settle(results.into());
+    let letters = world.events(&run).iter().filter(|event| event.name == "DeadLettered").count();
+    assert_eq!(letters, 4, "{:?}", world.names(&run));
+}

@@ -11,7 +11,7 @@ use apex_machine::command::{
     ResolveApproval, ResumeRun, Selector, StartRun, TagWorkflow,
 };
 use apex_machine::view::LetterFilter;
-use apex_machine::{Command, Config, Job, Machine, RunId};
+use apex_machine::{Command, Config, Job, Machine, RunId, RunState};
 use serde_json::{Value, json};
 impl World<'_> {
     pub(super) fn act(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
@@ -273,7 +273,11 @@ impl World<'_> {
     }
 
     pub(super) fn resume_all(&mut self) {
-        let paused = self.ledger.open().filter(|(_, judge)| judge.run.paused).map(|(id, _)| *id);
+        let is_paused = |run_id: &RunId| {
+            let view = self.house.machine.run(TENANT, run_id);
+            view.is_some_and(|view| view.state == RunState::Paused)
+        };
+        let paused = self.ledger.open().map(|(id, _)| *id).filter(is_paused);
         paused.collect::<Vec<_>>().into_iter().for_each(|run_id| self.resume(run_id));
     }
 

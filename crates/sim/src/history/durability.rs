@@ -71,7 +71,7 @@ impl World<'_> {
         let (node, attempt) = (job.node.to_string(), u64::from(job.attempt));
         let suffix = if job.compensation { "/undo" } else { "" };
         let key = format!("{}/{node}{suffix}", job.run_id);
-        check!(job.idempotency_key == key, "the key of {job:?} is to be {key}");
+        check!(judge.is_beyond || job.idempotency_key == key, "the key of {job:?} is to be {key}");
         let wanted = if judge.is_beyond {
             None
         } else if job.compensation {
@@ -173,7 +173,7 @@ impl World<'_> {
             (Asked::Start(start), "PARTITION_UNKNOWN") => start.run_id.partition() >= PARTITIONS,
             (Asked::Start(_), "WORKFLOW_NOT_FOUND") => true,
             (Asked::Pause(run_id), "WRONG_STATE") => {
-                self.ledger.judges.get(run_id).is_some_and(|judge| judge.run.phase != Phase::Running)
+                self.ledger.judges.get(run_id).is_some_and(|judge| judge.is_beyond || judge.run.phase != Phase::Running)
             }
             (Asked::Cancel(run_id) | Asked::Pause(run_id) | Asked::Resume(run_id), "RUN_NOT_FOUND") => {
                 let judge = self.ledger.judges.get(run_id);

@@ -159,8 +159,11 @@ impl Ledger {
     }
 
     fn start(&mut self, run_id: RunId, h: &Happening) -> Result<(), Wrong> {
-        let asked = self.starts.get(&run_id).ok_or_else(|| Wrong(format!("nobody asked for run {run_id}")))?;
         check!(!self.judges.contains_key(&run_id), "run {run_id} starts twice");
+        if let Some(parent) = h.payload["parent_run"].as_str().and_then(RunId::parse) {
+            return self.start_child(run_id, parent, h);
+        }
+        let asked = self.starts.get(&run_id).ok_or_else(|| Wrong(format!("nobody asked for run {run_id}")))?;
         let selected = self.select(&asked.workflow, &asked.selector);
         let selected = selected.ok_or_else(|| Wrong(format!("{} is not registered", asked.workflow)))?;
         check!(h.text("workflow") == asked.workflow, "another workflow than {}", asked.workflow);
@@ -180,6 +183,20 @@ impl Ledger {
         Ok(())
     }
 
+    /// A run of a run. What goes between the two is beyond the oracle: of a child, and of a run that has one, it checks
+    /// what holds for all records, that nothing acts or answers too early, and that it ends.
+    fn start_child(&mut self, run_id: RunId, parent: RunId, h: &Happening) -> Result<(), Wrong> {
+        let known = self.judges.get(&parent);
+        check!(known.is_some_and(|judge| judge.is_beyond), "{parent} did not say that it starts {run_id}");
+        let version = self.version(h.text("workflow"), h.text("version"));
+        let graph = version.map(|version| Rc::clone(&version.graph));
+        let graph = graph.ok_or_else(|| Wrong("a run of a version that is not registered".into()))?;
+        let mut judge = Judge::new(graph, h.payload["inputs"].clone(), h, Offers::default())?;
+        judge.is_beyond = true;
+        self.judges.insert(run_id, judge);
+        Ok(())
+    }
+
     /// What is offered to a run.
     pub(crate) fn offers(&mut self, run_id: RunId) -> &mut Offers {
         match self.judges.get_mut(&run_id) {
@@ -191,13 +208,18 @@ impl Ledger {
     /// What was offered was taken, or has changed nothing.
     pub(crate) fn forget_offers(&mut self) {
         self.early.clear();
-        self.judges.values_mut().for_each(|judge| judge.offers = Offers::default());
+        for judge in self.judges.values_mut() {
+            // A sign of life may be recorded later: where a second has passed, or the attempt ends.
+            let beats = std::mem::take(&mut judge.offers.beats);
+            judge.offers = Offers { beats, ..Offers::default() };
+        }
     }
 
     /// A new owner: what nobody recorded was never told, jobs will be handed out again.
     pub(crate) fn change_owner(&mut self) {
         self.forget_offers();
         for judge in self.judges.values_mut() {
+            judge.offers.beats.clear();
             judge.handed_out.clear();
             if judge.run.phase == Phase::Failing {
                 judge.lost.extend(judge.run.in_flight());
