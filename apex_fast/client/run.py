@@ -93,6 +93,33 @@ class Run:
             if answer.end:
                 return b"".join(parts)
 
+    async def replay(
+        self,
+        from_node: str = "",
+        *,
+        mode: str = "freeze",
+        definition: str = "",
+        allow_writes: bool = False,
+        idempotency_key: str = "",
+    ) -> "Run":
+        """A new run that goes on from a node of this one (an instance path); empty: everything again.
+
+        ``mode``: `freeze` (what does not come after the node keeps what it gave) or `live`. ``definition``: another
+        version. Raises NotFound, InvalidInput (WRITES_NOT_ALLOWED, VERSION_INCOMPATIBLE, with each place).
+        """
+        request = run_pb2.ReplayRunRequest(
+            run_id=self.id,
+            from_node=from_node,
+            mode=run_pb2.ReplayRunRequest.Mode.Value(f"MODE_{mode.upper()}"),
+            definition_version=definition,
+            allow_writes=allow_writes,
+            idempotency_key=idempotency_key,
+        )
+        answer = await self._connection.unary(
+            f"{SERVICE}/ReplayRun", request, run_pb2.ReplayRunResponse, retry=bool(idempotency_key)
+        )
+        return Run(self._connection, answer.run_id, answer.existing)
+
     async def cancel(self, reason: str = "") -> None:
         """Start nothing new, undo what was done. Raises WrongState (RUN_ENDED)."""
         request = run_pb2.CancelRunRequest(run_id=self.id, reason=reason)

@@ -78,6 +78,28 @@ class StartRun:
         ``fidelity``: full, fast, or empty for what the machine was made with."""
 
 @final
+class ReplayRun:
+    """A start from what another run did. `history`: all records of the origin, each after its length (u32-LE)."""
+
+    def __new__(
+        cls,
+        tenant: str,
+        origin: str,
+        history: bytes,
+        from_node: str = "",
+        live: bool = False,
+        version: str | None = None,
+        allow_writes: bool = False,
+        idempotency_key: str = "",
+    ) -> ReplayRun: ...
+
+@final
+class SupplyHistory:
+    """The records that a replayed run needs after a crash; empty: they are gone."""
+
+    def __new__(cls, run_id: str, history: bytes) -> SupplyHistory: ...
+
+@final
 class CancelRun:
     def __new__(
         cls, tenant: str, run_id: str, reason: str = "", compensate: bool = True, by: str = ""
@@ -141,6 +163,8 @@ _Command: TypeAlias = (
     RegisterWorkflow
     | TagWorkflow
     | StartRun
+    | ReplayRun
+    | SupplyHistory
     | CancelRun
     | PauseRun
     | ResumeRun
@@ -320,6 +344,8 @@ class Machine:
         """After the last apply: the jobs in flight, handed out again with the same attempt and key."""
     def history_needed_from(self, ended_ns: int) -> int:
         """No record from before this time is of a run that is open, or ended at `ended_ns` or later."""
+    def histories_wanted(self) -> list[tuple[str, str, str]]:
+        """(tenant, run, origin): runs that begin nothing before they have the records of the run they replay."""
     def next_due(self) -> int | None: ...
     def snapshot(self) -> bytes: ...
     def capture(self) -> Capture:

@@ -30,11 +30,13 @@ from apex_fast.core import (
     Machine,
     PauseRun,
     RegisterWorkflow,
+    ReplayRun,
     Reply,
     ResolveApproval,
     ResumeRun,
     RunView,
     StartRun,
+    SupplyHistory,
     TagWorkflow,
     Tick,
     Turn,
@@ -45,6 +47,8 @@ Command = (
     RegisterWorkflow
     | TagWorkflow
     | StartRun
+    | ReplayRun
+    | SupplyHistory
     | CancelRun
     | PauseRun
     | ResumeRun
@@ -83,11 +87,13 @@ __all__ = [
     "Machine",
     "PauseRun",
     "RegisterWorkflow",
+    "ReplayRun",
     "Reply",
     "ResolveApproval",
     "ResumeRun",
     "RunView",
     "StartRun",
+    "SupplyHistory",
     "TagWorkflow",
     "Tick",
     "Turn",

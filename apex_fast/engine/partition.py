@@ -24,15 +24,18 @@ from apex_fast.domain import (
     JobResult,
     LogError,
     Machine,
+    ReplayRun,
     Reply,
     RunView,
     StartRun,
+    SupplyHistory,
     Tick,
     Turn,
     WorkflowView,
 )
 from apex_fast.engine.feed import Feed
 from apex_fast.engine.inbox import Inbox
+from apex_fast.engine.origins import records_of
 from apex_fast.engine.snapshots import Snapshots
 from apex_fast.errors import Overloaded, Unavailable
 from apex_fast.ports.clock import Clock
@@ -43,6 +46,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 OnReply = Callable[[Reply], None]
 
+STARTS = (StartRun, ReplayRun)
 WAITS_FOR_ROOM = frozenset({"FULL", "QUEUE_FULL"})
 ROOM_POLL_S = 0.05
 
@@ -98,6 +102,7 @@ class Engine:
         self._on_ended: Callable[[list[Ended]], None] = lambda _: None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: int | None = None
+        self._supplying: set[asyncio.Task[None]] = set()
         self._jobs_pending = 0
         self._closing = False
         self._failure: LogError | None = None
@@ -113,8 +118,18 @@ class Engine:
         self._executors = executors
         jobs = self._machine.recovered()
         self._hand_out(jobs)
+        for tenant, run_id, origin in self._machine.histories_wanted():
+            supplying = self._loop.create_task(self._supply(tenant, run_id, origin))
+            self._supplying.add(supplying)
+            supplying.add_done_callback(self._supplying.discard)
         self._schedule()
         return len(jobs)
+
+    async def _supply(self, tenant: str, run_id: str, origin: str) -> None:
+        """Give a run that replays another one what it lost with the process."""
+        records = await records_of(self._log, self._machine.run(tenant, origin))
+        self._inbox.control(0, SupplyHistory(run_id, records))
+        self._schedule()
 
     @property
     def has_failed(self) -> bool:
@@ -166,7 +181,7 @@ class Engine:
                 "the gateway is stopping" if self._failure is None else f"the log failed: {self._failure}"
             )
         self._token = token = self._token + 1
-        if type(command) is StartRun:
+        if type(command) in STARTS:
             if not self._log.has_room():
                 raise Overloaded(
                     "the disk of the log is nearly full; free some space", code="DISK_FULL", retry_after_s=5.0

@@ -26,6 +26,7 @@ from apex_fast.gateway.http.approvals import ApprovalRoutes
 from apex_fast.gateway.http.definitions import DefinitionRoutes
 from apex_fast.gateway.http.desk import HttpDesk
 from apex_fast.gateway.http.envelopes import EnvelopeRoutes
+from apex_fast.gateway.http.replays import ReplayRoutes
 from apex_fast.gateway.http.runs import RunRoutes
 from apex_fast.gateway.outbox import Outbox
 from apex_fast.gateway.streams.viewers import Viewers
@@ -78,6 +79,7 @@ class Door:
             DefinitionRoutes(house),
             ApprovalRoutes(house),
             EnvelopeRoutes(house, goals),
+            ReplayRoutes(house, histories),
             version,
         )
         engine.on_ended(self._on_ended)

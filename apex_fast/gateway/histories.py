@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from apex_fast.core import history_header, view_at
-from apex_fast.domain import Event, RunView, WorkflowView
+from apex_fast.domain import Event, ReplayRun, RunView, WorkflowView
 from apex_fast.errors import LimitExceeded, NotFound
 from apex_fast.gateway.bodies import invalid
 from apex_fast.gateway.house import House
@@ -67,6 +67,13 @@ class Histories:
         """The whole history (docs/formats/history.md)."""
         events = await self.events(view, view.offset)
         return self._header(view, events) + packed(events)
+
+    async def replay(
+        self, view: RunView, from_node: str, live: bool, version: str | None, allow_writes: bool, key: str
+    ) -> ReplayRun:
+        """The command that replays a run."""
+        records = packed(await self.events(view, view.offset))
+        return ReplayRun(view.tenant, view.run_id, records, from_node, live, version, allow_writes, key)
 
     async def part(self, view: RunView, start: int) -> tuple[bytes, int]:
         """Some of the file from a record on, and where the next part starts."""

@@ -37,6 +37,7 @@ _SOURCES = {
     "cache": run_pb2.SubmitGoalResponse.SOURCE_CACHE,
     "model": run_pb2.SubmitGoalResponse.SOURCE_MODEL,
 }
+_REPLAY_MODES = frozenset(run_pb2.ReplayRunRequest.Mode.values())
 # Field 1 (`events`) of GetTimelineResponse, length-delimited: events come serialized from the core.
 _EVENTS_TAG = b"\x0a"
 
@@ -73,7 +74,7 @@ class RunService:
             unary(SERVICE, "ListRuns", self.list_runs),
             unary(SERVICE, "CancelRun", self.cancel_run),
             *RunControl(self._house).methods(SERVICE),
-            not_running(SERVICE, "ReplayRun", "runs cannot be replayed from a node"),
+            unary(SERVICE, "ReplayRun", self.replay_run),
             not_running(SERVICE, "SignalRun", "nodes that wait for a signal do not run"),
             not_running(SERVICE, "QueryRun", "expressions over the state of a run are not evaluated on request"),
             *self._troubles.methods(),
@@ -224,6 +225,32 @@ class RunService:
     async def _part(self, token: int, view: RunView, start: int) -> None:
         data, following = await self._histories.part(view, start)
         answer = run_pb2.GetHistoryResponse(data=data, next_offset=following, end=following > view.offset)
+        self._house.outbox.grpc(token, answer.SerializeToString())
+
+    def replay_run(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`ReplayRun`."""
+        request = run_pb2.ReplayRunRequest.FromString(message)
+        key = request.idempotency_key or metadata.get("idempotency-key", "")
+        check_key(key)
+        if request.mode not in _REPLAY_MODES:
+            raise invalid("/mode", f"{request.mode} is no mode")
+        view = self._run(metadata, request.run_id)
+        work = self._replay(token, view, request, key)
+        self._house.when_durable(token, partial(self._beside, token, work))
+
+    async def _replay(self, token: int, view: RunView, request: run_pb2.ReplayRunRequest, key: str) -> None:
+        live = request.mode == run_pb2.ReplayRunRequest.MODE_LIVE
+        version = request.definition_version or None
+        command = await self._histories.replay(view, request.from_node, live, version, request.allow_writes, key)
+        self._house.engine.submit(command, partial(self._replayed, token))
+
+    def _replayed(self, token: int, reply: Reply) -> None:
+        if reply.code:
+            self._house.outbox.grpc_error(token, refusal_of(reply))
+            return
+        if not reply.existing:
+            self._house.metrics.started += 1
+        answer = run_pb2.ReplayRunResponse(run_id=reply.run_id, offset=reply.offset, existing=reply.existing)
         self._house.outbox.grpc(token, answer.SerializeToString())
 
     def watch_run(self, token: int, metadata: Metadata, message: bytes) -> None:

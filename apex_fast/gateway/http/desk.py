@@ -12,6 +12,7 @@ from apex_fast.gateway.http.definitions import DefinitionRoutes
 from apex_fast.gateway.http.envelopes import EnvelopeRoutes
 from apex_fast.gateway.http.exchange import Exchange
 from apex_fast.gateway.http.operations import OperationRoutes
+from apex_fast.gateway.http.replays import ReplayRoutes
 from apex_fast.gateway.http.route import Route, Router, allowed, params_of
 from apex_fast.gateway.http.runs import RunRoutes
 from apex_fast.gateway.http.troubles import TroubleRoutes
@@ -27,6 +28,7 @@ class HttpDesk:
         definitions: DefinitionRoutes,
         approvals: ApprovalRoutes,
         envelopes: EnvelopeRoutes,
+        replays: ReplayRoutes,
         version: str,
     ) -> None:
         self._house = house
@@ -35,6 +37,7 @@ class HttpDesk:
         routes: Sequence[Route] = [
             *envelopes.routes(),
             *runs.routes(),
+            *replays.routes(),
             *ControlRoutes(house).routes(),
             *definitions.routes(),
             *approvals.routes(),

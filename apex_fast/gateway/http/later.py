@@ -9,7 +9,6 @@ _YAML = "workflows of agents and tasks (the YAML form) are not read"
 def routes() -> list[Route]:
     """All routes of the group."""
     return [
-        deferred("POST", "/runs/{id}/replay", "replayRun", "Replay a run", "runs cannot be replayed from a node"),
         deferred("POST", "/runs/{id}/signal", "signalRun", "Send a signal", "nodes that wait for a signal do not run"),
         deferred("POST", "/runs/{id}/patch", "patchRun", "Patch a run", _PATCH),
         deferred("GET", "/runs/{id}/patches", "listRunPatches", "Patches of a run", _PATCH),

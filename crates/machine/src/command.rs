@@ -12,6 +12,10 @@ pub enum Command {
     TagWorkflow(TagWorkflow),
     /// Starts a run.
     StartRun(Box<StartRun>),
+    /// Starts a run from what another one did.
+    ReplayRun(Box<ReplayRun>),
+    /// The records that a replayed run needs after a crash.
+    SupplyHistory(SupplyHistory),
     /// Ends a run before its time.
     CancelRun(CancelRun),
     /// Holds a run.
@@ -136,6 +140,40 @@ pub struct Goal {
     pub source: String,
     /// The plan (JSON).
     pub plan: Vec<u8>,
+}
+
+/// Starts a run from what another one did.
+#[derive(Debug, Clone)]
+pub struct ReplayRun {
+    /// Whose.
+    pub tenant: String,
+    /// The id that the new run will have.
+    pub run_id: RunId,
+    /// The run that is replayed.
+    pub origin: RunId,
+    /// Instance path: it and what comes after it run again. Empty: everything.
+    pub from: String,
+    /// Everything runs again, with the same inputs.
+    pub live: bool,
+    /// Another version; `None`: that of the origin.
+    pub version: Option<String>,
+    /// Nodes that write may run.
+    pub allow_writes: bool,
+    /// Empty: every command starts a run.
+    pub idempotency_key: String,
+    /// Hash of what the client asked.
+    pub request_hash: [u8; 32],
+    /// All records of the origin, each after its length.
+    pub history: Vec<u8>,
+}
+
+/// The records of the run that a run replays. Empty: they are gone.
+#[derive(Debug, Clone)]
+pub struct SupplyHistory {
+    /// The run that waits for them.
+    pub run_id: RunId,
+    /// Each after its length.
+    pub history: Vec<u8>,
 }
 
 /// Ends a run before its time.

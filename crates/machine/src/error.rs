@@ -38,6 +38,16 @@ pub mod code {
     pub const DEAD_LETTER_NOT_FOUND: &str = "DEAD_LETTER_NOT_FOUND";
     /// A value is no JSON value.
     pub const VALUE_INVALID: &str = "VALUE_INVALID";
+    /// The workflow has no such node.
+    pub const NODE_NOT_FOUND: &str = "NODE_NOT_FOUND";
+    /// A replay would run nodes that write; `details` has each.
+    pub const WRITES_NOT_ALLOWED: &str = "WRITES_NOT_ALLOWED";
+    /// Another version differs in what the run has done; `details` has each place.
+    pub const VERSION_INCOMPATIBLE: &str = "VERSION_INCOMPATIBLE";
+    /// The records of a run cannot be read.
+    pub const HISTORY_INVALID: &str = "HISTORY_INVALID";
+    /// The records of a run are not kept any more.
+    pub const HISTORY_TRIMMED: &str = "HISTORY_TRIMMED";
     /// The machine failed on this command; its run is set aside.
     pub const INTERNAL: &str = "INTERNAL";
 

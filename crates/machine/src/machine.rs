@@ -153,6 +153,11 @@ impl Machine {
             Command::RegisterWorkflow(command) => self.register(token, &command),
             Command::TagWorkflow(command) => self.tag(token, &command),
             Command::StartRun(command) => self.start_run(token, &command),
+            Command::ReplayRun(command) => self.replay_run(token, &command),
+            Command::SupplyHistory(command) => {
+                self.supply_history(&command);
+                self.answer(token, crate::action::Answer::default());
+            }
             Command::CancelRun(command) => self.cancel_run(token, &command),
             Command::PauseRun(command) => self.pause_run(token, &command),
             Command::ResumeRun(command) => self.resume_run(token, &command),

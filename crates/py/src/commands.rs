@@ -142,6 +142,62 @@ fn request_hash(
     sha.finalize().into()
 }
 
+/// A start from what another run did; its id is made when the machine takes it.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct ReplayRun(command::ReplayRun);
+
+#[pymethods]
+impl ReplayRun {
+    #[new]
+    #[pyo3(signature = (tenant, origin, history, from_node = "", live = false, version = None, allow_writes = false,
+        idempotency_key = ""))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        tenant: String,
+        origin: &str,
+        history: Vec<u8>,
+        from_node: &str,
+        live: bool,
+        version: Option<String>,
+        allow_writes: bool,
+        idempotency_key: &str,
+    ) -> PyResult<Self> {
+        let origin = parse_run_id(origin)?;
+        let mut sha = Sha256::new();
+        let flags = [u8::from(live), u8::from(version.is_some()), u8::from(allow_writes)];
+        let parts: [&[u8]; 5] =
+            [b"replay", &origin.0, from_node.as_bytes(), version.as_deref().unwrap_or_default().as_bytes(), &flags];
+        for part in parts {
+            sha.update((part.len() as u64).to_le_bytes());
+            sha.update(part);
+        }
+        Ok(Self(command::ReplayRun {
+            tenant,
+            run_id: RunId::REGISTRY,
+            origin,
+            from: from_node.to_owned(),
+            live,
+            version,
+            allow_writes,
+            idempotency_key: idempotency_key.to_owned(),
+            request_hash: if idempotency_key.is_empty() { [0; 32] } else { sha.finalize().into() },
+            history,
+        }))
+    }
+}
+
+/// The records that a replayed run needs after a crash.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct SupplyHistory(command::SupplyHistory);
+
+#[pymethods]
+impl SupplyHistory {
+    #[new]
+    fn new(run_id: &str, history: Vec<u8>) -> PyResult<Self> {
+        Ok(Self(command::SupplyHistory { run_id: parse_run_id(run_id)?, history }))
+    }
+}
+
 #[pyclass(frozen, module = "apex_fast.core._core")]
 struct CancelRun(command::CancelRun);
 
@@ -322,6 +378,14 @@ pub(crate) fn extract(object: &Bound<'_, PyAny>, now_ns: i64, ids: &mut Ids) -> 
     if let Ok(c) = object.cast_exact::<ResolveApproval>() {
         return Ok(Command::ResolveApproval(c.get().0.clone()));
     }
+    if let Ok(c) = object.cast_exact::<ReplayRun>() {
+        let mut replay = c.get().0.clone();
+        replay.run_id = ids.next(now_ns, &replay.tenant, &replay.idempotency_key)?;
+        return Ok(Command::ReplayRun(Box::new(replay)));
+    }
+    if let Ok(c) = object.cast_exact::<SupplyHistory>() {
+        return Ok(Command::SupplyHistory(c.get().0.clone()));
+    }
     if let Ok(c) = object.cast_exact::<CancelRun>() {
         return Ok(Command::CancelRun(c.get().0.clone()));
     }
@@ -348,6 +412,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<RegisterWorkflow>()?;
     module.add_class::<TagWorkflow>()?;
     module.add_class::<StartRun>()?;
+    module.add_class::<ReplayRun>()?;
+    module.add_class::<SupplyHistory>()?;
     module.add_class::<CancelRun>()?;
     module.add_class::<PauseRun>()?;
     module.add_class::<ResumeRun>()?;

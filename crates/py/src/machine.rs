@@ -214,6 +214,11 @@ impl Machine {
         })
     }
 
+    fn histories_wanted(&self) -> Vec<(String, String, String)> {
+        let wanted = self.house().machine.histories_wanted();
+        wanted.into_iter().map(|(tenant, run, origin)| (tenant.to_string(), run.to_string(), origin.to_string())).collect()
+    }
+
     fn next_due(&self) -> Option<i64> {
         self.house().machine.next_due()
     }

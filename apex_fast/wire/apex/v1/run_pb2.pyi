@@ -777,17 +777,17 @@ class ReplayRunRequest(_message.Message):
         MODE_UNSPECIFIED: ReplayRunRequest._Mode.ValueType  # 0
         """FREEZE."""
         MODE_FREEZE: ReplayRunRequest._Mode.ValueType  # 1
-        """Recorded results are used up to from_node and again after it where the input is the same."""
+        """from_node and what comes after it run again; everything else keeps its recorded results."""
         MODE_LIVE: ReplayRunRequest._Mode.ValueType  # 2
-        """Everything from from_node on is executed again."""
+        """Everything runs again, with the same inputs."""
 
     class Mode(_Mode, metaclass=_ModeEnumTypeWrapper): ...
     MODE_UNSPECIFIED: ReplayRunRequest.Mode.ValueType  # 0
     """FREEZE."""
     MODE_FREEZE: ReplayRunRequest.Mode.ValueType  # 1
-    """Recorded results are used up to from_node and again after it where the input is the same."""
+    """from_node and what comes after it run again; everything else keeps its recorded results."""
     MODE_LIVE: ReplayRunRequest.Mode.ValueType  # 2
-    """Everything from from_node on is executed again."""
+    """Everything runs again, with the same inputs."""
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     FROM_NODE_FIELD_NUMBER: _builtins.int
@@ -797,12 +797,12 @@ class ReplayRunRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     from_node: _builtins.str
-    """Empty: from the first node."""
+    """An instance path. Empty: everything runs again."""
     mode: Global___ReplayRunRequest.Mode.ValueType
     definition_version: _builtins.str
     """Another version of the same workflow. Empty: the one of the run."""
     allow_writes: _builtins.bool
-    """Without it a LIVE replay refuses nodes whose effect is WRITE."""
+    """Without it a replay that would run nodes whose effect is WRITE is refused."""
     idempotency_key: _builtins.str
     def __init__(
         self,

@@ -34,7 +34,7 @@ message! {
 }
 
 message! {
-    /// An attempt ended; unless `retry`, the node is decided. `dead` lists the targets of edges that would be live by
+    /// `copied`: taken over from the run that this one replays. An attempt ended; unless `retry`, the node is decided. `dead` lists the targets of edges that would be live by
     /// the status of the node but whose guard was false. `unknown`: a write that may or may not have happened.
     /// `fallback`: the breaker was open, and this is what the node gives instead. `health`: what the breaker counts, `ok`
     /// or `failed`; with `cached_max` the output is kept for its fallback, of so many. `dead_letter`: a `DeadLettered`
@@ -56,6 +56,7 @@ message! {
         14 cached_max: Amount,
         15 dead_letter: Flag,
         16 correct: Flag,
+        30 copied: Flag,
     }
 }
 

@@ -38,6 +38,9 @@ message! {
         11 parent_run: &'a str,
         12 parent_node: &'a str,
         13 depth: Amount,
+        14 origin_run: &'a str,
+        15 origin_from: &'a str,
+        16 mode: &'a str,
         17 fidelity: &'a str,
     }
 }

@@ -22,6 +22,7 @@ message! {
         9 kept_all: Flag,
         10 kept: Vec<Kept<'a>>,
         11 fails: Option<Failure<'a>>,
+        30 copied: Flag,
     }
 }
 
@@ -50,5 +51,6 @@ message! {
         9 kept_all: Flag,
         10 kept: Vec<Kept<'a>>,
         11 fails: Option<Failure<'a>>,
+        30 copied: Flag,
     }
 }

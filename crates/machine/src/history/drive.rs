@@ -4,7 +4,7 @@
 //! A new term in the header means that the process had started again: then the state is folded anew from the records
 //! before, and goes on as it does after a crash.
 
-use super::fold::{self, Read};
+use super::fold::{self, Record};
 use super::{Difference, History, HistoryError};
 use crate::action::JobKind;
 use crate::error::{code, kind};
@@ -61,7 +61,7 @@ pub fn check(file: &[u8]) -> Result<Checked, HistoryError> {
 }
 
 /// A machine with the definitions and the first records of the run.
-fn begun(history: &History<'_>, records: &[Read<'_>], count: usize) -> Result<Machine, HistoryError> {
+fn begun(history: &History<'_>, records: &[Record<'_>], count: usize) -> Result<Machine, HistoryError> {
     let mut machine = fold::empty(records);
     // What is decided is compared, however much it is.
     machine.config.limits.events_per_turn_max = u32::MAX;
@@ -80,9 +80,19 @@ fn begun(history: &History<'_>, records: &[Read<'_>], count: usize) -> Result<Ma
     for record in records.iter().take(count) {
         fold::fold(&mut machine.state, record)?;
     }
+    if let Some(slot) = records.first().and_then(|first| machine.state.find(&first.header.run_id)) {
+        keeps_nothing(&mut machine, slot);
+    }
     machine.recovered();
     machine.actions.clear();
     Ok(machine)
+}
+
+/// What a run keeps of the one that it replays stands in its own records: it waits for no others.
+fn keeps_nothing(machine: &mut Machine, slot: u32) {
+    if let Some(run) = machine.state.run_mut(slot).filter(|run| run.keeps_results()) {
+        run.frozen = Some(Box::default());
+    }
 }
 
 fn hash_of(address: &str) -> Option<[u8; 32]> {
@@ -102,7 +112,7 @@ fn has_composite(definition: &[u8]) -> bool {
 struct Driver<'h> {
     machine: Machine,
     history: &'h History<'h>,
-    records: &'h [Read<'h>],
+    records: &'h [Record<'h>],
     decided: u64,
 }
 
@@ -165,7 +175,7 @@ impl<'h> Driver<'h> {
     }
 
     fn event(&self, at: usize) -> Result<Event<'h>, HistoryError> {
-        let Read { header, payload, .. } = self.records[at];
+        let Record { header, payload, .. } = self.records[at];
         Event::decode(header.event_type, header.event_version, payload)
             .map_err(|error| HistoryError::Record { offset: header.run_seq, reason: error.to_string() })
     }
@@ -207,7 +217,7 @@ impl<'h> Driver<'h> {
     }
 
     /// Does what came from outside. `false`: the record is none of that, the run must decide it by itself.
-    fn answer(&mut self, record: &Read<'h>, event: &Event<'h>) -> bool {
+    fn answer(&mut self, record: &Record<'h>, event: &Event<'h>) -> bool {
         let machine = &mut self.machine;
         let Some(slot) = machine.state.find(&record.header.run_id) else {
             return match event {
@@ -225,6 +235,10 @@ impl<'h> Driver<'h> {
         };
         match event {
             Event::RunStarted(e) => self.start(record, e),
+            // What was taken over from another run is not decided here.
+            Event::ToolResultReceived(e) if e.copied.0 => self.accept(slot, event, record.header.causation),
+            Event::TimerFired(e) if e.copied.0 => self.accept(slot, event, record.header.causation),
+            Event::ApprovalResolved(e) if e.copied.0 => self.accept(slot, event, record.header.causation),
             Event::PlanGenerated(_)
             | Event::RunCancelled(_)
             | Event::RunPaused(_)
@@ -287,7 +301,7 @@ impl<'h> Driver<'h> {
     }
 
     /// A start is a command: what follows from the definition alone is looked at again.
-    fn start(&mut self, record: &Read<'h>, e: &RunStarted<'h>) {
+    fn start(&mut self, record: &Record<'h>, e: &RunStarted<'h>) {
         let machine = &mut self.machine;
         let Header { run_id, tenant, correlation, causation, .. } = record.header;
         let symbols = &mut machine.state.symbols;
@@ -300,10 +314,11 @@ impl<'h> Driver<'h> {
             due: crate::event::wire::Time(due),
             ..e.clone()
         });
-        match machine.state.find(&run_id) {
+        let touched = match machine.state.find(&run_id) {
             Some(slot) => machine.emit(slot, &event, causation),
             None => machine.emit_first(run_id, tenant, correlation, &event),
         };
+        keeps_nothing(machine, touched.run);
     }
 
     /// The outcome of a job, or the end of the time for an approval that then fails.

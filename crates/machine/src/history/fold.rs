@@ -11,16 +11,17 @@ use crate::view::RunView;
 
 /// A record that was read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Read<'a> {
-    pub(super) header: Header<'a>,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Record<'a> {
+    pub(crate) header: Header<'a>,
+    pub(crate) payload: &'a [u8],
+    pub(crate) body: &'a [u8],
     pub(super) hash: [u8; 32],
 }
 
 /// Reads the records of one run, from offset 0 on; their chain is checked.
-pub(super) fn read<'a>(records: &[&'a [u8]]) -> Result<Vec<Read<'a>>, HistoryError> {
+pub(crate) fn read<'a>(records: &[&'a [u8]]) -> Result<Vec<Record<'a>>, HistoryError> {
     let mut previous = [0; 32];
-    let mut found: Vec<Read<'a>> = Vec::with_capacity(records.len());
+    let mut found: Vec<Record<'a>> = Vec::with_capacity(records.len());
     for (offset, body) in (0u64..).zip(records) {
         let wrong = |reason: String| HistoryError::Record { offset, reason };
         let (header, payload) = Header::split(body).map_err(|error| wrong(error.to_string()))?;
@@ -31,13 +32,13 @@ pub(super) fn read<'a>(records: &[&'a [u8]]) -> Result<Vec<Read<'a>>, HistoryErr
         if header.run_seq != offset {
             return Err(wrong(format!("it has the offset {}", header.run_seq)));
         }
-        found.push(Read { header, payload, hash: previous });
+        found.push(Record { header, payload, body, hash: previous });
     }
     Ok(found)
 }
 
 /// Folds one of them into a state that holds those before it, and nothing else.
-pub(super) fn fold(state: &mut State, record: &Read<'_>) -> Result<(), HistoryError> {
+pub(super) fn fold(state: &mut State, record: &Record<'_>) -> Result<(), HistoryError> {
     let wrong = |reason: String| HistoryError::Record { offset: record.header.run_seq, reason };
     if record.header.flags & 1 != 0 {
         return Err(wrong(crate::error::BadRecord::Address.to_string()));
@@ -55,7 +56,7 @@ pub(super) fn fold(state: &mut State, record: &Read<'_>) -> Result<(), HistoryEr
 }
 
 /// A machine that holds nothing yet and could hold this run.
-pub(super) fn empty(records: &[Read<'_>]) -> Machine {
+pub(super) fn empty(records: &[Record<'_>]) -> Machine {
     let partitions = records.first().map_or(0, |first| first.header.partition).saturating_add(1);
     Machine::new(Config { partitions, ..Config::default() })
 }

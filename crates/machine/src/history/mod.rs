@@ -12,6 +12,7 @@ mod schedule;
 pub use drive::{Checked, check};
 pub use file::{History, header};
 pub use fold::view_at;
+pub(crate) use fold::{Record, read};
 
 use std::fmt;
 

@@ -184,6 +184,7 @@ impl Machine {
             kept_all: Flag(verdict.kept_all),
             kept: verdict.kept,
             fails: fails.as_ref().map(Fails::event),
+            copied: Flag(false),
         });
         let touched = self.emit(slot, &event, cause);
         self.settle(at.slot, &program, scope, touched.slot, ix);

@@ -1,10 +1,12 @@
 //! One run: what follows from a command, a result or a time. A file per subject; each decides, records, and leaves the
 //! rest as `Work`. May evaluate expressions and read limits; what they gave is in the event.
 
+pub(crate) mod again;
 pub(crate) mod approval;
 pub(crate) mod body;
 pub(crate) mod breaker;
 pub(crate) mod cancel;
+pub(crate) mod changes;
 pub(crate) mod composite;
 pub(crate) mod correction;
 pub(crate) mod finish;
@@ -14,6 +16,7 @@ pub(crate) mod r#loop;
 pub(crate) mod map;
 pub(crate) mod node;
 pub(crate) mod pause;
+pub(crate) mod replay;
 pub(crate) mod result;
 pub(crate) mod retry;
 pub(crate) mod routing;

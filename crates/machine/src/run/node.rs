@@ -49,7 +49,12 @@ impl Machine {
                 return;
             }
         }
+        let frozen = self.frozen_answer(program, at);
         let began = match &node.kind {
+            _ if frozen.is_some() => {
+                self.repeat(program, at, frozen.as_deref().unwrap_or_default());
+                Ok(())
+            }
             Kind::Function { .. } | Kind::Http(_) | Kind::Agent { .. } => self.begin_job(program, at, 1),
             Kind::Join => {
                 self.start_join(program, at);

@@ -8,16 +8,19 @@ use crate::event::run::{GoalReceived, PlanGenerated, RunStarted};
 use crate::event::wire::{Hash, Json, Labels, Time};
 use crate::id::RunId;
 use crate::machine::Machine;
+use crate::partition::program::Program;
 use crate::partition::registry::{over, unknown};
 use crate::partition::turn::{error_list, refusal};
 use crate::state::fold::priority_name;
+use crate::state::symbols::Sym;
 use crate::view::RunState;
 use apex_ir::value::{self, ValueLimits};
+use std::sync::Arc;
 
 impl Machine {
     /// Takes a start.
     pub(crate) fn start_run(&mut self, token: u64, command: &StartRun) {
-        match self.try_start(command) {
+        match self.try_start(command, None) {
             Ok(Started::Existing(answer)) => self.answer(token, answer),
             Ok(Started::New(slot)) => {
                 let offset = self.state.run(slot).map_or(0, |run| run.next_seq - 1);
@@ -30,7 +33,7 @@ impl Machine {
         }
     }
 
-    fn try_start(&mut self, command: &StartRun) -> Result<Started, Refusal> {
+    pub(crate) fn try_start(&mut self, command: &StartRun, origin: Option<&Origin<'_>>) -> Result<Started, Refusal> {
         self.check_start(command)?;
         if let Some(answer) = self.standing(command)? {
             return Ok(Started::Existing(answer));
@@ -48,14 +51,7 @@ impl Machine {
         if !command.idempotency_key.is_empty() && self.state.keys >= limits.idempotency_keys_max && !leave {
             return Err(over("idempotency_keys_max", limits.idempotency_keys_max));
         }
-        let not_there = || unknown(&command.workflow, &command.selector);
-        let version = self.state.select(&command.tenant, &command.workflow, &command.selector).ok_or_else(not_there)?;
-        let (version, hash) = (version.version, version.hash);
-        let tenant = self.state.symbols.find(&command.tenant).ok_or_else(not_there)?;
-        let workflow = self.state.symbols.find(&command.workflow).ok_or_else(not_there)?;
-        let program = self.program(tenant, workflow, version).map_err(|reason| {
-            refusal(code::DEFINITION_UNREADABLE, format!("the definition no longer compiles: {reason}"))
-        })?;
+        let (version, hash, program) = self.select_program(command)?;
         if let Some((kind, pointer)) = program.ir.unsupported.first() {
             let message = format!("{} at {pointer} does not run yet", format!("{kind:?}").to_lowercase());
             return Err(refusal(code::NODE_TYPE_NOT_RUNNING, message));
@@ -78,6 +74,7 @@ impl Machine {
             });
             self.emit(slot, &plan, 0);
         }
+        let origin_run = origin.map_or_else(String::new, |origin| origin.run.to_string());
         let mut labels: Vec<(&str, &str)> = command.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         labels.sort_unstable();
         let started = Event::RunStarted(RunStarted {
@@ -95,6 +92,9 @@ impl Machine {
             },
             nodes_total: program.ir.graphs[0].nodes.len() as u32,
             due: Time(program.ir.timeout_ns.map_or(0, |timeout| self.now.saturating_add(timeout).max(1))),
+            origin_run: &origin_run,
+            origin_from: origin.map_or("", |origin| origin.from),
+            mode: origin.map_or("", |origin| if origin.freeze { "freeze" } else { "live" }),
             ..RunStarted::default()
         });
         let slot = match self.state.find(&command.run_id) {
@@ -105,6 +105,19 @@ impl Machine {
             run.program = Some(program);
         }
         Ok(Started::New(slot))
+    }
+
+    /// The version that a start names, compiled.
+    pub(crate) fn select_program(&mut self, command: &StartRun) -> Result<(Sym, [u8; 32], Arc<Program>), Refusal> {
+        let not_there = || unknown(&command.workflow, &command.selector);
+        let version = self.state.select(&command.tenant, &command.workflow, &command.selector).ok_or_else(not_there)?;
+        let (version, hash) = (version.version, version.hash);
+        let tenant = self.state.symbols.find(&command.tenant).ok_or_else(not_there)?;
+        let workflow = self.state.symbols.find(&command.workflow).ok_or_else(not_there)?;
+        let program = self.program(tenant, workflow, version).map_err(|reason| {
+            refusal(code::DEFINITION_UNREADABLE, format!("the definition no longer compiles: {reason}"))
+        })?;
+        Ok((version, hash, program))
     }
 
     fn check_start(&self, command: &StartRun) -> Result<(), Refusal> {
@@ -144,7 +157,7 @@ impl Machine {
     }
 
     /// The answer where the key, or the run's id, was used before.
-    fn standing(&self, command: &StartRun) -> Result<Option<Answer>, Refusal> {
+    pub(crate) fn standing(&self, command: &StartRun) -> Result<Option<Answer>, Refusal> {
         let tenant = self.state.symbols.find(&command.tenant);
         let key = tenant
             .filter(|_| !command.idempotency_key.is_empty())
@@ -170,7 +183,16 @@ impl Machine {
     }
 }
 
-enum Started {
+/// The run that a new one replays.
+pub(crate) struct Origin<'c> {
+    pub(crate) run: RunId,
+    /// Instance path; empty: from the start.
+    pub(crate) from: &'c str,
+    pub(crate) freeze: bool,
+}
+
+/// What a start came to.
+pub(crate) enum Started {
     New(u32),
     Existing(Answer),
 }

@@ -93,6 +93,7 @@ impl Machine {
             kept_all: Flag(verdict.kept_all),
             kept: verdict.kept,
             fails: fails.as_ref().map(Fails::event),
+            copied: Flag(false),
         });
         let touched = self.emit(slot, &event, at.cause);
         self.settle(slot, &program, at.scope, touched.slot, ix);

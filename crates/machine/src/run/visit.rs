@@ -100,6 +100,9 @@ impl Machine {
         if run.is_paused() {
             return Progress::Idle;
         }
+        if run.is_held() && run.failing.is_none() {
+            return Progress::Idle;
+        }
         if run.failing.is_some() {
             return self.fail_on(slot, program);
         }

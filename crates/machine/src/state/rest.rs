@@ -41,7 +41,7 @@ impl Run {
     /// Nothing of it is in flight and nothing is left to do before something happens to it. All that is lost at rest
     /// is a cache.
     fn may_rest(&self) -> bool {
-        self.started && self.in_flight == 0 && self.work.is_empty() && !self.queued
+        self.started && !self.keeps_results() && self.in_flight == 0 && self.work.is_empty() && !self.queued
     }
 }
 

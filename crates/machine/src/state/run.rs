@@ -5,6 +5,7 @@ use super::symbols::Sym;
 use crate::action::JobKind;
 use crate::id::RunId;
 use crate::partition::program::Program;
+use crate::run::replay::Frozen;
 use crate::run::work::Work;
 use apex_ir::ir::Priority;
 use std::collections::{BTreeMap, VecDeque};
@@ -61,6 +62,8 @@ pub(crate) struct Run {
     /// Cache: the compiled definition, and what is to be done next.
     pub(crate) program: Option<Arc<Program>>,
     pub(crate) work: VecDeque<Work>,
+    /// Cache: what it keeps of the run that it replays.
+    pub(crate) frozen: Option<Box<Frozen>>,
     /// Cache: it stands in the machine's backlog.
     pub(crate) queued: bool,
     /// Cache: jobs in flight were asked to end.
@@ -80,8 +83,20 @@ pub(crate) struct Extra {
     pub(crate) completed: BTreeMap<Box<str>, Completed>,
     /// It is paused; the id of the checkpoint that was made then.
     pub(crate) paused: Option<Box<str>>,
+    /// The run that it replays.
+    pub(crate) origin: Option<Origin>,
     /// Nodes (scope, slot) that failed for good, and whose `DeadLettered` is to follow.
     pub(crate) letters: Vec<(u32, u32)>,
+}
+
+/// The run that another one replays.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) run: RunId,
+    /// Instance path; empty: from the start.
+    pub(crate) from: Box<str>,
+    /// What does not come after it keeps what it gave.
+    pub(crate) freeze: bool,
 }
 
 /// The composite node that a run runs for.

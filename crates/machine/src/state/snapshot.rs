@@ -1,4 +1,4 @@
-//! A snapshot: the state as bytes, equal for equal states. Version 3: the magic, the version, the names in the order of
+//! A snapshot: the state as bytes, equal for equal states. Version 4: the magic, the version, the names in the order of
 //! their places, then the state, each open run behind its length. A version that is not known is refused: the log is
 //! replayed instead, it is the truth.
 
@@ -8,7 +8,7 @@ use super::letter::Letter;
 use super::pages::{Place, at};
 use super::run::{
     Asked, Care, Child, Completed, Corrected, EndedRun, Ending, Extra, Failing, Fault, Flight, Items, Iterations, Kept,
-    Node, Parent, Run, RunError, Scope, Status, Step, StepPhase, Wait,
+    Node, Origin, Parent, Run, RunError, Scope, Status, Step, StepPhase, Wait,
 };
 use super::{Key, Registry, State, Tenant, Version, Workflow};
 use crate::action::JobKind;
@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"APEXSNAP";
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 codec!(Registry { next_seq, head, hash, versions });
 codec!(Version { version, hash, definition, registered_ns });
@@ -47,7 +47,8 @@ codec!(Items { list, count, next, open, outputs, error } with { ranges: Vec::new
 codec!(Iterations { next, open, last, error });
 codec!(Step { scope, slot, within, phase, attempt, flight, due, error });
 codec!(Parent { run, node, depth });
-codec!(Extra { parent, ending, completed, paused, letters });
+codec!(Origin { run, from, freeze });
+codec!(Extra { parent, ending, completed, paused, origin, letters });
 codec!(Ending { seq, keeps, taken_back });
 codec!(Completed { seq, run });
 codec!(Failing { error, compensate, steps, settled, due, expired });
@@ -91,7 +92,7 @@ codec!(Run {
     started_ns, due, next_seq, head, hash, nodes_total, nodes_done, in_flight, waiting, failing,
     extra, scopes
 } with {
-    program: None, work: Default::default(), queued: false, cancels_sent: false, undo_bytes: 0
+    program: None, work: Default::default(), frozen: None, queued: false, cancels_sent: false, undo_bytes: 0
 });
 codec!(Status as Open = 0, Ok = 1, Failed = 2, Skipped = 3);
 codec!(StepPhase as Ahead = 0, InFlight = 1, Retrying = 2, Done = 3, Failed = 4);

@@ -17,6 +17,7 @@ mod r#loop;
 mod map;
 mod pause;
 mod registry;
+mod replay;
 mod result;
 mod routing;
 mod saga;

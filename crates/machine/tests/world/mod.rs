@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub)]
 
 use apex_machine::command::{
-    CancelRun, Command, JobResult, Outcome, RegisterWorkflow, ResolveApproval, Selector, StartRun,
+    CancelRun, Command, JobResult, Outcome, RegisterWorkflow, ReplayRun, ResolveApproval, Selector, StartRun,
+    SupplyHistory,
 };
 use apex_machine::record::{split_records, verify_chain};
 use apex_machine::render::{payload_json, type_name};
@@ -301,6 +302,39 @@ impl World {
     /// The records of a run.
     pub fn bodies(&self, run: &RunId) -> Vec<&[u8]> {
         self.log.iter().map(Vec::as_slice).filter(|body| Header::parse(body).unwrap().run_id == *run).collect()
+    }
+
+    /// The records of a run, as a caller reads them from the log.
+    pub fn packed(&self, run: &RunId) -> Vec<u8> {
+        let mut packed = Vec::new();
+        for body in self.bodies(run) {
+            packed.extend_from_slice(&(body.len() as u32).to_le_bytes());
+            packed.extend_from_slice(body);
+        }
+        packed
+    }
+
+    pub fn replay_command(&self, origin: &RunId, n: u64, from: &str, live: bool) -> ReplayRun {
+        ReplayRun {
+            tenant: "t".into(),
+            run_id: RunId::new_v7(9_000 + n, (n % 4) as u16, n),
+            origin: *origin,
+            from: from.into(),
+            live,
+            version: None,
+            allow_writes: true,
+            idempotency_key: String::new(),
+            request_hash: [0; 32],
+            history: self.packed(origin),
+        }
+    }
+
+    /// Gives the runs that wait for it the history of their origins.
+    pub fn supply(&mut self) {
+        for (_, run_id, origin) in self.machine.histories_wanted() {
+            let history = self.packed(&origin);
+            self.settle(vec![(0, Command::SupplyHistory(SupplyHistory { run_id, history }))]);
+        }
     }
 
     /// The process dies: what was not durable may be gone, down to a prefix that keeps what was. A new one starts.

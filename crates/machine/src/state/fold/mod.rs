@@ -19,8 +19,8 @@ use crate::record::{Header, NONE};
 use crate::state::breaker::{Breakers, Gate};
 use crate::state::rest::Slot;
 use crate::state::run::{
-    EndedRun, Failing, Fault, Kept, NO_SLOT, Node, Parent, READY, ROOT, Run, RunError, Scope, Status, Step, StepPhase,
-    Wait, split_path,
+    EndedRun, Failing, Fault, Kept, NO_SLOT, Node, Origin, Parent, READY, ROOT, Run, RunError, Scope, Status, Step,
+    StepPhase, Wait, split_path,
 };
 use crate::state::symbols::{Sym, Symbols};
 use crate::state::{Index, Key, State, Ticket, Timer, TimerKind, Version};
@@ -223,6 +223,7 @@ impl State {
             scopes: vec![Some(Box::new(Scope::new(ROOT, NO_SLOT, 0, Arc::from(&b""[..]), "".into())))],
             program: None,
             work: Default::default(),
+            frozen: None,
             queued: false,
             cancels_sent: false,
             undo_bytes: 0,
@@ -249,6 +250,10 @@ impl State {
         run.key = e.idempotency_key.into();
         run.started = true;
         run.fast = e.fidelity == "fast";
+        if let Some(origin) = RunId::parse(e.origin_run) {
+            run.extra_mut().origin =
+                Some(Origin { run: origin, from: e.origin_from.into(), freeze: e.mode == "freeze" });
+        }
         run.nodes_total = e.nodes_total;
         run.due = e.due.0;
         if !e.parent_run.is_empty() {
