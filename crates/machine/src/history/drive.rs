@@ -353,6 +353,8 @@ impl<'h> Driver<'h> {
                 machine.end_attempt(slot, scope, node_slot, ended);
             }
             Wait::Nothing | Wait::Retry { .. } if is_shut_out(e) => self.accept(slot, event, causation),
+            // The time of all attempts was over when the next one was to begin.
+            Wait::Retry { .. } if e.status == "timeout" => machine.try_again(slot, scope, node_slot),
             _ => return false,
         }
         true
