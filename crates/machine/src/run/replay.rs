@@ -139,7 +139,12 @@ impl Machine {
             priority: priority(started.priority),
             labels: started.labels.0.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
             goal: None,
+            fidelity: None,
         };
+        if started.fidelity == "fast" && !command.live {
+            let message = "the run was recorded in fast fidelity, which keeps no results to go on from; live runs all again";
+            return Err(refusal(code::WRONG_STATE, message));
+        }
         let origin = Origin { run: command.origin, from: &command.from, freeze: !command.live };
         let standing = self.standing(&start)?;
         if let Some(answer) = standing {
