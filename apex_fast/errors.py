@@ -222,6 +222,8 @@ CLASS_OF_CODE: dict[str, type[ApexError]] = {
     },
     # the core's and the gateway's, each narrower than its class
     "BAD_JSON": InvalidInput,
+    "EXPRESSION_INVALID": InvalidInput,
+    "EXPRESSION_FAILED": InvalidInput,
     "INPUTS_INVALID": InvalidInput,
     "GOAL_INVALID": InvalidInput,
     "RUN_NOT_FOUND": NotFound,

@@ -9,6 +9,7 @@ import msgspec
 
 from apex_fast.authoring.breaker import Breaker
 from apex_fast.authoring.function import Effect, Function
+from apex_fast.authoring.rate import Rate
 from apex_fast.authoring.retry import Retry
 from apex_fast.authoring.workflow import Workflow
 
@@ -42,13 +43,14 @@ class App:
         schedule_to_close_s: float | None = None,
         heartbeat_timeout_s: float | None = None,
         breaker: Breaker | None = None,
+        rate_limit: Rate | None = None,
     ) -> Callable[[C], C]:
         """Register a callable under ``name`` (its own by default); it is returned as it was.
 
         ``effect``: `pure` (same input, same output), `read` or `write`. ``compensation``: the function, or its name,
         that undoes it, called with ``input`` and ``output``. ``retry``, ``timeout_s`` (of an attempt),
         ``schedule_to_close_s`` (of all attempts, waits included), ``heartbeat_timeout_s`` (longest time without
-        `JobContext.heartbeat`), ``breaker``: what a node does that states none.
+        `JobContext.heartbeat`), ``breaker``, ``rate_limit`` (as ``"10/s"``): what a node does that states none.
         ``async def`` runs on a loop of its own, a plain function in a thread. Arguments and result are checked by
         their annotations. Raises TypeError where the callable cannot be called from JSON, ValueError for a bad
         name or one that is taken.
@@ -69,6 +71,7 @@ class App:
                 schedule_to_close_s=schedule_to_close_s,
                 heartbeat_timeout_s=heartbeat_timeout_s,
                 breaker=breaker,
+                rate_limit=rate_limit,
                 local_names=local_names,
             )
             return original
@@ -87,6 +90,7 @@ class App:
         schedule_to_close_s: float | None = None,
         heartbeat_timeout_s: float | None = None,
         breaker: Breaker | None = None,
+        rate_limit: Rate | None = None,
         local_names: Mapping[str, object] | None = None,
     ) -> Function:
         """`function` without the decorator."""
@@ -105,6 +109,7 @@ class App:
             schedule_to_close_s=schedule_to_close_s,
             heartbeat_timeout_s=heartbeat_timeout_s,
             breaker=breaker,
+            rate_limit=rate_limit,
             local_names=local_names,
         )
         self.functions[name] = registered

@@ -15,6 +15,7 @@ import msgspec
 import msgspec.inspect
 
 from apex_fast.authoring.breaker import Breaker
+from apex_fast.authoring.rate import Rate, rate_document
 from apex_fast.authoring.retry import Retry
 
 Effect: TypeAlias = Literal["pure", "read", "write"]
@@ -93,6 +94,7 @@ class Function:
         "is_async",
         "name",
         "original",
+        "rate_limit",
         "retry",
         "schedule_to_close_s",
         "timeout_s",
@@ -110,6 +112,7 @@ class Function:
         schedule_to_close_s: float | None = None,
         heartbeat_timeout_s: float | None = None,
         breaker: Breaker | None = None,
+        rate_limit: Rate | None = None,
         local_names: Mapping[str, object] | None = None,
     ) -> None:
         if effect not in EFFECTS:
@@ -130,6 +133,7 @@ class Function:
         self.schedule_to_close_s = schedule_to_close_s
         self.heartbeat_timeout_s = heartbeat_timeout_s
         self.breaker = breaker
+        self.rate_limit = None if rate_limit is None else rate_document(rate_limit)
         self.is_async = inspect.iscoroutinefunction(original) or inspect.iscoroutinefunction(
             getattr(original, "__call__", None)  # noqa: B004 (an object with an async __call__)
         )
@@ -174,6 +178,7 @@ class Function:
             "schedule_to_close_s": self.schedule_to_close_s,
             "heartbeat_timeout_s": self.heartbeat_timeout_s,
             "breaker": None if self.breaker is None else self.breaker.document(),
+            "rate_limit": self.rate_limit,
             "compensation": self.compensation,
         }
         return {name: value for name, value in stated.items() if value is not None}

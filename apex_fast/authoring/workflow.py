@@ -208,15 +208,62 @@ class Graph:
         *,
         timeout_s: float | None = None,
         on_timeout: Literal["approve", "reject", "fail"] | None = None,
+        escalate_to: Sequence[str] | None = None,
+        escalate_after_s: float | None = None,
         after: After = None,
         when: str | Reference | None = None,
         join: Join | None = None,
         **options: Any,
     ) -> Node:
         """Wait for a person; the output is ``{approved, decision, reason, by, edits, timed_out}``."""
-        config = {"prompt": prompt, "timeout_s": timeout_s, "on_timeout": on_timeout}
+        config = {
+            "prompt": prompt,
+            "timeout_s": timeout_s,
+            "on_timeout": on_timeout,
+            "escalate_to": escalate_to,
+            "escalate_after_s": escalate_after_s,
+        }
         config = {name: value for name, value in config.items() if value is not None}
         return self.node(node_id, "approval", after, when, join, config=config, **options)
+
+    def signal(
+        self,
+        node_id: str,
+        name: str | Reference,
+        *,
+        match: str | Reference | None = None,
+        timeout_s: float | None = None,
+        on_timeout: Literal["fail", "continue"] | None = None,
+        after: After = None,
+        when: str | Reference | None = None,
+        join: Join | None = None,
+        **options: Any,
+    ) -> Node:
+        """Wait for a signal; the output is ``{payload, timed_out}``. ``match``: CEL over `signal.payload`."""
+        config = {
+            "name": name,
+            "match": None if match is None else _guard(match),
+            "timeout_s": timeout_s,
+            "on_timeout": on_timeout,
+        }
+        config = {key: value for key, value in config.items() if value is not None}
+        return self.node(node_id, "signal", after, when, join, config=config, **options)
+
+    def send_signal(
+        self,
+        node_id: str,
+        name: str | Reference,
+        run_id: str | Reference,
+        payload: Any = None,
+        *,
+        after: After = None,
+        when: str | Reference | None = None,
+        join: Join | None = None,
+        **options: Any,
+    ) -> Node:
+        """Signal another run; the output is ``{offset}`` of the signal there."""
+        config = {"name": name, "send": {"run_id": run_id, "payload": payload}}
+        return self.node(node_id, "signal", after, when, join, config=config, **options)
 
     def join(
         self,

@@ -203,6 +203,16 @@ class Client:
         answer = await self._connection.unary(f"{RUNS}/ListRuns", request, run_pb2.ListRunsResponse, retry=True)
         return RunPage([RunInfo.of(run) for run in answer.runs], answer.next_page_token)
 
+    async def publish(self, name: str, payload: Any = None, *, idempotency_key: str = "") -> int:
+        """Tell every run that waits for a signal of this name; how many took it."""
+        request = run_pb2.PublishSignalRequest(
+            name=name, payload_json=msgspec.json.encode(payload), idempotency_key=idempotency_key
+        )
+        answer = await self._connection.unary(
+            f"{RUNS}/PublishSignal", request, run_pb2.PublishSignalResponse, retry=bool(idempotency_key)
+        )
+        return answer.runs
+
     async def submit_goal(self, goal: str, *, idempotency_key: str = "") -> GoalRun:
         """Plan a goal and start it. Raises PlanNotFound."""
         request = run_pb2.SubmitGoalRequest(goal=goal, idempotency_key=idempotency_key)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
+
 from apex_fast.client.connection import Connection
 from apex_fast.client.views import Event, RunInfo
 from apex_fast.errors import Overloaded, RunCancelled, RunFailed, Unavailable
@@ -135,3 +137,18 @@ class Run:
         """Let it go on. Raises WrongState (RUN_ENDED)."""
         request = run_pb2.ResumeRunRequest(run_id=self.id)
         await self._connection.unary(f"{SERVICE}/ResumeRun", request, run_pb2.ResumeRunResponse)
+
+    async def signal(self, name: str, payload: Any = None, *, idempotency_key: str = "") -> None:
+        """Tell it something. ``payload``: anything msgspec encodes. Raises WrongState where it has ended."""
+        request = run_pb2.SignalRunRequest(
+            run_id=self.id, name=name, payload_json=msgspec.json.encode(payload), idempotency_key=idempotency_key
+        )
+        await self._connection.unary(
+            f"{SERVICE}/SignalRun", request, run_pb2.SignalRunResponse, retry=bool(idempotency_key)
+        )
+
+    async def query(self, expression: str) -> Any:
+        """What an expression over it gives: `state`, `progress`, `nodes`, or CEL. Raises InvalidInput, WrongState."""
+        request = run_pb2.QueryRunRequest(run_id=self.id, expression=expression)
+        answer = await self._connection.unary(f"{SERVICE}/QueryRun", request, run_pb2.QueryRunResponse, retry=True)
+        return msgspec.json.decode(answer.result_json)

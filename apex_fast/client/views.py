@@ -202,8 +202,11 @@ class Approval:
     run_id: str
     node: str
     prompt: str
+    escalated_to: list[str]
+    """Who else was asked after a while."""
 
     @staticmethod
     def of(approval: approval_pb2.Approval) -> "Approval":
         """From the wire."""
-        return Approval(approval.ticket, approval.run_id, approval.node, approval.prompt)
+        escalated_to = list(approval.escalated_to)
+        return Approval(approval.ticket, approval.run_id, approval.node, approval.prompt, escalated_to)

@@ -116,6 +116,26 @@ class ResumeRun:
     def __new__(cls, tenant: str, run_id: str, by: str = "") -> ResumeRun: ...
 
 @final
+class SignalRun:
+    """Tell a run something. `payload`: JSON, None is null."""
+    def __new__(
+        cls,
+        tenant: str,
+        run_id: str,
+        name: str,
+        payload: bytes | None = None,
+        idempotency_key: str = "",
+        by: str = "",
+    ) -> SignalRun: ...
+
+@final
+class PublishSignal:
+    """Tell every run of the tenant that waits for it. The answer's `details`: `{"runs"}`."""
+    def __new__(
+        cls, tenant: str, name: str, payload: bytes | None = None, idempotency_key: str = "", by: str = ""
+    ) -> PublishSignal: ...
+
+@final
 class ResolveApproval:
     def __new__(
         cls,
@@ -168,6 +188,8 @@ _Command: TypeAlias = (
     | CancelRun
     | PauseRun
     | ResumeRun
+    | SignalRun
+    | PublishSignal
     | ResolveApproval
     | JobResult
     | Heartbeat
@@ -268,6 +290,7 @@ class ApprovalView:
     prompt: str
     requested_ns: int
     due_ns: int | None
+    escalated_to: list[str]
     tenant: str
     workflow: str
     version: str
@@ -379,6 +402,8 @@ class Machine:
     def dead_letter(self, tenant: str, id: str) -> DeadLetterView | None: ...
     def breakers(self, tenant: str, limit: int, page: str = "") -> tuple[list[BreakerView], str]:
         """By name: those that are not closed, count failures, or keep outputs."""
+    def query(self, tenant: str, run_id: str, expression: str) -> tuple[bytes, int, int]:
+        """JSON, offset and epoch of the run. Raises CoreError."""
     def workflows(self, tenant: str) -> list[WorkflowView]: ...
     def workflow(
         self, tenant: str, name: str, version: str | None = None, tag: str | None = None

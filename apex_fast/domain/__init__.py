@@ -29,12 +29,14 @@ from apex_fast.core import (
     LogView,
     Machine,
     PauseRun,
+    PublishSignal,
     RegisterWorkflow,
     ReplayRun,
     Reply,
     ResolveApproval,
     ResumeRun,
     RunView,
+    SignalRun,
     StartRun,
     SupplyHistory,
     TagWorkflow,
@@ -52,6 +54,8 @@ Command = (
     | CancelRun
     | PauseRun
     | ResumeRun
+    | SignalRun
+    | PublishSignal
     | ResolveApproval
     | JobResult
     | Heartbeat
@@ -86,12 +90,14 @@ __all__ = [
     "LogView",
     "Machine",
     "PauseRun",
+    "PublishSignal",
     "RegisterWorkflow",
     "ReplayRun",
     "Reply",
     "ResolveApproval",
     "ResumeRun",
     "RunView",
+    "SignalRun",
     "StartRun",
     "SupplyHistory",
     "TagWorkflow",

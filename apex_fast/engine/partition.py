@@ -280,6 +280,10 @@ class Engine:
         """Breakers by name, as decided by now; show them only after `when_durable`."""
         return self._machine.breakers(tenant, limit, page)
 
+    def query(self, tenant: str, run_id: str, expression: str) -> tuple[bytes, int, int]:
+        """JSON, offset and epoch of a question about a run; show them only after `when_durable`. Raises CoreError."""
+        return self._machine.query(tenant, run_id, expression)
+
     def workflows(self, tenant: str) -> list[WorkflowView]:
         """Registered versions as decided by now; show them only after `when_durable`."""
         return self._machine.workflows(tenant)

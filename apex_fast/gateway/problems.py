@@ -50,6 +50,8 @@ PROBLEMS: dict[str, Problem] = {
     "WORKFLOW_INVALID": Problem(INVALID_ARGUMENT, 422, "The registered definition does not compile"),
     "VALUE_INVALID": Problem(INVALID_ARGUMENT, 422, "A value is no JSON value"),
     "INPUTS_INVALID": Problem(INVALID_ARGUMENT, 422, "The inputs do not fit the workflow"),
+    "EXPRESSION_INVALID": Problem(INVALID_ARGUMENT, 400, "A text is no expression"),
+    "EXPRESSION_FAILED": Problem(INVALID_ARGUMENT, 422, "An expression cannot be evaluated"),
     "GOAL_INVALID": Problem(INVALID_ARGUMENT, 422, "The goal cannot be read"),
     "MEDIA_TYPE_UNSUPPORTED": Problem(INVALID_ARGUMENT, 415, "The body has another media type"),
     "TOO_LARGE": Problem(RESOURCE_EXHAUSTED, 413, "More bytes than a request may have"),

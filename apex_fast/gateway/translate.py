@@ -219,6 +219,18 @@ class _PauseDetails(msgspec.Struct):
 _PAUSE = msgspec.json.Decoder(_PauseDetails)
 
 
+class _PublishDetails(msgspec.Struct):
+    runs: int = 0
+
+
+_PUBLISHED = msgspec.json.Decoder(_PublishDetails)
+
+
+def runs_of(reply: Reply) -> int:
+    """How many runs took an event."""
+    return _PUBLISHED.decode(reply.details).runs
+
+
 def checkpoint_of(reply: Reply) -> str:
     """The checkpoint that a pause made."""
     return _PAUSE.decode(reply.details).checkpoint_id
@@ -236,7 +248,8 @@ def approval_message(view: ApprovalView) -> approval_pb2.Approval:
         run_id=view.run_id,
         node=view.node,
         prompt=view.prompt,
-        state=approval_pb2.APPROVAL_STATE_PENDING,
+        state=approval_pb2.APPROVAL_STATE_ESCALATED if view.escalated_to else approval_pb2.APPROVAL_STATE_PENDING,
+        escalated_to=view.escalated_to,
         requested_time=rfc3339(view.requested_ns),
         expires_time=rfc3339(view.due_ns),
         workflow=view.workflow,

@@ -1,14 +1,22 @@
-"""Steering runs over gRPC: `PauseRun`, `ResumeRun`."""
+"""Steering runs over gRPC, and asking them: pause, resume, signals, queries."""
 
 from functools import partial
 
-from apex_fast.domain import PauseRun, Reply, ResumeRun
+from apex_fast.domain import PauseRun, PublishSignal, Reply, ResumeRun, SignalRun
+from apex_fast.errors import NotRunning
 from apex_fast.gateway.admission import tenant_of
-from apex_fast.gateway.bodies import REASON_CHARS_MAX, check_text
+from apex_fast.gateway.bodies import (
+    NAME_CHARS_MAX,
+    REASON_CHARS_MAX,
+    check_json,
+    check_key,
+    check_text,
+    invalid,
+)
 from apex_fast.gateway.faults import refusal_of
 from apex_fast.gateway.grpc.method import Metadata, Method, unary
 from apex_fast.gateway.house import House
-from apex_fast.gateway.translate import checkpoint_of, state_number
+from apex_fast.gateway.translate import checkpoint_of, runs_of, state_number
 from apex_fast.wire.apex.v1 import run_pb2
 
 
@@ -23,6 +31,9 @@ class RunControl:
         return [
             unary(service, "PauseRun", self.pause_run),
             unary(service, "ResumeRun", self.resume_run),
+            unary(service, "SignalRun", self.signal_run),
+            unary(service, "PublishSignal", self.publish_signal),
+            unary(service, "QueryRun", self.query_run),
         ]
 
     def pause_run(self, token: int, metadata: Metadata, message: bytes) -> None:
@@ -53,3 +64,50 @@ class RunControl:
             return
         answer = run_pb2.ResumeRunResponse(state=state_number(reply.state), offset=reply.offset)
         self._house.outbox.grpc(token, answer.SerializeToString())
+
+    def signal_run(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`SignalRun`."""
+        request = run_pb2.SignalRunRequest.FromString(message)
+        key = _checked(request.name, request.payload_json, request.idempotency_key, metadata)
+        command = SignalRun(tenant_of(metadata), request.run_id, request.name, request.payload_json, key)
+        self._house.engine.submit(command, partial(self._signalled, token), len(message))
+
+    def _signalled(self, token: int, reply: Reply) -> None:
+        if reply.code:
+            self._house.outbox.grpc_error(token, refusal_of(reply, "/payload_json"))
+            return
+        self._house.outbox.grpc(token, run_pb2.SignalRunResponse(offset=reply.offset).SerializeToString())
+
+    def publish_signal(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`PublishSignal`."""
+        request = run_pb2.PublishSignalRequest.FromString(message)
+        key = _checked(request.name, request.payload_json, request.idempotency_key, metadata)
+        command = PublishSignal(tenant_of(metadata), request.name, request.payload_json, key)
+        self._house.engine.submit(command, partial(self._published, token), len(message))
+
+    def _published(self, token: int, reply: Reply) -> None:
+        if reply.code:
+            self._house.outbox.grpc_error(token, refusal_of(reply, "/payload_json"))
+            return
+        self._house.outbox.grpc(token, run_pb2.PublishSignalResponse(runs=runs_of(reply)).SerializeToString())
+
+    def query_run(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`QueryRun`."""
+        request = run_pb2.QueryRunRequest.FromString(message)
+        if request.HasField("at_offset"):
+            raise NotRunning("the state of a run at an offset is not queried in this version; read its timeline")
+        json, offset, epoch = self._house.engine.query(tenant_of(metadata), request.run_id, request.expression)
+        answer = run_pb2.QueryRunResponse(result_json=json, offset=offset, epoch=epoch)
+        self._house.when_durable(token, lambda: self._house.outbox.grpc(token, answer.SerializeToString()))
+
+
+def _checked(name: str, payload: bytes, key: str, metadata: Metadata) -> str:
+    """The key of a signal, once its parts are what they may be."""
+    if not name:
+        raise invalid("/name", "a signal has a name")
+    check_text(name, "/name", NAME_CHARS_MAX)
+    if payload:
+        check_json(payload, "/payload_json")
+    key = key or metadata.get("idempotency-key", "")
+    check_key(key)
+    return key

@@ -75,8 +75,6 @@ class RunService:
             unary(SERVICE, "CancelRun", self.cancel_run),
             *RunControl(self._house).methods(SERVICE),
             unary(SERVICE, "ReplayRun", self.replay_run),
-            not_running(SERVICE, "SignalRun", "nodes that wait for a signal do not run"),
-            not_running(SERVICE, "QueryRun", "expressions over the state of a run are not evaluated on request"),
             *self._troubles.methods(),
             unary(SERVICE, "GetTimeline", self.get_timeline),
             unary(SERVICE, "GetHistory", self.get_history),

@@ -45,6 +45,8 @@ class ApprovalShown(msgspec.Struct, omit_defaults=True):
     workflow: str
     version: str
     expires_time: str = ""
+    escalated_to: list[str] = []
+    """Who else was asked after a while."""
 
 
 class ApprovalPage(msgspec.Struct):
@@ -77,6 +79,7 @@ def shown(view: ApprovalView) -> ApprovalShown:
         view.workflow,
         view.version,
         rfc3339(view.due_ns),
+        view.escalated_to,
     )
 
 

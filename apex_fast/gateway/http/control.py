@@ -1,4 +1,4 @@
-"""Steering runs over HTTP: pause, resume."""
+"""Steering runs over HTTP, and asking them: pause, resume, signals, queries."""
 
 from functools import partial
 from typing import Annotated
@@ -6,14 +6,16 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from apex_fast.domain import PauseRun, Reply, ResumeRun
-from apex_fast.gateway.bodies import REASON_CHARS_MAX, Body
+from apex_fast.domain import PauseRun, PublishSignal, Reply, ResumeRun, SignalRun
+from apex_fast.gateway.bodies import KEY_CHARS_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX, Body, check_key
 from apex_fast.gateway.faults import refusal_of
 from apex_fast.gateway.house import House
-from apex_fast.gateway.http.exchange import Exchange
+from apex_fast.gateway.http.exchange import JSON, Exchange
 from apex_fast.gateway.http.route import Answer, Route
 from apex_fast.gateway.http.runs import State
-from apex_fast.gateway.translate import checkpoint_of
+from apex_fast.gateway.translate import checkpoint_of, runs_of
+
+SIGNAL_KEY = {"Idempotency-Key": "A run takes one signal of a key (at most 255 characters)."}
 
 
 class PauseBody(Body):
@@ -41,7 +43,39 @@ class RunResumed(msgspec.Struct):
     offset: int
 
 
+class SignalBody(Body):
+    """What a run is told."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+    payload: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
+    idempotency_key: Annotated[str, Meta(max_length=KEY_CHARS_MAX)] = ""
+
+
+class RunSignalled(msgspec.Struct):
+    """A signal that was taken, durably."""
+
+    run_id: str
+    state: State
+    offset: int
+    existing: bool
+    """The run has taken one with this key before."""
+
+
+class SignalPublished(msgspec.Struct):
+    """An event that was taken, durably, by every run that waits for it."""
+
+    runs: int
+
+
+class QueryQuery(Body):
+    """What is asked."""
+
+    expr: Annotated[str, Meta(min_length=1)]
+    """`state`, `progress`, `nodes`, or CEL over `inputs`, `nodes` and `run`."""
+
+
 _PAUSE = msgspec.json.Decoder(PauseBody)
+_SIGNAL = msgspec.json.Decoder(SignalBody)
 
 
 class ControlRoutes:
@@ -58,6 +92,16 @@ class ControlRoutes:
                   problems=("RUN_NOT_FOUND", "RUN_ENDED", "WRONG_STATE")),
             Route("POST", "/runs/{id}/resume", "resumeRun", "Let a paused run go on", "runs", self.resume,
                   [Answer(200, "It goes on, durably", RunResumed)], problems=("RUN_NOT_FOUND", "RUN_ENDED")),
+            Route("POST", "/runs/{id}/signal", "signalRun", "Tell a run something; kept until a node asks for it",
+                  "runs", self.signal, [Answer(200, "Taken, durably", RunSignalled)], body=SignalBody,
+                  headers=SIGNAL_KEY,
+                  problems=("RUN_NOT_FOUND", "RUN_ENDED", "WRONG_STATE", "LIMIT_EXCEEDED")),
+            Route("POST", "/events", "publishSignal", "Tell every run that waits for a signal of this name", "runs",
+                  self.publish, [Answer(200, "Taken, durably, by those that wait", SignalPublished)],
+                  body=SignalBody, headers=SIGNAL_KEY),
+            Route("GET", "/runs/{id}/query", "queryRun", "Evaluate an expression over a run; changes nothing", "runs",
+                  self.query, [Answer(200, "What it gives, any JSON value", msgspec.Raw)], query=QueryQuery,
+                  problems=("RUN_NOT_FOUND", "RUN_ENDED", "EXPRESSION_INVALID", "EXPRESSION_FAILED")),
         ]  # fmt: skip
 
     def pause(self, exchange: Exchange) -> None:
@@ -85,3 +129,41 @@ class ControlRoutes:
             return
         state: State = reply.state  # type: ignore[assignment]
         exchange.answer(200, RunResumed(reply.run_id, state, reply.offset))
+
+    def signal(self, exchange: Exchange) -> None:
+        """`POST /runs/{id}/signal`."""
+        body = exchange.read(_SIGNAL)
+        key = _key(body, exchange)
+        command = SignalRun(exchange.tenant, exchange.params["id"], body.name, bytes(body.payload), key)
+        self._house.engine.submit(command, partial(self._signalled, exchange), len(exchange.body))
+
+    def _signalled(self, exchange: Exchange, reply: Reply) -> None:
+        if reply.code:
+            exchange.fail(refusal_of(reply, "/payload"))
+            return
+        state: State = reply.state  # type: ignore[assignment]
+        exchange.answer(200, RunSignalled(reply.run_id, state, reply.offset, reply.existing))
+
+    def publish(self, exchange: Exchange) -> None:
+        """`POST /events`."""
+        body = exchange.read(_SIGNAL)
+        command = PublishSignal(exchange.tenant, body.name, bytes(body.payload), _key(body, exchange))
+        self._house.engine.submit(command, partial(self._published, exchange), len(exchange.body))
+
+    def _published(self, exchange: Exchange, reply: Reply) -> None:
+        if reply.code:
+            exchange.fail(refusal_of(reply, "/payload"))
+            return
+        exchange.answer(200, SignalPublished(runs_of(reply)))
+
+    def query(self, exchange: Exchange) -> None:
+        """`GET /runs/{id}/query`."""
+        question = exchange.select(QueryQuery)
+        json, _, _ = self._house.engine.query(exchange.tenant, exchange.params["id"], question.expr)
+        exchange.when_durable(lambda: exchange.answer_bytes(200, JSON, json))
+
+
+def _key(body: SignalBody, exchange: Exchange) -> str:
+    key = body.idempotency_key or exchange.headers.get("idempotency-key", "")
+    check_key(key)
+    return key

@@ -9,12 +9,9 @@ _YAML = "workflows of agents and tasks (the YAML form) are not read"
 def routes() -> list[Route]:
     """All routes of the group."""
     return [
-        deferred("POST", "/runs/{id}/signal", "signalRun", "Send a signal", "nodes that wait for a signal do not run"),
         deferred("POST", "/runs/{id}/patch", "patchRun", "Patch a run", _PATCH),
         deferred("GET", "/runs/{id}/patches", "listRunPatches", "Patches of a run", _PATCH),
         deferred("POST", "/runs/{id}/patches/{patch_id}/rollback", "rollbackPatch", "Roll a patch back", _PATCH),
-        deferred("GET", "/runs/{id}/query", "queryRun", "Evaluate an expression over a run",
-                 "expressions over the state of a run are not evaluated on request"),
         deferred("POST", "/definitions/{name}/patches", "patchDefinition", "Patch a workflow", _PATCH),
         deferred("GET", "/schedules", "listSchedules", "Schedules", "workflows cannot be scheduled"),
         deferred("POST", "/api/v1/workflows", "createAgentWorkflow", "Create a workflow of agents", _YAML),

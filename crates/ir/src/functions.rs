@@ -1,6 +1,6 @@
 //! What is known of the registered functions when a definition is compiled.
 
-use crate::ir::{Effect, Retry};
+use crate::ir::{Effect, RateLimit, Retry};
 use std::collections::BTreeMap;
 
 /// The registered functions by name. Defaults that a node does not state are filled in from here *before* the
@@ -22,6 +22,8 @@ pub struct FunctionSpec {
     pub heartbeat_timeout_s: Option<f64>,
     /// Its breaker.
     pub breaker: Option<BreakerSpec>,
+    /// How often it may be called.
+    pub rate_limit: Option<RateLimit>,
     /// The function that undoes it, called with `{"input": …, "output": …}`.
     pub compensation: Option<String>,
 }

@@ -109,6 +109,8 @@ pub struct Node {
     pub priority: Priority,
     /// Critical section.
     pub concurrency_key: Option<Template>,
+    /// How often its tool may be called.
+    pub rate_limit: Option<RateLimit>,
     /// Which parts of its output any expression reads. Empty: nothing is kept.
     pub keeps: Keeps,
     /// Place in the definition, for messages about a run.
@@ -188,10 +190,14 @@ pub enum Kind {
     Signal {
         /// Its name.
         name: Template,
+        /// Which of that name, by `signal.payload`; one that it fails for does not fit.
+        matches: Option<Expression>,
         /// How long.
         timeout_ns: Option<i64>,
-        /// What then: `fail` or `continue`.
-        on_timeout: Box<str>,
+        /// The end of the time is no failure.
+        continues: bool,
+        /// It sends one and waits for none.
+        send: Option<Box<Send>>,
     },
     /// A wait for a person.
     Approval(Approval),
@@ -237,6 +243,34 @@ pub enum Timer {
     Duration(Template),
     /// RFC 3339, a string when evaluated.
     Until(Template),
+}
+
+/// A signal to another run.
+#[derive(Debug)]
+pub struct Send {
+    /// Yields the id of the run.
+    pub run_id: Template,
+    /// Yields what it carries.
+    pub payload: Template,
+}
+
+/// How often a tool may be called: `burst` at once, then `count` in `per_ns`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Calls
+    pub count: u32,
+    /// in this time.
+    pub per_ns: i64,
+    /// Calls at once after a rest, at least 1.
+    pub burst: u32,
+}
+
+impl RateLimit {
+    /// Time between two calls at the full rate.
+    #[must_use]
+    pub fn interval_ns(&self) -> i64 {
+        (self.per_ns / i64::from(self.count.max(1))).max(1)
+    }
 }
 
 /// A wait for a person.

@@ -3,7 +3,7 @@
 
 mod support;
 
-use apex_ir::ir::{Effect, Join, Kind, NodeType, OnError, OnTimeout, Priority, Timer};
+use apex_ir::ir::{Effect, Join, Kind, OnError, OnTimeout, Priority, RateLimit, Timer};
 use apex_ir::{BreakerSpec, FallbackSpec, FunctionSpec, FunctionTable, Limits, compile};
 use support::{codes, faults, ok, workflow};
 
@@ -188,19 +188,14 @@ fn approval() {
 }
 
 #[test]
-fn what_does_not_run_yet_compiles_and_is_listed() {
+fn every_type_of_node_runs() {
     let nodes = r#"{"id": "a", "type": "agent", "config": {"model": "m", "prompt": "Do ${inputs.x}", "tools": [], "output_schema": {"type": "object"}, "may_patch": false}},
         {"id": "s", "type": "signal", "config": {"name": "go", "timeout_s": 5, "on_timeout": "continue"}},
         {"id": "c", "type": "composite", "config": {"workflow": "other", "tag": "main", "inputs": {"x": "${nodes.s.output}"}}},
         {"id": "l", "type": "loop", "config": {"while": "iteration < 3 && last != null", "max_iterations": 5,
             "body": {"nodes": [{"id": "b", "type": "agent", "config": {"prompt": "${last}"}}]}}}"#;
     let ir = ok(&workflow(nodes, r#"{"from": "s", "to": "c"}"#));
-    let listed: Vec<(NodeType, &str)> = ir.unsupported.iter().map(|(kind, at)| (*kind, &**at)).collect();
-    assert_eq!(listed, [(NodeType::Signal, "/nodes/1")]);
-    let locked = r#"{"id": "a", "type": "function", "config": {"name": "f"}, "concurrency_key": "${inputs.k}"}"#;
-    let ir = ok(&workflow(locked, ""));
-    let listed: Vec<(NodeType, &str)> = ir.unsupported.iter().map(|(kind, at)| (*kind, &**at)).collect();
-    assert_eq!(listed, [(NodeType::Function, "/nodes/0/concurrency_key")]);
+    assert!(ir.unsupported.is_empty());
     assert_eq!(
         refused(r#"{"id": "a", "type": "agent", "config": {"prompt": "p", "tools": ["t"]}}"#),
         ["BAD_VALUE /nodes/0/config/tools/0"]
@@ -233,6 +228,58 @@ fn what_does_not_run_yet_compiles_and_is_listed() {
     assert_eq!(
         refused(r#"{"id": "s", "type": "signal", "config": {"on_timeout": "x"}}"#),
         ["MISSING_FIELD /nodes/0/config", "BAD_VALUE /nodes/0/config/on_timeout"]
+    );
+}
+
+#[test]
+fn a_signal_is_waited_for_or_sent() {
+    let wait =
+        r#"{"name": "go-${inputs.x}", "match": "signal.payload.n > 1", "timeout_s": 5, "on_timeout": "continue"}"#;
+    let send = r#"{"name": "go", "send": {"run_id": "${inputs.to}", "payload": {"n": 1}}}"#;
+    let nodes = format!(
+        r#"{{"id": "s", "type": "signal", "config": {wait}}}, {{"id": "t", "type": "signal", "config": {send}}}"#
+    );
+    let ir = ok(&workflow(&nodes, ""));
+    assert!(ir.unsupported.is_empty());
+    assert!(matches!(
+        &ir.nodes[0].kind,
+        Kind::Signal { matches: Some(_), timeout_ns: Some(_), continues: true, send: None, .. }
+    ));
+    assert!(matches!(&ir.nodes[1].kind, Kind::Signal { send: Some(_), .. }));
+    let of = |config: &str| refused(&format!(r#"{{"id": "s", "type": "signal", "config": {config}}}"#));
+    assert_eq!(
+        of(r#"{"name": "a", "timeout_s": 1, "send": {"to": "x"}}"#),
+        [
+            "BAD_VALUE /nodes/0/config/timeout_s",
+            "MISSING_FIELD /nodes/0/config/send",
+            "UNKNOWN_FIELD /nodes/0/config/send/to"
+        ]
+    );
+    assert_eq!(of(r#"{"name": "${signal.payload}"}"#), ["UNKNOWN_REFERENCE /nodes/0/config/name"]);
+    assert_eq!(of(r#"{"name": "a", "match": "signal.x == 1"}"#), ["UNKNOWN_REFERENCE /nodes/0/config/match"]);
+}
+
+#[test]
+fn a_rate_is_read_or_filled_in() {
+    let node =
+        |rate: &str| format!(r#"{{"id": "a", "type": "function", "config": {{"name": "f"}}, "rate_limit": {rate}}}"#);
+    let ir = ok(&workflow(&node(r#"{"count": 10}"#), ""));
+    assert_eq!(ir.nodes[0].rate_limit, Some(RateLimit { count: 10, per_ns: 1_000_000_000, burst: 10 }));
+    assert_eq!(ir.nodes[0].rate_limit.unwrap().interval_ns(), 100_000_000);
+    let spec = FunctionSpec {
+        rate_limit: Some(RateLimit { count: 6, per_ns: 60_000_000_000, burst: 1 }),
+        ..Default::default()
+    };
+    let table = FunctionTable::from([("f".to_owned(), spec)]);
+    let bare = workflow(r#"{"id": "a", "type": "function", "config": {"name": "f"}}"#, "");
+    let ir = apex_ir::compile(bare.as_bytes(), Some(&table), &Limits::default()).unwrap();
+    let canonical = std::str::from_utf8(&ir.canonical).unwrap();
+    assert!(canonical.contains(r#""rate_limit":{"burst":1,"count":6,"per_s":60}"#), "{canonical}");
+    assert_eq!(ok(canonical).nodes[0].rate_limit, table["f"].rate_limit);
+    assert_eq!(refused(&node(r#"{"per_s": 0}"#)), ["MISSING_FIELD /nodes/0/rate_limit"]);
+    assert_eq!(
+        refused(r#"{"id": "t", "type": "timer", "config": {"duration_s": 1}, "rate_limit": {"count": 1}}"#),
+        ["BAD_VALUE /nodes/0/rate_limit"]
     );
 }
 
@@ -297,6 +344,7 @@ fn the_function_table_fills_in_what_a_node_does_not_state() {
     let fallback = Some(FallbackSpec::Value(b"{\"at\": \"${inputs.to}\"}".to_vec()));
     let breaker = BreakerSpec { failure_threshold: 3, timeout_s: 1.5, probes: 2, fallback };
     let book = FunctionSpec {
+        rate_limit: None,
         effect: Some(Effect::Write),
         retry: Some(retry.clone()),
         timeout_s: Some(2.5),

@@ -22,6 +22,10 @@ pub enum Command {
     PauseRun(PauseRun),
     /// Lets a held run go on.
     ResumeRun(ResumeRun),
+    /// Tells a run something.
+    SignalRun(SignalRun),
+    /// Tells every run of a tenant that waits for it.
+    PublishSignal(PublishSignal),
     /// Decides what a run waits for.
     ResolveApproval(ResolveApproval),
     /// The outcome of one attempt of a job.
@@ -211,6 +215,38 @@ pub struct ResumeRun {
     pub tenant: String,
     /// Which.
     pub run_id: RunId,
+    /// Who.
+    pub by: String,
+}
+
+/// Tells a run something: a node that waits for it is decided, else it is kept for one that will.
+#[derive(Debug, Clone)]
+pub struct SignalRun {
+    /// Whose.
+    pub tenant: String,
+    /// Which.
+    pub run_id: RunId,
+    /// What nodes wait for.
+    pub name: String,
+    /// A JSON value; empty: null.
+    pub payload: Vec<u8>,
+    /// Empty: every command is a signal. Else the run takes one of them.
+    pub idempotency_key: String,
+    /// Who.
+    pub by: String,
+}
+
+/// Tells every run of a tenant that waits for a signal of this name. A run that does not wait for it gets none.
+#[derive(Debug, Clone)]
+pub struct PublishSignal {
+    /// Whose.
+    pub tenant: String,
+    /// What nodes wait for.
+    pub name: String,
+    /// A JSON value; empty: null.
+    pub payload: Vec<u8>,
+    /// Empty: every command is an event. Else each run takes one of them.
+    pub idempotency_key: String,
     /// Who.
     pub by: String,
 }

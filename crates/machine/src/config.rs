@@ -80,6 +80,12 @@ pub struct Limits {
     pub breaker_output_bytes_max: usize,
     /// Cost units of one evaluation.
     pub expression_cost_max: u64,
+    /// Signals that a run keeps until a node asks for them; over it a signal is `LIMIT_EXCEEDED`.
+    pub signals_buffered_max: usize,
+    /// Idempotency keys of signals that a run remembers; a signal with a new one over it is `LIMIT_EXCEEDED`.
+    pub signal_keys_max: usize,
+    /// Nodes that stand in line for one concurrency key; over it a node fails with `LimitExceeded`.
+    pub lock_waiters_max: usize,
     /// Summaries looked at for one page of a list; a page may be short where a filter is rare.
     pub list_scan_max: usize,
 }
@@ -114,6 +120,9 @@ impl Default for Limits {
             breaker_outputs_max: 64,
             breaker_output_bytes_max: 64 << 10,
             expression_cost_max: 100_000,
+            signals_buffered_max: 1_000,
+            signal_keys_max: 10_000,
+            lock_waiters_max: 100_000,
             list_scan_max: 100_000,
         }
     }
@@ -156,6 +165,9 @@ impl Limits {
             "breaker_outputs_max" => put(&mut self.breaker_outputs_max, value),
             "breaker_output_bytes_max" => put(&mut self.breaker_output_bytes_max, value),
             "expression_cost_max" => put(&mut self.expression_cost_max, value),
+            "signals_buffered_max" => put(&mut self.signals_buffered_max, value),
+            "signal_keys_max" => put(&mut self.signal_keys_max, value),
+            "lock_waiters_max" => put(&mut self.lock_waiters_max, value),
             "list_scan_max" => put(&mut self.list_scan_max, value),
             _ => false,
         }

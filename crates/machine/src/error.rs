@@ -48,6 +48,8 @@ pub mod code {
     pub const HISTORY_INVALID: &str = "HISTORY_INVALID";
     /// The records of a run are not kept any more.
     pub const HISTORY_TRIMMED: &str = "HISTORY_TRIMMED";
+    /// A text is no expression.
+    pub const EXPRESSION_INVALID: &str = "EXPRESSION_INVALID";
     /// The machine failed on this command; its run is set aside.
     pub const INTERNAL: &str = "INTERNAL";
 
@@ -75,6 +77,10 @@ pub mod kind {
     pub const EXPRESSION_FAILED: &str = "ExpressionFailed";
     /// Nobody decided in time.
     pub const APPROVAL_TIMEOUT: &str = "ApprovalTimeout";
+    /// No signal came in time.
+    pub const SIGNAL_TIMEOUT: &str = "SignalTimeout";
+    /// The run that a signal was for did not take it.
+    pub const SIGNAL_REFUSED: &str = "SignalRefused";
     /// Over a limit.
     pub const LIMIT_EXCEEDED: &str = "LimitExceeded";
     /// A required quorum cannot be reached.

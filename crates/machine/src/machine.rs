@@ -8,6 +8,7 @@ use crate::id::RunId;
 use crate::partition::jobs::{InFlight, Jobs};
 use crate::partition::program::Programs;
 use crate::partition::turn::{Pending, refusal};
+use crate::run::signal::Published;
 use crate::state::State;
 use crate::state::run::{Flight, ROOT, Wait};
 use crate::state::symbols::{IdMap, Sym};
@@ -64,6 +65,8 @@ pub struct Machine {
     /// Runs that were at rest when the machine was recovered and were not looked at since.
     pub(crate) unseen: VecDeque<RunId>,
     tenants: VecDeque<Sym>,
+    /// Events on their way to all runs that wait for them.
+    pub(crate) published: VecDeque<Published>,
     pub(crate) actions: VecDeque<(u64, Action)>,
     pub(crate) jobs: Jobs,
     pub(crate) programs: Programs,
@@ -91,6 +94,7 @@ impl Machine {
             backlog: IdMap::default(),
             unseen: VecDeque::new(),
             tenants: VecDeque::new(),
+            published: VecDeque::new(),
             actions: VecDeque::new(),
             jobs: Jobs::default(),
             programs: Programs::default(),
@@ -119,7 +123,7 @@ impl Machine {
         }
         let mut visits = VISITS_PER_TURN_MAX;
         let half = self.config.limits.events_per_turn_max / 2;
-        while (self.inbox.is_empty() || self.count < half) && self.has_room() && self.visit_next(&mut visits) {}
+        while (self.inbox.is_empty() || self.count < half) && self.has_room() && self.go_on_with_one(&mut visits) {}
         if self.ticking {
             self.tick();
             self.in_hand = None;
@@ -130,7 +134,7 @@ impl Machine {
             self.take(token, command);
             self.in_hand = None;
         }
-        while self.has_room() && self.visit_next(&mut visits) {}
+        while self.has_room() && self.go_on_with_one(&mut visits) {}
         self.seal();
         let seen = (VISITS_PER_TURN_MAX - visits) as usize;
         let looks = RESTS_PER_TURN_MIN + 2 * (self.count as usize + seen);
@@ -141,7 +145,12 @@ impl Machine {
             records: std::mem::replace(&mut self.out, Vec::with_capacity(size)),
             count: self.count,
             position: self.state.position,
-            more: self.ticking || !self.inbox.is_empty() || !self.tenants.is_empty() || !self.unseen.is_empty(),
+            more: self.ticking
+                || !self.inbox.is_empty()
+                || !self.tenants.is_empty()
+                || !self.published.is_empty()
+                || !self.unseen.is_empty()
+                || self.has_grant(),
         };
         self.count = 0;
         self.sealed = 0;
@@ -161,6 +170,8 @@ impl Machine {
             Command::CancelRun(command) => self.cancel_run(token, &command),
             Command::PauseRun(command) => self.pause_run(token, &command),
             Command::ResumeRun(command) => self.resume_run(token, &command),
+            Command::SignalRun(command) => self.signal_run(token, &command),
+            Command::PublishSignal(command) => self.publish_signal(token, command),
             Command::ResolveApproval(command) => self.resolve_approval(token, &command),
             Command::JobResult(result) => self.take_result(token, result),
             Command::Heartbeat(heartbeat) => self.take_heartbeat(token, &heartbeat),
@@ -197,6 +208,13 @@ impl Machine {
             self.tenants.push_back(tenant);
         }
         queue.push_back(slot);
+    }
+
+    /// Gives out a key, passes an event on, or goes on with a run: what was begun before new commands.
+    fn go_on_with_one(&mut self, visits: &mut u32) -> bool {
+        let found = self.grant_next() || self.publish_next() || self.visit_next(visits);
+        self.in_hand = None;
+        found
     }
 
     /// Goes on with one run of the backlog, of the next tenant. `false`: there is none, or enough was looked at.
@@ -344,7 +362,7 @@ impl Machine {
             progress: care.map_or_else(|| Arc::from(&b""[..]), |care| care.progress.clone()),
             compensation,
             tenant: symbols.name(run.tenant).clone(),
-            priority: run.priority,
+            priority: flight.priority.unwrap_or(run.priority),
         })
     }
 }

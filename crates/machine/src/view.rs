@@ -150,6 +150,8 @@ pub struct ApprovalView {
     pub requested_ns: i64,
     /// When its time ends.
     pub due_ns: Option<i64>,
+    /// Who else was asked after a while.
+    pub escalated_to: Vec<String>,
     /// Whose.
     pub tenant: Arc<str>,
     /// Workflow of the run.
@@ -207,6 +209,17 @@ pub struct BreakerView {
     pub due_ns: Option<i64>,
     /// When it changed, ns since 1970.
     pub changed_ns: Option<i64>,
+}
+
+/// The answer to a question about a run.
+#[derive(Debug, Clone)]
+pub struct QueryAnswer {
+    /// JSON.
+    pub json: Vec<u8>,
+    /// Offset of the run's last event then.
+    pub offset: u64,
+    /// Number of the IR in force then.
+    pub epoch: u32,
 }
 
 /// A registered version of a workflow.

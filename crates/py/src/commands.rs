@@ -238,6 +238,41 @@ impl ResumeRun {
 }
 
 #[pyclass(frozen, module = "apex_fast.core._core")]
+struct SignalRun(command::SignalRun);
+
+#[pymethods]
+impl SignalRun {
+    #[new]
+    #[pyo3(signature = (tenant, run_id, name, payload = None, idempotency_key = "", by = ""))]
+    fn new(
+        tenant: String,
+        run_id: &str,
+        name: String,
+        payload: Option<Vec<u8>>,
+        idempotency_key: &str,
+        by: &str,
+    ) -> PyResult<Self> {
+        let (run_id, payload) = (parse_run_id(run_id)?, payload.unwrap_or_default());
+        let (idempotency_key, by) = (idempotency_key.to_owned(), by.to_owned());
+        Ok(Self(command::SignalRun { tenant, run_id, name, payload, idempotency_key, by }))
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct PublishSignal(command::PublishSignal);
+
+#[pymethods]
+impl PublishSignal {
+    #[new]
+    #[pyo3(signature = (tenant, name, payload = None, idempotency_key = "", by = ""))]
+    fn new(tenant: String, name: String, payload: Option<Vec<u8>>, idempotency_key: &str, by: &str) -> Self {
+        let (idempotency_key, by) = (idempotency_key.to_owned(), by.to_owned());
+        let payload = payload.unwrap_or_default();
+        Self(command::PublishSignal { tenant, name, payload, idempotency_key, by })
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
 struct ResolveApproval(command::ResolveApproval);
 
 #[pymethods]
@@ -389,6 +424,12 @@ pub(crate) fn extract(object: &Bound<'_, PyAny>, now_ns: i64, ids: &mut Ids) -> 
     if let Ok(c) = object.cast_exact::<CancelRun>() {
         return Ok(Command::CancelRun(c.get().0.clone()));
     }
+    if let Ok(c) = object.cast_exact::<SignalRun>() {
+        return Ok(Command::SignalRun(c.get().0.clone()));
+    }
+    if let Ok(c) = object.cast_exact::<PublishSignal>() {
+        return Ok(Command::PublishSignal(c.get().0.clone()));
+    }
     if let Ok(c) = object.cast_exact::<PauseRun>() {
         return Ok(Command::PauseRun(c.get().0.clone()));
     }
@@ -417,6 +458,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<CancelRun>()?;
     module.add_class::<PauseRun>()?;
     module.add_class::<ResumeRun>()?;
+    module.add_class::<SignalRun>()?;
+    module.add_class::<PublishSignal>()?;
     module.add_class::<ResolveApproval>()?;
     module.add_class::<JobResult>()?;
     module.add_class::<Heartbeat>()?;

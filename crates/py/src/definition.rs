@@ -1,7 +1,7 @@
 //! Definitions: compile and look.
 
 use crate::errors;
-use apex_ir::ir::{Effect, ErrorRetry, Retry};
+use apex_ir::ir::{Effect, ErrorRetry, RateLimit, Retry};
 use apex_ir::{BreakerSpec, FallbackSpec, FunctionSpec, FunctionTable, Limits};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -137,6 +137,7 @@ fn function_spec(spec: &Value) -> FunctionSpec {
     };
     FunctionSpec {
         effect,
+        rate_limit: stated("rate_limit").map(rate_of),
         retry: stated("retry").map(|retry| retry_of(retry, &plain)),
         timeout_s: spec["timeout_s"].as_f64(),
         schedule_to_close_s: spec["schedule_to_close_s"].as_f64(),
@@ -185,6 +186,13 @@ fn breaker_of(b: &Value) -> BreakerSpec {
         probes: number("probes", 1),
         fallback,
     }
+}
+
+fn rate_of(rate: &Value) -> RateLimit {
+    let number = |key: &str| rate[key].as_u64().and_then(|n| u32::try_from(n).ok());
+    let count = number("count").unwrap_or(1).max(1);
+    let per_ns = (rate["per_s"].as_f64().unwrap_or(1.0) * 1e9) as i64;
+    RateLimit { count, per_ns, burst: number("burst").unwrap_or(count).max(1) }
 }
 
 #[pyfunction]

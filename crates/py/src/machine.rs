@@ -216,7 +216,10 @@ impl Machine {
 
     fn histories_wanted(&self) -> Vec<(String, String, String)> {
         let wanted = self.house().machine.histories_wanted();
-        wanted.into_iter().map(|(tenant, run, origin)| (tenant.to_string(), run.to_string(), origin.to_string())).collect()
+        wanted
+            .into_iter()
+            .map(|(tenant, run, origin)| (tenant.to_string(), run.to_string(), origin.to_string()))
+            .collect()
     }
 
     fn next_due(&self) -> Option<i64> {
@@ -303,6 +306,20 @@ impl Machine {
     fn breakers(&self, tenant: &str, limit: usize, page: &str) -> (Vec<BreakerView>, String) {
         let page = self.house().machine.breakers(tenant, limit, page);
         (page.items.into_iter().map(BreakerView).collect(), page.next)
+    }
+
+    /// JSON, offset and epoch.
+    fn query<'py>(
+        &self,
+        py: Python<'py>,
+        tenant: &str,
+        run_id: &str,
+        expression: &str,
+    ) -> PyResult<(Bound<'py, PyBytes>, u64, u32)> {
+        let run_id = parse_run_id(run_id)?;
+        let answer = self.house().machine.query(tenant, &run_id, expression);
+        let answer = answer.map_err(|refusal| errors::core(refusal.code, &refusal.message))?;
+        Ok((PyBytes::new(py, &answer.json), answer.offset, answer.epoch))
     }
 
     fn workflows(&self, tenant: &str) -> Vec<WorkflowView> {

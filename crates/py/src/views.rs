@@ -136,6 +136,10 @@ impl ApprovalView {
         self.0.due_ns
     }
     #[getter]
+    fn escalated_to(&self) -> Vec<String> {
+        self.0.escalated_to.clone()
+    }
+    #[getter]
     fn tenant(&self) -> &str {
         &self.0.tenant
     }

@@ -30,6 +30,8 @@ METHODS = {
     "CancelRun": (run_pb2, "RunService", "CancelRunResponse"),
     "GetTimeline": (run_pb2, "RunService", "GetTimelineResponse"),
     "PauseRun": (run_pb2, "RunService", "PauseRunResponse"),
+    "SignalRun": (run_pb2, "RunService", "SignalRunResponse"),
+    "QueryRun": (run_pb2, "RunService", "QueryRunResponse"),
     "RegisterWorkflow": (workflow_pb2, "WorkflowService", "RegisterWorkflowResponse"),
     "ValidateWorkflow": (workflow_pb2, "WorkflowService", "ValidateWorkflowResponse"),
     "GetWorkflow": (workflow_pb2, "WorkflowService", "Workflow"),

@@ -5,7 +5,7 @@ import pytest
 
 from apex_fast.client import Client
 from apex_fast.errors import NotFound, WrongState
-from apex_fast.wire.apex.v1 import common_pb2
+from apex_fast.wire.apex.v1 import approval_pb2, common_pb2
 from tests.integration.gateway.conftest import Gateway
 from tests.support.definitions import definition
 
@@ -54,3 +54,105 @@ async def test_what_is_not_there_or_over_says_so(gateway: Gateway) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await gateway.call("PauseRun", run_id="nonsense")
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+WAIT = {"id": "wait", "type": "signal", "config": {"name": "paid", "match": "signal.payload.order == inputs.order"}}
+
+
+async def test_a_signal_is_kept_chosen_and_taken_once(gateway: Gateway) -> None:
+    await gateway.register(definition("order", [STEPS[0], WAIT], edges=[{"from": "a", "to": "wait"}]))
+    run_id = await gateway.start("order", inputs_json=b'{"order": 7}')
+    async with Client(gateway.address) as client:
+        run = client.run(run_id)
+        await run.signal("paid", {"order": 8})
+        await run.signal("paid", {"order": 7, "by": "card"}, idempotency_key="pay-7")
+        async with gateway.http.post(
+            f"/runs/{run_id}/signal", json={"name": "paid", "idempotency_key": "pay-7"}
+        ) as response:
+            assert (response.status, (await response.json())["existing"]) == (200, True)
+        gateway.gate.set()
+        result = await run.result(20)
+        assert result == {"wait": {"payload": {"order": 7, "by": "card"}, "timed_out": False}}
+        with pytest.raises(WrongState):
+            await run.signal("paid")
+    for body, pointer in [({}, "/name"), ({"name": ""}, "/name"), ({"name": "x", "more": 1}, "/more")]:
+        async with gateway.http.post(f"/runs/{run_id}/signal", json=body) as response:
+            found = await response.json()
+            assert (response.status, found["errors"][0]["pointer"]) == (400, pointer)
+
+
+async def test_an_event_reaches_all_that_wait(gateway: Gateway) -> None:
+    await gateway.register(definition("waits", [WAIT]))
+    runs = [await gateway.start("waits", inputs_json=b'{"order": %d}' % (n % 2)) for n in range(6)]
+    async with Client(gateway.address) as client:
+        assert await client.publish("paid", {"order": 1}) == 3
+        assert await client.publish("nobody waits for this") == 0
+        async with gateway.http.post("/events", json={"name": "paid", "payload": {"order": 0}}) as response:
+            assert (response.status, await response.json()) == (200, {"runs": 3})
+        assert {(await client.run(run).ended(20)).state for run in runs} == {"COMPLETED"}
+
+
+async def test_a_question_is_answered_and_changes_nothing(gateway: Gateway) -> None:
+    nodes = [{**STEPS[1], "input": {"n": "${inputs.n}"}}, WAIT]
+    output = {"got": "${nodes.b.output.got.n}"}
+    await gateway.register(definition("asked", nodes, edges=[{"from": "b", "to": "wait"}], output=output))
+    run_id = await gateway.start("asked", inputs_json=b'{"n": 4, "order": 1}')
+    async with Client(gateway.address) as client:
+        run = client.run(run_id)
+        await gateway.until(lambda: (view := gateway.engine.run("default", run_id)) and view.state == "WAITING")
+        before = (await run.info()).offset
+        assert await run.query("state") == "WAITING"
+        assert await run.query("nodes") == {"b": "ok", "wait": "running"}
+        assert (await run.query("progress"))["active"] == ["wait"]
+        assert await run.query("nodes.b.output.got.n + inputs.n") == 8
+        async with gateway.http.get(f"/runs/{run_id}/query", params={"expr": "{'id': run.id}"}) as response:
+            assert await response.json() == {"id": run_id}
+        for expression, status, code in [
+            ("1 +", 400, "EXPRESSION_INVALID"), ("nodes.x.status", 400, "EXPRESSION_INVALID"),
+            ("inputs.none", 422, "EXPRESSION_FAILED"), ("", 400, "INVALID_INPUT"),
+        ]:  # fmt: skip
+            async with gateway.http.get(f"/runs/{run_id}/query", params={"expr": expression}) as response:
+                assert (response.status, (await response.json())["code"]) == (status, code), expression
+        assert (await run.info()).offset == before
+        await run.signal("paid", {"order": 1})
+        await run.ended(20)
+        assert await run.query("state") == "COMPLETED"
+        with pytest.raises(WrongState):
+            await run.query("inputs.n")
+        with pytest.raises(NotFound):
+            await client.run(NOBODY).query("state")
+
+
+async def test_one_at_a_time_and_no_faster_than_the_rate(gateway: Gateway) -> None:
+    locked = {**STEPS[0], "concurrency_key": "${inputs.k}"}
+    await gateway.register(definition("locked", [locked]))
+    first, second = [await gateway.start("locked", inputs_json=b'{"k": "account-1"}') for _ in range(2)]
+    async with Client(gateway.address) as client:
+        await gateway.until(lambda: (view := gateway.engine.run("default", first)) and view.state == "RUNNING")
+        assert (await client.run(second).info()).state == "WAITING"
+        gateway.gate.set()
+        await client.run(second).ended(20)
+        names = [event.type for event in await client.run(second).timeline()]
+        assert names[1:4] == ["LockAcquired", "LockAcquired", "ToolCallRequested"]
+        rated = {**STEPS[1], "rate_limit": {"count": 1, "per_s": 0.2}}
+        await gateway.register(definition("rated", [rated]))
+        runs = [client.run(await gateway.start("rated")) for _ in range(3)]
+        infos = [await run.ended(20) for run in runs]
+        assert infos[2].elapsed_s > 0.3
+
+
+async def test_others_are_asked_after_a_while(gateway: Gateway) -> None:
+    config = {"prompt": "Ship?", "escalate_to": ["ops"], "escalate_after_s": 0.05}
+    await gateway.register(definition("gated", [{"id": "gate", "type": "approval", "config": config}]))
+    run_id = await gateway.start("gated")
+    async with Client(gateway.address) as client:
+        async for event in client.run(run_id).watch():
+            if event.type == "ApprovalEscalated":
+                assert event.payload["to"] == ["ops"]
+                break
+        (approval,) = await client.approvals(run_id)
+        assert approval.escalated_to == ["ops"]
+        states = [approval_pb2.APPROVAL_STATE_PENDING]
+        assert not (await gateway.call("ListApprovals", states=states)).approvals
+        await client.resolve(approval.ticket, approve=True)
+        assert (await client.run(run_id).ended(20)).state == "COMPLETED"

@@ -19,7 +19,7 @@ from tests.integration.gateway.test_runs import details_of
 from tests.support.definitions import chain
 
 NOT_RUNNING = [
-    ("RunService", "ReplayRun", run_pb2), ("RunService", "SignalRun", run_pb2), ("RunService", "QueryRun", run_pb2),
+    ("RunService", "ReplayRun", run_pb2),
     ("PatchService", "ApplyPatch", patch_pb2), ("PatchService", "ListPatches", patch_pb2),
     ("PatchService", "GetPatch", patch_pb2), ("PatchService", "ApprovePatch", patch_pb2),
     ("PatchService", "RollbackPatch", patch_pb2),

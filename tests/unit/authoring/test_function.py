@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from apex_fast import App, Retry
 from apex_fast.authoring import Function, InvalidArguments, InvalidResult
+from apex_fast.core import compile
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -244,3 +245,22 @@ def test_the_table_holds_what_was_said() -> None:
 def test_a_retry_that_makes_no_sense(numbers: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Retry"):
         Retry(**numbers)
+
+
+def test_a_rate_is_written_as_people_say_it() -> None:
+    app = App()
+
+    @app.function(rate_limit="100/min")
+    async def slow() -> None: ...
+
+    @app.function(rate_limit={"count": 2, "per_s": 0.5, "burst": 1})
+    async def exact() -> None: ...
+
+    assert app.functions["slow"].table_entry()["rate_limit"] == {"count": 100, "per_s": 60}
+    assert app.functions["exact"].table_entry()["rate_limit"] == {"count": 2, "per_s": 0.5, "burst": 1}
+    flow = app.workflow("w")
+    flow.function("a", slow)
+    assert b'"rate_limit":{"burst":100,"count":100,"per_s":60}' in compile(app.definitions()[0], app.table()).canonical
+    for bad in ("10", "0/s", "x/s", "10/0s", "10/day"):
+        with pytest.raises(ValueError, match="is no rate"):
+            app.function(name=f"bad{len(bad)}", rate_limit=bad)(slow)

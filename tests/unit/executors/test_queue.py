@@ -55,3 +55,33 @@ def test_priority_within_a_tenant_and_ageing() -> None:
     first = queue.take(AGEING)
     assert first[: AGEING - 1] == ["high"] * (AGEING - 1)
     assert first[AGEING - 1] == "low"
+
+
+@given(ITEMS, ITEMS, st.integers(0, 60))
+def test_nothing_waits_longer_than_eight_turns_for_each_that_came_before(
+    early: list[tuple[str, str]], late: list[tuple[str, str]], taken_between: int
+) -> None:
+    """The bound of ageing: with n older items of its tenant ahead, an item is taken in its next 8 * (n + 1) turns."""
+    queue: FairQueue[tuple[str, int]] = FairQueue()
+    turns: Counter[str] = Counter()
+    waiting: dict[str, list[int]] = {"a": [], "b": [], "c": []}
+    bounds: dict[tuple[str, int], int] = {}
+
+    def push(items: list[tuple[str, str]], start: int) -> None:
+        for number, (tenant, _) in enumerate(items, start):
+            bounds[tenant, number] = turns[tenant] + AGEING * (len(waiting[tenant]) + 1)
+            waiting[tenant].append(number)
+        queue.push([(tenant, priority, (tenant, number)) for number, (tenant, priority) in enumerate(items, start)])
+
+    def take() -> None:
+        for tenant, number in queue.take(1):
+            turns[tenant] += 1
+            waiting[tenant].remove(number)
+            assert turns[tenant] <= bounds[tenant, number]
+
+    push(early, 0)
+    for _ in range(min(taken_between, len(queue))):
+        take()
+    push(late, len(early))
+    while len(queue):
+        take()

@@ -897,6 +897,53 @@ class SignalRunResponse(_message.Message):
 Global___SignalRunResponse: _TypeAlias = SignalRunResponse  # noqa: Y015
 
 @_typing.final
+class PublishSignalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PAYLOAD_JSON_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    payload_json: _builtins.bytes
+    """Empty is `null`."""
+    idempotency_key: _builtins.str
+    """A run takes one event of a key. Empty: every request is an event."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        payload_json: _builtins.bytes = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "name", b"name", "payload_json", b"payload_json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishSignalRequest: _TypeAlias = PublishSignalRequest  # noqa: Y015
+
+@_typing.final
+class PublishSignalResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    runs: _builtins.int
+    """How many runs took it."""
+    def __init__(
+        self,
+        *,
+        runs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishSignalResponse: _TypeAlias = PublishSignalResponse  # noqa: Y015
+
+@_typing.final
 class QueryRunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -136,6 +136,7 @@ pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order,
             compensation: node.compensation,
             priority: node.priority,
             concurrency_key: node.concurrency_key,
+            rate_limit: node.rate_limit,
             keeps: if leaf_outputs[ix as usize] { Keeps::All } else { Keeps::Nothing },
             pointer,
         });
@@ -205,21 +206,15 @@ fn prefixes(graphs: &[super::read::GraphDraft], nodes: &[NodeDraft]) -> Vec<Stri
     prefixes
 }
 
-/// What does not run yet, with the pointer of the first of each: types of nodes, and critical sections, which a run must
-/// not believe itself in.
+/// Types of nodes that do not run yet, with the pointer of the first of each.
 fn unsupported(draft: &Draft<'_>) -> Box<[(NodeType, Box<str>)]> {
     let prefixes = prefixes(&draft.graphs, &draft.nodes);
-    let place = |node: &NodeDraft| format!("{}/nodes/{}", prefixes[node.graph as usize], node.place);
-    let locking = draft.nodes.iter().filter(|node| node.concurrency_key.is_some()).min_by_key(|node| node.at);
-    let locks = locking.map(|node| (node.kind.node_type(), format!("{}/concurrency_key", place(node)).into()));
-    [NodeType::Signal]
-        .into_iter()
+    [].into_iter()
         .filter_map(|wanted| {
             let of_type = draft.nodes.iter().filter(|node| node.kind.node_type() == wanted);
             let node = of_type.min_by_key(|node| node.at)?;
-            Some((wanted, place(node).into()))
+            Some((wanted, format!("{}/nodes/{}", prefixes[node.graph as usize], node.place).into()))
         })
-        .chain(locks)
         .collect()
 }
 
@@ -262,8 +257,15 @@ impl Resolver<'_> {
             Kind::Agent { config: template, .. }
             | Kind::Map { over: template, .. }
             | Kind::Composite { inputs: template, .. }
-            | Kind::Timer(Timer::Duration(template) | Timer::Until(template))
-            | Kind::Signal { name: template, .. } => self.template(template),
+            | Kind::Timer(Timer::Duration(template) | Timer::Until(template)) => self.template(template),
+            Kind::Signal { name, matches, send, .. } => {
+                self.template(name);
+                matches.iter_mut().for_each(|matches| self.expression(matches));
+                if let Some(send) = send {
+                    self.template(&mut send.run_id);
+                    self.template(&mut send.payload);
+                }
+            }
             Kind::Loop { condition, .. } => self.expression(condition),
             Kind::Approval(approval) => self.template(&mut approval.prompt),
             Kind::Join => {}

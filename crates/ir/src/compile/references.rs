@@ -33,6 +33,8 @@ struct Checker<'c, 'r, 'a, 'l> {
     in_map: Vec<bool>,
     in_loop: Vec<bool>,
     closed: Option<Vec<String>>,
+    /// In the `match` of a signal.
+    signal: bool,
     questions: Vec<Question>,
     /// Where each question was asked.
     asked: Vec<At>,
@@ -57,6 +59,7 @@ pub(crate) fn check<'a>(reader: &mut Reader<'a, '_>, draft: &Draft<'a>, ids: &Id
         in_map,
         in_loop,
         closed,
+        signal: false,
         questions: Vec::new(),
         asked: Vec::new(),
         exact: 0,
@@ -87,7 +90,18 @@ impl Checker<'_, '_, '_, '_> {
                 Kind::Composite { inputs, .. } => self.template(inputs, at, stand),
                 Kind::Loop { condition, body, .. } => self.expression(condition, at, stand, Some(*body)),
                 Kind::Timer(Timer::Duration(template) | Timer::Until(template)) => self.template(template, at, stand),
-                Kind::Signal { name, .. } => self.template(name, at, stand),
+                Kind::Signal { name, matches, send, .. } => {
+                    self.template(name, at, stand);
+                    if let Some(matches) = matches {
+                        self.signal = true;
+                        self.expression(matches, at, stand, None);
+                        self.signal = false;
+                    }
+                    if let Some(send) = send {
+                        self.template(&send.run_id, at, stand);
+                        self.template(&send.payload, at, stand);
+                    }
+                }
                 Kind::Approval(approval) => self.template(&approval.prompt, at, stand),
                 Kind::Join => {}
             }
@@ -138,6 +152,9 @@ impl Checker<'_, '_, '_, '_> {
                 }
                 Root::Iteration | Root::Last if !self.in_loop[graph] => {
                     Some(("`iteration` and `last` are known only in a loop".to_owned(), None))
+                }
+                Root::Signal if !self.signal => {
+                    Some(("`signal.payload` is known only in the `match` of a signal node".to_owned(), None))
                 }
                 Root::Inputs => self.unknown_input(reference),
                 root => match root.node() {

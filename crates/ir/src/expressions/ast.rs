@@ -176,6 +176,8 @@ pub(crate) enum Root {
     Index,
     Iteration,
     Last,
+    /// The payload of a signal, in the `match` of a node that waits for one.
+    Signal,
     RunId,
     RunStartedAt,
 }

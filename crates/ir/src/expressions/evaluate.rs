@@ -73,6 +73,7 @@ pub(crate) fn find<'s>(scope: &'s dyn Scope, reference: &Reference) -> Found<'s>
         Root::Index => integer(scope.index()),
         Root::Iteration => integer(scope.iteration()),
         Root::Last => inside(scope.last()),
+        Root::Signal => inside(scope.signal()),
         Root::RunId => Found::Value(Value::text(scope.run_id())),
         Root::RunStartedAt => Found::Value(Value::text(&time::write_timestamp(scope.run_started_ns().into()))),
     }

@@ -66,6 +66,10 @@ pub trait Scope {
     fn iteration(&self) -> Option<i64>;
     /// The output of the iteration before.
     fn last(&self) -> Option<Cow<'_, [u8]>>;
+    /// The payload of the signal that is looked at.
+    fn signal(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
     /// The run's id.
     fn run_id(&self) -> &str;
     /// When it started, ns since 1970.
@@ -168,6 +172,19 @@ impl Expression {
             });
         }
         Ok(Self { text: text.into(), ast, references })
+    }
+
+    /// Looks its nodes up, for an expression that stands in no definition.
+    ///
+    /// # Errors
+    /// The id of the first node that is not found.
+    pub fn resolve(&mut self, find: impl Fn(&str) -> Option<NodeIx>) -> Result<(), String> {
+        for reference in &mut self.references {
+            if let Root::Output(node) | Root::Status(node) | Root::Error(node) = &mut reference.root {
+                node.ix = find(&node.id).ok_or_else(|| node.id.to_string())?;
+            }
+        }
+        Ok(())
     }
 
     /// The text it was compiled from.

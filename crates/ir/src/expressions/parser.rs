@@ -11,7 +11,7 @@ use crate::value::Value;
 use std::borrow::Cow;
 
 /// What names an expression begins with.
-const ROOTS: [&str; 7] = ["inputs", "nodes", "item", "index", "iteration", "last", "run"];
+const ROOTS: [&str; 8] = ["inputs", "nodes", "item", "index", "iteration", "last", "signal", "run"];
 
 /// Names that CEL keeps for itself.
 const RESERVED: [&str; 17] = [
@@ -334,6 +334,10 @@ impl<'a> Parser<'_, 'a> {
             "index" => Root::Index,
             "iteration" => Root::Iteration,
             "last" => Root::Last,
+            "signal" => match self.step().as_deref() {
+                Some("payload") => Root::Signal,
+                _ => return Err(bad("`signal` needs a member that is known", "`signal.payload` is known")),
+            },
             "run" => {
                 let hint = "`run.id` and `run.started_at` are known";
                 match self.step().as_deref() {

@@ -8,7 +8,9 @@ use super::retry::{compensation_retry, no_retry, read_retry, retry_json, seconds
 use crate::document::{Reader, clip};
 use crate::expressions::Template;
 use crate::functions::{FunctionSpec, FunctionTable};
-use crate::ir::{Breaker, Compensation, Correction, Effect, GraphIx, Join, Kind, NodeType, OnError, Priority, Retry};
+use crate::ir::{
+    Breaker, Compensation, Correction, Effect, GraphIx, Join, Kind, NodeType, OnError, Priority, RateLimit, Retry,
+};
 use crate::value::canonical::{Extra, write, write_string};
 use crate::value::scan::{At, Kind as Json};
 
@@ -39,6 +41,7 @@ pub(crate) struct NodeDraft {
     pub(crate) priority: Priority,
     pub(crate) concurrency_key: Option<Template>,
     pub(crate) concurrency_key_at: At,
+    pub(crate) rate_limit: Option<RateLimit>,
 }
 
 /// The fields that a node type may look at.
@@ -102,6 +105,7 @@ pub(crate) fn read_node(
         on_error_at,
         priority_at,
         key_at,
+        rate_at,
     ] = reader.fields(
         at,
         "a node",
@@ -123,6 +127,7 @@ pub(crate) fn read_node(
             "on_error",
             "priority",
             "concurrency_key",
+            "rate_limit",
         ],
     );
     let id = reader.required(id_at, at, "a node", "id").and_then(|at| read_id(reader, at)).unwrap_or_default();
@@ -206,6 +211,15 @@ pub(crate) fn read_node(
         let message = "a critical section cannot hold other nodes; put the key on the nodes inside";
         reader.note(key, "BAD_VALUE", message);
     }
+    let calls = matches!(kind, Kind::Function { .. } | Kind::Http(_) | Kind::Agent { .. });
+    if let (Some(rate), false) = (rate_at, calls) {
+        reader.note(rate, "BAD_VALUE", "only nodes that call a tool have a rate: function, http, agent");
+    }
+    let rate_limit = rate_at.and_then(|at| read_rate(reader, at)).or_else(|| {
+        let filled = spec.and_then(|spec| spec.rate_limit).filter(|_| rate_at.is_none())?;
+        extra.push(("rate_limit", rate_json(&filled)));
+        Some(filled)
+    });
     if !extra.is_empty() {
         shared.extras.push((at, extra));
     }
@@ -243,6 +257,7 @@ pub(crate) fn read_node(
         },
         concurrency_key,
         concurrency_key_at: key_at.unwrap_or(at),
+        rate_limit,
     }
 }
 
@@ -318,6 +333,23 @@ fn read_join(reader: &mut Reader<'_, '_>, at: At) -> Option<Join> {
     let n = reader.required(quorum, at, "a quorum", "quorum").and_then(|at| reader.integer(at, "quorum", 1, u32::MAX));
     let required = required.and_then(|at| reader.boolean(at, "required")).unwrap_or(false);
     Some(Join::Quorum { n: n?, required })
+}
+
+/// `{"count": n, "per_s": 1, "burst": n}`.
+fn read_rate(reader: &mut Reader<'_, '_>, at: At) -> Option<RateLimit> {
+    let what = "a rate limit";
+    let [count, per, burst] = reader.fields(at, what, ["count", "per_s", "burst"]);
+    let count = reader.required(count, at, what, "count").and_then(|at| reader.integer(at, "count", 1, 1_000_000))?;
+    let per_ns = per.map_or(Some(1_000_000_000), |at| reader.seconds(at, "per_s", false))?;
+    let burst = burst.map_or(Some(count), |at| reader.integer(at, "burst", 1, 1_000_000))?;
+    Some(RateLimit { count, per_ns, burst })
+}
+
+fn rate_json(rate: &RateLimit) -> Vec<u8> {
+    let mut out = format!("{{\"burst\":{},\"count\":{},\"per_s\":", rate.burst, rate.count).into_bytes();
+    out.extend(seconds_json(rate.per_ns));
+    out.push(b'}');
+    out
 }
 
 /// What a compensation gets where it does not say: `{"input": <the node's>, "output": "${nodes.<id>.output}"}`.

@@ -114,6 +114,14 @@ fn read_headers(reader: &mut Reader<'_, '_>, at: At) -> Template {
 }
 
 impl Http {
+    /// The host and port that it goes to, as written down, in lower case.
+    #[must_use]
+    pub fn host(&self) -> String {
+        let (start, _) = self.url.literal_start();
+        let rest = start.split_once("://").map_or("", |(_, rest)| rest);
+        rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())].to_ascii_lowercase()
+    }
+
     /// Renders the request, the input of the job: `{"body", "expect_status", "headers", "method", "url"}`; `body`
     /// and `headers` only where stated. The query is percent-encoded into the URL (a list gives one pair for each
     /// item, null gives none).

@@ -7,6 +7,7 @@ message! {
     /// An attempt was handed out. `close_by`: when the time of all attempts is over; `breaker`: the one that counts its
     /// outcome. With kind `correction` the model `name` is asked for another input, after attempt `attempt` failed.
     /// `omitted`: input and config follow from the state (0012).
+    /// `rate_name`: the tool whose rate it counts for; `priority`: the node's own.
     ToolCallRequested<'a> {
         1 node: &'a str,
         2 attempt: u32,
@@ -22,6 +23,9 @@ message! {
         12 heartbeat_ns: Amount,
         13 breaker: &'a str,
         20 omitted: Flag,
+        30 rate_name: &'a str,
+        31 rate_interval_ns: Amount,
+        32 priority: &'a str,
     }
 }
 
@@ -39,6 +43,7 @@ message! {
     /// `fallback`: the breaker was open, and this is what the node gives instead. `health`: what the breaker counts, `ok`
     /// or `failed`; with `cached_max` the output is kept for its fallback, of so many. `dead_letter`: a `DeadLettered`
     /// follows. `correct`: a model is asked for another input before the next attempt.
+    /// `signal`: offset of the signal that it took, which had come before.
     ToolResultReceived<'a> {
         1 node: &'a str,
         2 attempt: u32,
@@ -57,6 +62,7 @@ message! {
         15 dead_letter: Flag,
         16 correct: Flag,
         30 copied: Flag,
+        31 signal: Amount,
     }
 }
 

@@ -39,7 +39,8 @@ pub struct Checked {
     /// How many records.
     pub records: u64,
     /// How many of them were decided anew; the others came from outside. None of a run that a composite node started
-    /// or that has one: what becomes of it stands in the records of both.
+    /// or that has one, of one that was signalled, has a critical section or a rate, or whose approval was escalated: what
+    /// becomes of it does not stand in its own records alone, or is not decided anew yet.
     pub decided: u64,
 }
 
@@ -117,8 +118,9 @@ struct Driver<'h> {
 }
 
 impl<'h> Driver<'h> {
-    /// No composite node started the run, and it has none: what those decide, other runs and the registry decide, too. And it
-    /// is recorded in full: a fast run does not say what was decided on. Reads every record.
+    /// No composite node started the run, and it has none; no signal came, no key and no turn at a tool was wanted: what
+    /// those decide, other runs and the registry decide, too. And it is recorded
+    /// in full: a fast run does not say what was decided on. Reads every record.
     fn is_alone(&self) -> Result<bool, HistoryError> {
         let mut is_alone = true;
         for at in 0..self.records.len() {
@@ -130,6 +132,11 @@ impl<'h> Driver<'h> {
                         && e.fidelity != "fast"
                         && !its.is_some_and(|its| has_composite(its.definition))
                 }
+                Event::SignalReceived(_) | Event::LockAcquired(_) | Event::ApprovalEscalated(_) => false,
+                // For a signal, or for a turn at a tool.
+                Event::TimerStarted(e) => e.timer.is_empty(),
+                Event::ToolCallRequested(e) => e.rate_interval_ns.0 == 0,
+                Event::ToolResultReceived(e) => e.signal.0 == 0,
                 _ => true,
             };
         }

@@ -9,7 +9,7 @@ use crate::state::run::{EndedRun, Run, RunError, Wait};
 use crate::state::symbols::Sym;
 use crate::state::{Ticket, Version, Workflow};
 use crate::view::{ApprovalView, Counts, Page, RunFilter, RunState, RunView, WorkflowView};
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 /// Instances named in a view.
@@ -232,10 +232,16 @@ impl Machine {
                 None => return found,
             },
         };
-        for ticket in self.state.index.approvals.range((from, Bound::Included(last))) {
-            if run_id.is_some_and(|wanted| *wanted != ticket.run) {
-                continue;
+        let tickets = (from, Bound::Included(last));
+        let of_run: Vec<Ticket> = match run_id {
+            // A run is looked through, not the tenant.
+            Some(run_id) => {
+                self.tickets_of(tenant, run_id).into_iter().filter(|ticket| tickets.contains(ticket)).collect()
             }
+            None => Vec::new(),
+        };
+        let all = (run_id.is_none()).then(|| self.state.index.approvals.range(tickets));
+        for ticket in all.into_iter().flatten().chain(&of_run) {
             if found.items.len() >= limit.max(1) {
                 return found;
             }
@@ -246,6 +252,23 @@ impl Machine {
         }
         found.next.clear();
         found
+    }
+
+    /// The open approvals of a run, oldest first.
+    fn tickets_of(&self, tenant: Sym, run_id: &RunId) -> Vec<Ticket> {
+        let run = self.state.look(run_id);
+        let mut tickets: Vec<Ticket> = Vec::new();
+        if let Some(run) = run.filter(|run| run.tenant == tenant && run.waiting > 0) {
+            for (scope, state) in run.scopes.iter().enumerate() {
+                for (slot, node) in state.iter().flat_map(|state| state.nodes.iter().enumerate()) {
+                    let Wait::Approval(asked) = &node.wait else { continue };
+                    let (scope, slot, requested_ns) = (scope as u32, slot as u32, asked.requested_ns);
+                    tickets.push(Ticket { tenant, requested_ns, run: run.id, scope, slot });
+                }
+            }
+        }
+        tickets.sort_unstable();
+        tickets
     }
 
     fn approval(&self, ticket: &Ticket) -> Option<ApprovalView> {
@@ -260,6 +283,7 @@ impl Machine {
             prompt: asked.prompt.to_string(),
             requested_ns: asked.requested_ns,
             due_ns: (asked.due != 0).then_some(asked.due),
+            escalated_to: asked.escalated_to.iter().map(ToString::to_string).collect(),
             tenant: self.state.symbols.name(run.tenant).clone(),
             workflow: self.state.symbols.name(run.workflow).clone(),
             version: self.state.symbols.name(run.version).clone(),

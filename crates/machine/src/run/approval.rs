@@ -4,7 +4,7 @@ use crate::action::{Answer, Refusal};
 use crate::command::ResolveApproval;
 use crate::error::{code, kind};
 use crate::event::Event;
-use crate::event::waiting::ApprovalResolved;
+use crate::event::waiting::{ApprovalEscalated, ApprovalResolved};
 use crate::event::wire::{Flag, Json, write_json_str};
 use crate::id::RunId;
 use crate::machine::Machine;
@@ -113,6 +113,20 @@ impl Machine {
             details: Vec::new(),
         };
         Ok((slot, answer))
+    }
+
+    /// Nobody has decided for a while: others are asked as well.
+    pub(crate) fn escalate(&mut self, slot: u32, scope: u32, node_slot: u32) {
+        let Some(program) = self.ready(slot) else { return };
+        let Some(run) = self.state.run(slot) else { return };
+        let Some(node) = run.node(scope, node_slot) else { return };
+        let (cause, Some(ix)) = (node.requested_seq, program.ix(node.sym)) else { return };
+        let definition = &program.ir.nodes[ix as usize];
+        let Kind::Approval(approval) = &definition.kind else { return };
+        let path = run.path(scope, &definition.id).into_owned();
+        let ticket = format!("{}~{path}", run.id);
+        let to = approval.escalate_to.iter().map(AsRef::as_ref).collect();
+        self.emit(slot, &Event::ApprovalEscalated(ApprovalEscalated { node: &path, ticket: &ticket, to }), cause);
     }
 
     /// Nobody decided in time.

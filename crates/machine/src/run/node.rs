@@ -12,14 +12,16 @@ use crate::partition::jobs::InFlight;
 use crate::partition::program::Program;
 use crate::run::breaker::Passage;
 use crate::run::composite::cancelled;
+use crate::run::rate::tool_of;
 use crate::run::routing::doom;
 use crate::run::scope::View;
 use crate::run::verdict::{Fails, expression_failed};
 use crate::run::work::Work;
+use crate::state::fold::priority_name;
 use crate::state::run::{Fault, ROOT, Rendered, RunError, Status, Wait};
 use crate::time::{SECOND, parse_rfc3339};
 use apex_ir::expressions::{Budget, ExprError};
-use apex_ir::ir::{Effect, Kind, NodeIx, Timer};
+use apex_ir::ir::{Approval, Effect, Kind, NodeIx, Priority, Timer};
 use apex_ir::value::Value;
 use std::sync::Arc;
 
@@ -41,6 +43,39 @@ impl Machine {
         if !self.may_begin(program, at) {
             return;
         }
+        let node = &program.ir.nodes[at.ix as usize];
+        if self.may_request(program, at) {
+            self.begin_node(program, at);
+        }
+        if !node.cancel_rest.is_empty()
+            && let Some(run) = self.state.run_mut(at.slot)
+        {
+            // Before anything else of the run: what has not begun yet is skipped, not begun and taken back.
+            run.work.push_front(Work::Rest { scope: at.scope, ix: at.ix, at: 0 });
+            if let Some(scope) = run.scope_mut(at.scope) {
+                doom(program, scope, at.ix);
+            }
+        }
+    }
+
+    /// Whether the node has the key of its critical section and its turn at its tool; else it waits for them, or failed.
+    fn may_request(&mut self, program: &Program, at: At) -> bool {
+        let node = &program.ir.nodes[at.ix as usize];
+        if let Some(key) = &node.concurrency_key {
+            match self.enter_section(program, at, key) {
+                Ok(true) => {}
+                Ok(false) => return false,
+                Err(error) => {
+                    self.fail_expression(program, at, &error);
+                    return false;
+                }
+            }
+        }
+        node.rate_limit.is_none_or(|limit| self.take_turn(program, at, limit))
+    }
+
+    /// Requests what the node is.
+    pub(crate) fn begin_node(&mut self, program: &Program, at: At) {
         let node = &program.ir.nodes[at.ix as usize];
         if node.compensation.is_some() {
             let path = self.path(at.slot, at.scope, &node.id);
@@ -65,32 +100,23 @@ impl Machine {
                 let prompt =
                     self.view(program, at, |machine, view| approval.prompt.render(view, &mut machine.budget()));
                 prompt.and_then(|prompt| self.bounded(prompt)).map(|prompt| {
-                    let due = approval.timeout_ns.map_or(0, |timeout| self.now.saturating_add(timeout));
-                    self.start_approval(program, at, &text_of(&prompt), due);
+                    self.start_approval(program, at, &text_of(&prompt), approval);
                 })
             }
+            Kind::Signal { .. } => self.start_signal(program, at),
             Kind::Map { over, .. } => self.start_map(program, at, over),
             Kind::Loop { .. } => self.start_loop(program, at),
             Kind::Composite { inputs, .. } => self.start_composite(program, at, inputs),
-            // A start refuses definitions with these (`NODE_TYPE_NOT_RUNNING`).
-            Kind::Signal { .. } => {
-                Err(ExprError { message: "nodes of this type do not run yet".into(), cost_exceeded_at: None })
-            }
         };
         if let Err(error) = began {
-            let path = self.path(at.slot, at.scope, &node.id);
-            let fails = expression_failed(&error, &path);
-            self.fail_node(program, at, &fails);
+            self.fail_expression(program, at, &error);
         }
-        if !node.cancel_rest.is_empty()
-            && let Some(run) = self.state.run_mut(at.slot)
-        {
-            // Before anything else of the run: what has not begun yet is skipped, not begun and taken back.
-            run.work.push_front(Work::Rest { scope: at.scope, ix: at.ix, at: 0 });
-            if let Some(scope) = run.scope_mut(at.scope) {
-                doom(program, scope, at.ix);
-            }
-        }
+    }
+
+    fn fail_expression(&mut self, program: &Program, at: At, error: &ExprError) {
+        let path = self.path(at.slot, at.scope, &program.ir.nodes[at.ix as usize].id);
+        let fails = expression_failed(error, &path);
+        self.fail_node(program, at, &fails);
     }
 
     /// No token will reach a node.
@@ -195,7 +221,7 @@ impl Machine {
     /// read, and the run will be given up.
     pub(crate) fn given(&mut self, slot: u32, scope: u32, node_slot: u32) -> Option<Rendered> {
         let run = self.state.run(slot)?;
-        let (Wait::Job(flight) | Wait::Retry { flight, .. }) = &run.node(scope, node_slot)?.wait else { return None };
+        let flight = run.node(scope, node_slot)?.wait.flight()?;
         if let Some(rendered) = &flight.rendered {
             return Some((**rendered).clone());
         }
@@ -249,6 +275,9 @@ impl Machine {
             inner = self.path(at.slot, at.scope, &node.id);
             &inner
         };
+        // A call that has waited for its turn was counted then.
+        let limit = node.rate_limit.filter(|_| job != JobKind::Correction && !self.has_turn(program, at));
+        let (tool, interval) = limit.map_or_else(Default::default, |limit| (tool_of(node), limit.interval_ns()));
         let event = Event::ToolCallRequested(ToolCallRequested {
             node: path,
             attempt,
@@ -264,6 +293,9 @@ impl Machine {
             close_by: Time(close_by),
             heartbeat_ns: Amount(node.heartbeat_timeout_ns.unwrap_or(0)),
             breaker: &breaker,
+            rate_name: &tool,
+            rate_interval_ns: Amount(interval),
+            priority: if node.priority == Priority::Medium { "" } else { priority_name(node.priority) },
         });
         let touched = self.emit(at.slot, &event, at.cause);
         if is_omitted
@@ -282,12 +314,19 @@ impl Machine {
         let scope = self.state.run(at.slot).and_then(|run| run.scope(at.scope));
         let wait = scope.and_then(|scope| scope.nodes.get(scope.find(sym)? as usize)).map(|node| &node.wait);
         let stated = match wait {
-            Some(Wait::Job(flight) | Wait::Retry { flight, .. }) => {
-                flight.care.as_ref().map_or(0, |care| care.close_by)
-            }
-            _ => 0,
+            Some(wait) => wait.flight().and_then(|flight| flight.care.as_ref()).map_or(0, |care| care.close_by),
+            None => 0,
         };
         if stated == 0 { self.now.saturating_add(limit) } else { stated }
+    }
+
+    fn has_turn(&self, program: &Program, at: At) -> bool {
+        let run = self.state.run(at.slot);
+        let node = run.and_then(|run| run.scope(at.scope)).and_then(|scope| {
+            let base = program.ir.graphs[scope.graph as usize].nodes.start;
+            scope.nodes.get(scope.cells.get((at.ix - base) as usize)?.slot as usize)
+        });
+        node.is_some_and(|node| matches!(node.wait, Wait::Rate(_)))
     }
 
     /// Puts a job that was just recorded into the table, and its release behind the record.
@@ -357,17 +396,20 @@ impl Machine {
         let path = self.path(at.slot, at.scope, &program.ir.nodes[at.ix as usize].id);
         // Time 0 on the wire means none; a timer of 1970 is due a nanosecond later.
         let due = Time(if due == 0 { 1 } else { due });
-        let touched = self.emit(at.slot, &Event::TimerStarted(TimerStarted { node: &path, due }), at.cause);
+        let started = TimerStarted { node: &path, due, ..TimerStarted::default() };
+        let touched = self.emit(at.slot, &Event::TimerStarted(started), at.cause);
         self.note_slot(at.slot, program, at.scope, touched.slot, at.ix);
         Ok(())
     }
 
-    fn start_approval(&mut self, program: &Program, at: At, prompt: &str, due: i64) {
+    fn start_approval(&mut self, program: &Program, at: At, prompt: &str, approval: &Approval) {
+        let after = |delay: Option<i64>| Time(delay.map_or(0, |delay| self.now.saturating_add(delay)));
+        let (due, escalate_due) = (after(approval.timeout_ns), after(approval.escalate_after_ns));
         let path = self.path(at.slot, at.scope, &program.ir.nodes[at.ix as usize].id);
         let Some(run) = self.state.run(at.slot) else { return };
         let ticket = format!("{}~{path}", run.id);
-        let event =
-            Event::ApprovalRequested(ApprovalRequested { node: &path, ticket: &ticket, prompt, due: Time(due) });
+        let ticket = &*ticket;
+        let event = Event::ApprovalRequested(ApprovalRequested { node: &path, ticket, prompt, due, escalate_due });
         let touched = self.emit(at.slot, &event, at.cause);
         self.note_slot(at.slot, program, at.scope, touched.slot, at.ix);
     }
@@ -476,7 +518,7 @@ pub(crate) fn effect_name(effect: Effect) -> &'static str {
 }
 
 /// A JSON string as text; any other value as it stands.
-fn text_of(json: &[u8]) -> Arc<str> {
+pub(crate) fn text_of(json: &[u8]) -> Arc<str> {
     match serde_json::from_slice::<String>(json) {
         Ok(text) => text.into(),
         Err(_) => String::from_utf8_lossy(json).into(),

@@ -142,7 +142,8 @@ impl Machine {
             fidelity: None,
         };
         if started.fidelity == "fast" && !command.live {
-            let message = "the run was recorded in fast fidelity, which keeps no results to go on from; live runs all again";
+            let message =
+                "the run was recorded in fast fidelity, which keeps no results to go on from; live runs all again";
             return Err(refusal(code::WRONG_STATE, message));
         }
         let origin = Origin { run: command.origin, from: &command.from, freeze: !command.live };

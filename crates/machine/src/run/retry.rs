@@ -1,5 +1,6 @@
 //! Trying again: when, and the attempt itself.
 
+use crate::action::JobKind;
 use crate::event::Event;
 use crate::event::node::NodeRetryScheduled;
 use crate::event::wire::{Flag, Time};
@@ -69,7 +70,11 @@ impl Machine {
         // What waits in an item that is given up ends with it.
         let Some(run) = self.state.run(slot).filter(|run| !run.is_node_given_up(scope, node_slot)) else { return };
         let Some(node) = run.node(scope, node_slot) else { return };
-        let Wait::Retry { flight, .. } = &node.wait else { return };
+        if !matches!(node.wait, Wait::Retry { .. } | Wait::Rate(_)) {
+            return;
+        }
+        let Some(flight) = node.wait.flight() else { return };
+        let has_turn = matches!(node.wait, Wait::Rate(_));
         let Some(ix) = program.ix(node.sym) else { return };
         let at = At { slot, scope, ix, cause: node.decided_seq };
         let attempt = node.attempt + 1;
@@ -82,7 +87,15 @@ impl Machine {
             self.close_attempt(&program, at, node.attempt, out_of_time(), false);
             return;
         }
-        if flight.input.is_empty() && !flight.omitted {
+        let (job, has_input) = (flight.kind, !flight.input.is_empty() || flight.omitted);
+        let (name, is_settled) = (self.state.symbols.name(flight.name).clone(), flight.omitted);
+        let limit = program.ir.nodes[ix as usize].rate_limit.filter(|_| !has_turn && job != JobKind::Correction);
+        if let Some(limit) = limit
+            && !self.take_turn(&program, at, limit)
+        {
+            return;
+        }
+        if !has_input {
             // The breaker was open before its input was made.
             if let Err(error) = self.begin_job(&program, at, attempt) {
                 let path = self.path(slot, scope, &program.ir.nodes[ix as usize].id);
@@ -90,8 +103,6 @@ impl Machine {
             }
             return;
         }
-        let job = flight.kind;
-        let (name, is_settled) = (self.state.symbols.name(flight.name).clone(), flight.omitted);
         let Some(given) = self.given(slot, scope, node_slot) else { return };
         self.request_attempt(&program, at, attempt, job, &name, (&given.input, &given.config), is_settled);
     }

@@ -104,6 +104,10 @@ fn spread(program: &Program, scope_ix: u32, scope: &mut Scope, ix: NodeIx, work:
 impl Machine {
     /// A node was decided (and recorded): its tokens go on.
     pub(crate) fn settle(&mut self, slot: u32, program: &Program, scope_ix: u32, node_slot: u32, ix: NodeIx) {
+        let Some(run) = self.state.run(slot) else { return };
+        if run.extra.is_some() {
+            self.leave_section(slot, scope_ix, node_slot);
+        }
         let Some(run) = self.state.run_mut(slot) else { return };
         if run.failing.is_some() {
             return;

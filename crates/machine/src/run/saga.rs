@@ -122,6 +122,7 @@ impl Machine {
             ..ToolResultReceived::default()
         });
         self.emit(slot, &event, cause);
+        self.leave_section(slot, scope, node_slot);
     }
 
     /// Says what will be undone, in which order; a run with nothing to undo has failed. `error`: the run was not failing

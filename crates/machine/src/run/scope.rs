@@ -17,6 +17,8 @@ pub(crate) struct View<'a> {
     pub(crate) scope: u32,
     pub(crate) pending: Option<Pending<'a>>,
     pub(crate) ahead: Option<Ahead<'a>>,
+    /// The payload of the signal that is looked at.
+    pub(crate) signal: Option<&'a [u8]>,
     pub(crate) id: OnceCell<String>,
     /// Something was read of a node that is not decided: it may be another thing later.
     pub(crate) read_undecided: Cell<bool>,
@@ -40,7 +42,8 @@ pub(crate) struct Ahead<'a> {
 
 impl<'a> View<'a> {
     pub(crate) fn new(run: &'a Run, program: &'a Program, scope: u32) -> View<'a> {
-        View { run, program, scope, pending: None, ahead: None, id: OnceCell::new(), read_undecided: Cell::new(false) }
+        let (id, read_undecided) = (OnceCell::new(), Cell::new(false));
+        View { run, program, scope, pending: None, ahead: None, signal: None, id, read_undecided }
     }
 
     /// The same, before an iteration of a loop that stands in this scope.
@@ -168,6 +171,10 @@ impl expressions::Scope for View<'_> {
     fn last(&self) -> Option<Cow<'_, [u8]>> {
         let last = self.ahead.map(|ahead| ahead.last).or_else(|| self.body(false).map(|scope| &*scope.item));
         last.filter(|last| !last.is_empty()).map(Cow::Borrowed)
+    }
+
+    fn signal(&self) -> Option<Cow<'_, [u8]>> {
+        self.signal.map(Cow::Borrowed)
     }
 
     fn run_id(&self) -> &str {

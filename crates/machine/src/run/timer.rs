@@ -67,6 +67,9 @@ impl Machine {
             }
             TimerKind::Retry => self.try_again(slot, timer.scope, timer.slot),
             TimerKind::Node => self.fire_node(slot, timer),
+            TimerKind::Escalation => self.escalate(slot, timer.scope, timer.slot),
+            TimerKind::Signal => self.signal_times_out(slot, timer.scope, timer.slot),
+            TimerKind::Rate => self.turn_comes(slot, timer.scope, timer.slot),
             TimerKind::Approval => self.approval_times_out(slot, timer.scope, timer.slot),
             TimerKind::StepAttempt => self.compensation_times_out(slot, timer.slot),
             TimerKind::StepRetry => self.compensate_again(slot),

@@ -50,6 +50,7 @@ impl Machine {
         let is_built = self.state.run(slot)?.scope(ROOT).is_some_and(|root| !root.cells.is_empty());
         if !is_built {
             self.rebuild(slot, &program);
+            self.leave_sections(slot);
         }
         Some(program)
     }

@@ -150,6 +150,16 @@ impl Codec for Box<str> {
     }
 }
 
+impl Codec for Arc<str> {
+    fn put(&self, w: &mut Writer) {
+        (self.len() as u32).put(w);
+        w.out.extend_from_slice(self.as_bytes());
+    }
+    fn get(r: &mut Source<'_>) -> Read<Arc<str>> {
+        Box::<str>::get(r).map(Into::into)
+    }
+}
+
 impl Codec for Arc<[u8]> {
     fn put(&self, w: &mut Writer<'_>) {
         put_bytes(self, w);

@@ -4,7 +4,9 @@ pub(crate) mod breaker;
 pub(crate) mod codec;
 pub(crate) mod fold;
 pub(crate) mod letter;
+pub(crate) mod locks;
 mod pages;
+pub(crate) mod rates;
 pub(crate) mod rest;
 pub(crate) mod run;
 pub(crate) mod snapshot;
@@ -13,6 +15,7 @@ pub(crate) mod symbols;
 use crate::id::RunId;
 use breaker::Breakers;
 use letter::Letters;
+use locks::Locks;
 use pages::Pages;
 use rest::Slot;
 use run::EndedRun;
@@ -54,6 +57,8 @@ pub(crate) struct State {
     pub(crate) breakers: Breakers,
     pub(crate) letters: Letters,
     pub(crate) index: Index,
+    /// How far ahead the calls of each tool are, where it has a rate.
+    pub(crate) rates: rates::Rates,
 }
 
 /// What is found without looking through the runs. Follows from them; made anew when a snapshot is read.
@@ -63,6 +68,19 @@ pub(crate) struct Index {
     pub(crate) timers: BTreeSet<Timer>,
     /// Open approvals.
     pub(crate) approvals: BTreeSet<Ticket>,
+    /// Nodes that wait for a signal, by tenant and name.
+    pub(crate) signals: BTreeMap<(Sym, Arc<str>), BTreeSet<Listener>>,
+    /// Keys of critical sections that are held or wanted.
+    pub(crate) locks: Locks,
+}
+
+/// A node that waits for a signal; within a run the one that began first comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Listener {
+    pub(crate) run: RunId,
+    pub(crate) since: u64,
+    pub(crate) scope: u32,
+    pub(crate) slot: u32,
 }
 
 /// The definitions, and the chain of the registry's records.
@@ -134,6 +152,9 @@ pub(crate) enum TimerKind {
     Approval,
     StepAttempt,
     StepRetry,
+    Escalation,
+    Signal,
+    Rate,
 }
 
 /// An open approval, in the order of lists.

@@ -87,6 +87,21 @@ pub(crate) struct Extra {
     pub(crate) origin: Option<Origin>,
     /// Nodes (scope, slot) that failed for good, and whose `DeadLettered` is to follow.
     pub(crate) letters: Vec<(u32, u32)>,
+    /// Signals that no node has asked for yet, in the order in which they came.
+    pub(crate) signals: Vec<KeptSignal>,
+    /// Idempotency keys of signals, and the offset of each.
+    pub(crate) signal_keys: BTreeMap<Box<str>, u64>,
+    /// Keys of critical sections that nodes hold, by scope and slot.
+    pub(crate) locks: BTreeMap<(u32, u32), Box<str>>,
+}
+
+/// A signal that no node has asked for yet.
+#[derive(Debug)]
+pub(crate) struct KeptSignal {
+    /// Offset of its record.
+    pub(crate) seq: u64,
+    pub(crate) name: Box<str>,
+    pub(crate) payload: Arc<[u8]>,
 }
 
 /// The run that another one replays.
@@ -286,9 +301,36 @@ pub(crate) enum Wait {
         due: i64,
     },
     Approval(Box<Asked>),
+    Signal(Box<Awaited>),
+    Lock(Box<Queued>),
+    Rate(Box<Throttled>),
     Map(Box<Items>),
     Loop(Box<Iterations>),
     Child(Box<Child>),
+}
+
+impl Wait {
+    /// Its job: in flight, or to be requested.
+    pub(crate) fn flight(&self) -> Option<&Flight> {
+        match self {
+            Wait::Job(flight) | Wait::Retry { flight, .. } => Some(flight),
+            Wait::Rate(throttled) => throttled.flight.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// It waits for a time, a person or another run, and not for what goes on within the run.
+    pub(crate) fn is_for_outside(&self) -> bool {
+        matches!(
+            self,
+            Wait::Retry { .. }
+                | Wait::Timer { .. }
+                | Wait::Approval(_)
+                | Wait::Signal(_)
+                | Wait::Lock(_)
+                | Wait::Rate(_)
+        )
+    }
 }
 
 /// A job in flight, or one that will be tried again: all that is needed to hand it out once more.
@@ -308,6 +350,8 @@ pub(crate) struct Flight {
     pub(crate) omitted: bool,
     /// Cache: what was omitted.
     pub(crate) rendered: Option<Box<Rendered>>,
+    /// The node's own, where it states another than `medium`.
+    pub(crate) priority: Option<Priority>,
     /// Cache: its number in the machine's table of jobs; 0: none.
     pub(crate) job: u64,
 }
@@ -394,6 +438,7 @@ impl Flight {
             care: None,
             omitted: false,
             rendered: None,
+            priority: None,
             job: 0,
         }
     }
@@ -426,6 +471,33 @@ pub(crate) struct Asked {
     pub(crate) requested_ns: i64,
     /// 0: no end.
     pub(crate) due: i64,
+    /// When others are asked as well; 0: never, or they are.
+    pub(crate) escalate_due: i64,
+    pub(crate) escalated_to: Vec<Box<str>>,
+}
+
+/// A signal that is waited for.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    pub(crate) name: Arc<str>,
+    /// 0: no end.
+    pub(crate) due: i64,
+}
+
+/// A place in the line for a key.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) key: Arc<str>,
+    /// Position of the record that gave it.
+    pub(crate) at: u64,
+}
+
+/// A turn at a tool with a rate.
+#[derive(Debug)]
+pub(crate) struct Throttled {
+    pub(crate) due: i64,
+    /// Of an attempt that is not the first.
+    pub(crate) flight: Option<Box<Flight>>,
 }
 
 /// A map in progress.

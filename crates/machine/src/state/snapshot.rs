@@ -7,8 +7,9 @@ use super::codec::{Codec, Source, Writer, codec, put_bytes};
 use super::letter::Letter;
 use super::pages::{Place, at};
 use super::run::{
-    Asked, Care, Child, Completed, Corrected, EndedRun, Ending, Extra, Failing, Fault, Flight, Items, Iterations, Kept,
-    Node, Origin, Parent, Run, RunError, Scope, Status, Step, StepPhase, Wait,
+    Asked, Awaited, Care, Child, Completed, Corrected, EndedRun, Ending, Extra, Failing, Fault, Flight, Items,
+    Iterations, Kept, KeptSignal, Node, Origin, Parent, Queued, Run, RunError, Scope, Status, Step, StepPhase,
+    Throttled, Wait,
 };
 use super::{Key, Registry, State, Tenant, Version, Workflow};
 use crate::action::JobKind;
@@ -26,8 +27,8 @@ codec!(Version { version, hash, definition, registered_ns });
 codec!(Key { run_id, request_hash, offset, expires });
 codec!(RunError { code, kind, message, node });
 codec!(Fault { kind, message });
-codec!(Asked { prompt, requested_ns, due });
-codec!(Flight { kind, name, input, config, timeout_ns, due, max_attempts, care, omitted } with { rendered: None, job: 0 });
+codec!(Asked { prompt, requested_ns, due, escalate_due, escalated_to });
+codec!(Flight { kind, name, input, config, timeout_ns, due, max_attempts, priority, care, omitted } with { rendered: None, job: 0 });
 codec!(Care {
     close_by,
     heartbeat_ns,
@@ -48,9 +49,13 @@ codec!(Iterations { next, open, last, error });
 codec!(Step { scope, slot, within, phase, attempt, flight, due, error });
 codec!(Parent { run, node, depth });
 codec!(Origin { run, from, freeze });
-codec!(Extra { parent, ending, completed, paused, origin, letters });
 codec!(Ending { seq, keeps, taken_back });
 codec!(Completed { seq, run });
+codec!(KeptSignal { seq, name, payload });
+codec!(Extra { parent, ending, completed, paused, origin, letters, signals, signal_keys, locks });
+codec!(Awaited { name, due });
+codec!(Queued { key, at });
+codec!(Throttled { due, flight });
 codec!(Failing { error, compensate, steps, settled, due, expired });
 codec!(Node {
     sym,
@@ -171,6 +176,18 @@ impl Codec for Wait {
                 7u8.put(w);
                 child.put(w);
             }
+            Wait::Signal(awaited) => {
+                20u8.put(w);
+                awaited.put(w);
+            }
+            Wait::Lock(queued) => {
+                21u8.put(w);
+                queued.put(w);
+            }
+            Wait::Rate(throttled) => {
+                22u8.put(w);
+                throttled.put(w);
+            }
         }
     }
     fn get(r: &mut Source<'_>) -> Result<Wait, RestoreError> {
@@ -183,6 +200,9 @@ impl Codec for Wait {
             5 => Codec::get(r).map(Wait::Map),
             6 => Codec::get(r).map(Wait::Loop),
             7 => Codec::get(r).map(Wait::Child),
+            20 => Codec::get(r).map(Wait::Signal),
+            21 => Codec::get(r).map(Wait::Lock),
+            22 => Codec::get(r).map(Wait::Rate),
             _ => Err(RestoreError("a kind is not known")),
         }
     }
@@ -292,8 +312,17 @@ impl State {
         Capture { position: self.position, head: w.out, pages, runs, ended, places: self.symbols.places().to_vec() }
     }
 
-    /// Breakers and dead letters.
+    /// Breakers, dead letters and rates.
     fn put_troubles(&self, w: &mut Writer) {
+        let mut rates: Vec<_> =
+            self.rates.iter().map(|((tenant, tool), due)| (self.symbols.name(*tenant), tool, *tenant, due)).collect();
+        rates.sort_unstable();
+        (rates.len() as u32).put(w);
+        for (_, tool, tenant, due) in rates {
+            tenant.put(w);
+            tool.put(w);
+            due.put(w);
+        }
         let mut tenants: Vec<_> = self.breakers.by_tenant.iter().collect();
         tenants.sort_unstable_by_key(|&(sym, _)| self.symbols.name(*sym));
         (tenants.len() as u32).put(w);
@@ -313,6 +342,10 @@ impl State {
     }
 
     fn get_troubles(&mut self, r: &mut Source<'_>) -> Result<(), RestoreError> {
+        for _ in 0..u32::get(r)? {
+            let tool = (Codec::get(r)?, Codec::get(r)?);
+            self.rates.set(tool, Codec::get(r)?);
+        }
         for _ in 0..u32::get(r)? {
             let tenant = Codec::get(r)?;
             let breakers: BTreeMap<Box<str>, Breaker> = Codec::get(r)?;

@@ -105,3 +105,21 @@ fn after_a_crash_a_function_that_took_two_attempts_is_not_taken_for_a_decision()
     let refused = world.resolve(&format!("{run}~a"), false).outcome.unwrap_err();
     assert_eq!(refused.code, code::TICKET_NOT_FOUND);
 }
+
+#[test]
+fn others_are_asked_after_a_while_and_the_time_goes_on() {
+    let gate = json!({"id": "gate", "type": "approval", "config": {"prompt": "Ship?", "timeout_s": 60,
+        "escalate_to": ["ops", "boss"], "escalate_after_s": 20}});
+    let mut world = world(&json!([gate]), &json!([]));
+    let (run, other) = (world.start("w", 1, "{}"), world.start("w", 2, "{}"));
+    let tickets = |world: &crate::World, run| world.machine.approvals("t", run, 10, "").items;
+    assert!(tickets(&world, Some(&run))[0].escalated_to.is_empty());
+    world.resolve(&format!("{other}~gate"), true);
+    world.crash(&mut crate::world::Chance(9));
+    world.tick_next();
+    assert_eq!(tickets(&world, Some(&run))[0].escalated_to, ["ops", "boss"]);
+    assert_eq!((tickets(&world, None).len(), tickets(&world, Some(&other)).len()), (1, 0));
+    world.tick_next();
+    assert_eq!(world.names(&run)[1..4], ["ApprovalRequested", "ApprovalEscalated", "ApprovalResolved"]);
+    assert!(!world.names(&other).contains(&"ApprovalEscalated"));
+}

@@ -13,14 +13,17 @@ mod correction;
 mod dead_letter;
 mod heartbeat;
 mod limits;
+mod lock;
 mod r#loop;
 mod map;
 mod pause;
+mod rate;
 mod registry;
 mod replay;
 mod result;
 mod routing;
 mod saga;
+mod signal;
 mod start;
 mod timer;
 

@@ -35,6 +35,7 @@ impl Folding<'_> {
             care: None,
             omitted: false,
             rendered: None,
+            priority: None,
             job: 0,
         };
         node.wait = Wait::Child(Box::new(Child { run: child, version, flight: Box::new(flight) }));

@@ -3,10 +3,12 @@
 
 mod child;
 mod letter;
+mod lock;
 mod node;
 mod run;
 mod saga;
 mod scope;
+mod signal;
 mod waiting;
 
 use crate::event::Event;
@@ -17,13 +19,15 @@ use crate::event::turn::TurnRecorded;
 use crate::id::RunId;
 use crate::record::{Header, NONE};
 use crate::state::breaker::{Breakers, Gate};
+use crate::state::locks::Place;
+use crate::state::rates::Rates;
 use crate::state::rest::Slot;
 use crate::state::run::{
     EndedRun, Failing, Fault, Kept, NO_SLOT, Node, Origin, Parent, READY, ROOT, Run, RunError, Scope, Status, Step,
     StepPhase, Wait, split_path,
 };
 use crate::state::symbols::{Sym, Symbols};
-use crate::state::{Index, Key, State, Ticket, Timer, TimerKind, Version};
+use crate::state::{Index, Key, Listener, State, Ticket, Timer, TimerKind, Version};
 use apex_ir::ir::Priority;
 use std::sync::Arc;
 
@@ -142,27 +146,31 @@ impl State {
                 touched.run = NO_SLOT;
             }
             Event::DeadLettered(e) => {
-                let mut folding =
-                    Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
+                let (index, symbols) = (&mut self.index, &mut self.symbols);
+                let (breakers, rates) = (&mut self.breakers, &mut self.rates);
+                let mut folding = Folding { run, index, symbols, breakers, rates };
                 let (tenant, letter) = folding.dead_lettered(header, e)?;
                 self.letters.add(tenant, position, letter, e.letters_max);
             }
             Event::ChildEnded(e) => {
                 let is_open = self.open.contains_key(&child::child_id(e.child)?);
-                let mut folding =
-                    Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
+                let (index, symbols) = (&mut self.index, &mut self.symbols);
+                let (breakers, rates) = (&mut self.breakers, &mut self.rates);
+                let mut folding = Folding { run, index, symbols, breakers, rates };
                 (touched.scope, touched.slot) = folding.child_ended(header, e, is_open)?;
             }
             Event::TurnRecorded(e) => {
-                let mut folding =
-                    Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
+                let (index, symbols) = (&mut self.index, &mut self.symbols);
+                let (breakers, rates) = (&mut self.breakers, &mut self.rates);
+                let mut folding = Folding { run, index, symbols, breakers, rates };
                 for event in &e.decisions {
                     folding.fold(header, event)?;
                 }
             }
             _ => {
-                let mut folding =
-                    Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
+                let (index, symbols) = (&mut self.index, &mut self.symbols);
+                let (breakers, rates) = (&mut self.breakers, &mut self.rates);
+                let mut folding = Folding { run, index, symbols, breakers, rates };
                 (touched.scope, touched.slot) = folding.fold(header, event)?;
             }
         }
@@ -179,8 +187,9 @@ impl State {
         let Some(Slot::Awake(run)) = self.runs.get_mut(slot as usize) else {
             return Err("a run without a state".into());
         };
-        let mut folding =
-            Folding { run, index: &mut self.index, symbols: &mut self.symbols, breakers: &mut self.breakers };
+        let (index, symbols) = (&mut self.index, &mut self.symbols);
+        let (breakers, rates) = (&mut self.breakers, &mut self.rates);
+        let mut folding = Folding { run, index, symbols, breakers, rates };
         let (scope, slot_in) = folding.fold(header, event)?;
         Ok(Touched { run: slot, scope, slot: slot_in })
     }
@@ -411,6 +420,7 @@ pub(super) struct Folding<'s> {
     pub(super) index: &'s mut Index,
     pub(super) symbols: &'s mut Symbols,
     pub(super) breakers: &'s mut Breakers,
+    pub(super) rates: &'s mut Rates,
 }
 impl Folding<'_> {
     fn fold(&mut self, header: &Header<'_>, event: &Event<'_>) -> Result<(u32, u32), Unfit> {
@@ -425,13 +435,21 @@ impl Folding<'_> {
             Event::CorrectionProposed(e) => self.correction_proposed(e),
             Event::ScopeOpened(e) => self.scope_opened(header, e),
             Event::ScopeClosed(e) => self.scope_closed(e),
+            Event::TimerStarted(e) if e.timer == "signal" => self.signal_awaited(header, e),
+            Event::TimerStarted(e) if e.timer == "rate" => self.turn_awaited(header, e),
             Event::TimerStarted(e) => self.timer_started(header, e),
             Event::TimerFired(e) if e.timer == "compensation" => self.compensation_out_of_time(),
             Event::TimerFired(e) if e.timer == "retry" => self.retry_is_ready(e),
+            Event::TimerFired(e) if e.timer == "rate" => self.turn_has_come(e),
+            Event::TimerFired(e) if e.timer == "signal" => self.timer_fired(header, e),
             Event::TimerFired(e) if !e.timer.is_empty() => self.run_out_of_time(e),
             Event::TimerFired(e) => self.timer_fired(header, e),
             Event::ApprovalRequested(e) => self.approval_requested(header, e),
+            Event::ApprovalEscalated(e) => self.approval_escalated(e),
             Event::ApprovalResolved(e) => self.approval_resolved(header, e),
+            Event::SignalReceived(e) => self.signal_received(header, e),
+            Event::LockAcquired(e) => self.lock_acquired(e),
+            Event::LockReleased(e) => self.lock_released(e),
             Event::RunPaused(e) => self.run_paused(e),
             Event::RunResumed(_) => self.run_resumed(),
             Event::CheckpointCreated(_) => Ok((ROOT, NO_SLOT)),
@@ -488,8 +506,9 @@ impl Folding<'_> {
     pub(super) fn clear_wait(&mut self, scope: u32, slot: u32) -> Wait {
         let (id, tenant) = (self.run.id, self.run.tenant);
         let Some(node) = self.run.node_mut(scope, slot) else { return Wait::Nothing };
+        let since = node.requested_seq;
         let wait = std::mem::replace(&mut node.wait, Wait::Nothing);
-        match forget_wait(&wait, id, tenant, scope, slot, self.index) {
+        match forget_wait(&wait, since, (id, tenant), scope, slot, self.index) {
             Counted::InFlight => self.run.in_flight -= 1,
             Counted::Waiting => self.run.waiting -= 1,
             Counted::No => {}
@@ -554,8 +573,9 @@ enum Counted {
     Waiting,
 }
 
-/// Takes a wait out of the index; says which counter of the run held it.
-fn forget_wait(wait: &Wait, run: RunId, tenant: Sym, scope: u32, slot: u32, index: &mut Index) -> Counted {
+/// Takes a wait that began at offset `since` out of the index; says which counter of the run held it.
+fn forget_wait(wait: &Wait, since: u64, whose: (RunId, Sym), scope: u32, slot: u32, index: &mut Index) -> Counted {
+    let (run, tenant) = whose;
     match wait {
         Wait::Nothing | Wait::Map(_) | Wait::Loop(_) | Wait::Retry { due: 0 | READY, .. } => Counted::No,
         Wait::Job(flight) => {
@@ -584,8 +604,44 @@ fn forget_wait(wait: &Wait, run: RunId, tenant: Sym, scope: u32, slot: u32, inde
             if asked.due != 0 {
                 index.timers.remove(&Timer { due: asked.due, run, kind: TimerKind::Approval, scope, slot });
             }
+            if asked.escalate_due != 0 {
+                let due = asked.escalate_due;
+                index.timers.remove(&Timer { due, run, kind: TimerKind::Escalation, scope, slot });
+            }
             index.approvals.remove(&Ticket { tenant, requested_ns: asked.requested_ns, run, scope, slot });
             Counted::Waiting
+        }
+        Wait::Signal(awaited) => {
+            if awaited.due != 0 {
+                index.timers.remove(&Timer { due: awaited.due, run, kind: TimerKind::Signal, scope, slot });
+            }
+            index.ignore_signals(tenant, &awaited.name, &Listener { run, since, scope, slot });
+            Counted::Waiting
+        }
+        Wait::Lock(queued) => {
+            index.locks.leave(&(tenant, queued.key.clone()), queued.at);
+            Counted::Waiting
+        }
+        Wait::Rate(throttled) => {
+            index.timers.remove(&Timer { due: throttled.due, run, kind: TimerKind::Rate, scope, slot });
+            Counted::Waiting
+        }
+    }
+}
+
+impl Index {
+    /// A node waits for a signal.
+    pub(crate) fn listen(&mut self, tenant: Sym, name: &Arc<str>, listener: Listener) {
+        self.signals.entry((tenant, name.clone())).or_default().insert(listener);
+    }
+
+    fn ignore_signals(&mut self, tenant: Sym, name: &Arc<str>, listener: &Listener) {
+        let key = (tenant, name.clone());
+        if let Some(listeners) = self.signals.get_mut(&key) {
+            listeners.remove(listener);
+            if listeners.is_empty() {
+                self.signals.remove(&key);
+            }
         }
     }
 }
@@ -601,8 +657,12 @@ impl Run {
         for (scope, state) in self.scopes.iter().enumerate() {
             let Some(state) = state else { continue };
             for (slot, node) in state.nodes.iter().enumerate() {
-                forget_wait(&node.wait, self.id, self.tenant, scope as u32, slot as u32, index);
+                let whose = (self.id, self.tenant);
+                forget_wait(&node.wait, node.requested_seq, whose, scope as u32, slot as u32, index);
             }
+        }
+        for key in self.extra.iter().flat_map(|extra| extra.locks.values()) {
+            index.locks.release(&(self.tenant, Arc::from(&**key)));
         }
     }
 
@@ -624,14 +684,34 @@ impl Run {
                     Wait::Approval(asked) => {
                         let (tenant, requested_ns) = (self.tenant, asked.requested_ns);
                         index.approvals.insert(Ticket { tenant, requested_ns, run: self.id, scope, slot });
+                        if asked.escalate_due != 0 {
+                            let (due, kind) = (asked.escalate_due, TimerKind::Escalation);
+                            index.timers.insert(Timer { due, run: self.id, kind, scope, slot });
+                        }
                         (TimerKind::Approval, asked.due)
                     }
+                    Wait::Signal(awaited) => {
+                        let listener = Listener { run: self.id, since: node.requested_seq, scope, slot };
+                        index.listen(self.tenant, &awaited.name, listener);
+                        (TimerKind::Signal, awaited.due)
+                    }
+                    Wait::Lock(queued) => {
+                        if !self.is_paused() {
+                            let place = Place { run: self.id, scope, slot };
+                            index.locks.stand((self.tenant, queued.key.clone()), queued.at, place);
+                        }
+                        continue;
+                    }
+                    Wait::Rate(throttled) => (TimerKind::Rate, throttled.due),
                 };
                 // A timer node may be due in 1970, at 0; the other kinds have no time there.
                 if (due != 0 && due != READY) || kind == TimerKind::Node {
                     index.timers.insert(Timer { due, run: self.id, kind, scope, slot });
                 }
             }
+        }
+        for (&(scope, slot), key) in self.extra.iter().flat_map(|extra| &extra.locks) {
+            index.locks.hold((self.tenant, Arc::from(&**key)), Place { run: self.id, scope, slot });
         }
         let Some(failing) = &self.failing else { return };
         if let Some(timer) = failing.timer(self.id) {

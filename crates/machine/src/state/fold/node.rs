@@ -1,6 +1,6 @@
 //! What records of nodes change.
 
-use super::{Decision, Folding, Unfit, fault};
+use super::{Decision, Folding, Unfit, fault, priority};
 use crate::action::JobKind;
 use crate::event::node::{HeartbeatRecorded, NodeRetryScheduled, NodeSkipped, ToolCallRequested, ToolResultReceived};
 use crate::event::saga::CorrectionProposed;
@@ -42,12 +42,16 @@ impl Folding<'_> {
             care,
             omitted: e.omitted.0,
             rendered: None,
+            priority: (!e.priority.is_empty()).then(|| priority(e.priority)),
             job: 0,
         };
         let wakes = flight.wakes();
         node.wait = Wait::Job(Box::new(flight));
         if wakes != 0 {
             self.index.timers.insert(Timer { due: wakes, run: id, kind: TimerKind::Attempt, scope, slot });
+        }
+        if e.rate_interval_ns.0 != 0 {
+            self.rates.count(now, self.run.tenant, e.rate_name, e.rate_interval_ns.0);
         }
         self.run.requested = true;
         self.run.in_flight += 1;
@@ -68,9 +72,13 @@ impl Folding<'_> {
         if !e.health.is_empty() {
             self.count_health(scope, slot, e);
         }
+        if e.signal.0 != 0 {
+            self.take_signal(e.signal.0 as u64);
+        }
         if e.retry.0 {
             let mut flight = match self.clear_wait(scope, slot) {
                 Wait::Job(flight) | Wait::Retry { flight, .. } => flight,
+                Wait::Rate(throttled) => throttled.flight.unwrap_or_else(|| Box::new(Flight::unrequested())),
                 Wait::Nothing => Box::new(Flight::unrequested()),
                 _ => return Err(format!("{} is no job", e.node)),
             };

@@ -15,12 +15,14 @@ impl Folding<'_> {
 
     pub(super) fn run_paused(&mut self, e: &RunPaused<'_>) -> Result<(u32, u32), Unfit> {
         self.run.extra_mut().paused = Some(e.checkpoint.into());
+        self.lines(false);
         Ok((ROOT, NO_SLOT))
     }
 
     pub(super) fn run_resumed(&mut self) -> Result<(u32, u32), Unfit> {
-        if let Some(extra) = &mut self.run.extra {
-            extra.paused = None;
+        if self.run.is_paused() {
+            self.run.extra_mut().paused = None;
+            self.lines(true);
         }
         Ok((ROOT, NO_SLOT))
     }
@@ -51,12 +53,16 @@ impl Folding<'_> {
         for (scope, state) in self.run.scopes.iter_mut().enumerate() {
             let Some(state) = state else { continue };
             for (slot, node) in state.nodes.iter_mut().enumerate() {
-                if matches!(node.wait, Wait::Retry { .. } | Wait::Timer { .. } | Wait::Approval(_)) {
-                    forget_wait(&node.wait, id, tenant, scope as u32, slot as u32, self.index);
+                if node.wait.is_for_outside() {
+                    let since = node.requested_seq;
+                    forget_wait(&node.wait, since, (id, tenant), scope as u32, slot as u32, self.index);
                     node.wait = Wait::Nothing;
                 }
             }
         }
         self.run.waiting = 0;
+        self.release_all(|run, scope, slot| {
+            run.node(scope, slot).is_none_or(|node| !matches!(node.wait, Wait::Job(_)))
+        });
     }
 }

@@ -84,6 +84,7 @@ impl Folding<'_> {
             care: None,
             omitted: false,
             rendered: None,
+            priority: None,
             job: 0,
         }));
         let place = (step.scope, step.slot);

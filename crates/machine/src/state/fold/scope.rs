@@ -95,6 +95,7 @@ impl Folding<'_> {
         for slot in 0..slots {
             self.clear_wait(scope, slot);
         }
+        self.release_all(|_, of, _| of == scope);
         for child in children {
             if self.run.scope(child).is_some_and(|child| !child.closed) {
                 self.close(child);

@@ -1,0 +1,144 @@
+//! Signals: waited for, kept, chosen, sent, published.
+
+use crate::world;
+use crate::world::World;
+use apex_machine::command::{Command, PublishSignal, SignalRun};
+use apex_machine::{Refusal, Reply, RunId, RunState};
+use serde_json::{Value, json};
+
+fn signal(world: &mut World, run_id: RunId, name: &str, payload: &str, key: &str) -> Reply {
+    world.ask(Command::SignalRun(SignalRun {
+        tenant: "t".into(),
+        run_id,
+        name: name.into(),
+        payload: payload.as_bytes().to_vec(),
+        idempotency_key: key.into(),
+        by: "me".into(),
+    }))
+}
+
+fn refused(reply: Reply) -> Refusal {
+    reply.outcome.unwrap_err()
+}
+
+fn publish(world: &mut World, name: &str, payload: &str, key: &str) -> u64 {
+    let reply = world.ask(Command::PublishSignal(PublishSignal {
+        tenant: "t".into(),
+        name: name.into(),
+        payload: payload.as_bytes().to_vec(),
+        idempotency_key: key.into(),
+        by: String::new(),
+    }));
+    let details: Value = serde_json::from_slice(&reply.outcome.unwrap().details).unwrap();
+    details["runs"].as_u64().unwrap()
+}
+
+fn waits(config: Value) -> Value {
+    json!({"id": "s", "type": "signal", "config": config})
+}
+
+fn output(world: &World, run: &RunId) -> Value {
+    world.events(run).last().unwrap().payload["output"].clone()
+}
+
+#[test]
+fn a_signal_decides_who_waits_for_it() {
+    let mut world = world(&json!([waits(json!({"name": "go-${inputs.x}"}))]), &json!([]));
+    let run = world.start("w", 1, "{\"x\": 7}");
+    assert_eq!(world.state(&run), RunState::Waiting);
+    assert_eq!(world.machine.next_due(), None);
+    let other = signal(&mut world, run, "go-8", "1", "");
+    assert_eq!(other.outcome.unwrap().state, Some(RunState::Waiting), "kept: nobody waits for it");
+    signal(&mut world, run, "go-7", "{\"n\": 1}", "");
+    assert_eq!(world.state(&run), RunState::Completed);
+    assert_eq!(output(&world, &run), json!({"s": {"payload": {"n": 1}, "timed_out": false}}));
+    assert_eq!(refused(signal(&mut world, run, "go-7", "1", "")).code, "RUN_ENDED");
+}
+
+#[test]
+fn a_signal_that_comes_first_is_kept_and_the_oldest_that_fits_is_taken() {
+    let nodes = json!([
+        {"id": "a", "type": "function", "config": {"name": "f"}},
+        waits(json!({"name": "go", "match": "signal.payload.n > inputs.x"}))
+    ]);
+    let mut world = world(&nodes, &json!([{"from": "a", "to": "s"}]));
+    let run = world.start("w", 1, "{\"x\": 1}");
+    for payload in ["{\"n\": 1}", "\"no member\"", "{\"n\": 2}", "{\"n\": 3}"] {
+        signal(&mut world, run, "go", payload, "");
+    }
+    world.crash(&mut crate::world::Chance(1));
+    world.ok("a", "null");
+    assert_eq!(world.state(&run), RunState::Completed);
+    assert_eq!(output(&world, &run)["s"]["payload"], json!({"n": 2}));
+}
+
+#[test]
+fn a_key_is_taken_once() {
+    let mut world = world(&json!([waits(json!({"name": "go"}))]), &json!([]));
+    let run = world.start("w", 1, "{}");
+    let first = signal(&mut world, run, "later", "1", "k").outcome.unwrap();
+    let again = signal(&mut world, run, "go", "1", "k").outcome.unwrap();
+    assert!(!first.existing && again.existing);
+    assert_eq!(first.offset, again.offset);
+    assert_eq!(world.state(&run), RunState::Waiting);
+}
+
+#[test]
+fn time_ends_a_wait_as_it_was_told() {
+    let late = |on_timeout| json!([waits(json!({"name": "go", "timeout_s": 9, "on_timeout": on_timeout}))]);
+    let mut first = world(&late("continue"), &json!([]));
+    let run = first.start("w", 1, "{}");
+    first.tick_next();
+    assert_eq!(output(&first, &run), json!({"s": {"payload": null, "timed_out": true}}));
+    let mut second = world(&late("fail"), &json!([]));
+    let run = second.start("w", 1, "{}");
+    second.tick_next();
+    assert_eq!(second.state(&run), RunState::Failed);
+    let error: Value = serde_json::from_slice(&second.view(&run).error.unwrap()).unwrap();
+    assert_eq!(error["type"], "SignalTimeout");
+}
+
+#[test]
+fn a_run_signals_another() {
+    let nodes =
+        json!([waits(json!({"name": "ask", "send": {"run_id": "${inputs.to}", "payload": {"n": "${inputs.n}"}}}))]);
+    let mut world = world(&nodes, &json!([]));
+    let receiver = json!({"name": "r", "version": "1", "nodes": [waits(json!({"name": "ask"}))]});
+    world.register(&receiver.to_string().replace("\"s\"", "\"q\""));
+    let to = world.start("r", 2, "{}");
+    let from = world.start("w", 3, &format!("{{\"to\": \"{to}\", \"n\": 5}}"));
+    assert_eq!((world.state(&from), world.state(&to)), (RunState::Completed, RunState::Completed));
+    assert_eq!(output(&world, &to)["q"]["payload"], json!({"n": 5}));
+    let late = world.start("w", 4, &format!("{{\"to\": \"{to}\", \"n\": 5}}"));
+    assert_eq!(world.state(&late), RunState::Failed);
+    let error: Value = serde_json::from_slice(&world.view(&late).error.unwrap()).unwrap();
+    assert_eq!(error["type"], "SignalRefused");
+}
+
+#[test]
+fn an_event_reaches_every_run_that_waits_and_no_other() {
+    let mut world = world(&json!([waits(json!({"name": "tick", "match": "signal.payload >= inputs.x"}))]), &json!([]));
+    let runs: Vec<RunId> = (0..6).map(|n| world.start("w", n, &format!("{{\"x\": {n}}}"))).collect();
+    assert_eq!(publish(&mut world, "tick", "2", "once"), 3);
+    assert_eq!(publish(&mut world, "other", "2", ""), 0);
+    let ended = runs.iter().filter(|run| world.state(run) == RunState::Completed).count();
+    assert_eq!(ended, 3);
+    assert_eq!(publish(&mut world, "tick", "9", ""), 3);
+    assert!(runs.iter().all(|run| world.state(run) == RunState::Completed));
+}
+
+#[test]
+fn what_a_run_keeps_is_bounded() {
+    let mut config = apex_machine::Config { partitions: 4, ..Default::default() };
+    config.limits.signals_buffered_max = 2;
+    config.limits.signal_keys_max = 1;
+    let mut world = World::new(config);
+    world.register(&json!({"name": "w", "version": "1", "nodes": [waits(json!({"name": "go"}))]}).to_string());
+    let run = world.start("w", 1, "{}");
+    assert!(signal(&mut world, run, "a", "1", "k1").outcome.is_ok());
+    assert!(refused(signal(&mut world, run, "a", "1", "k2")).message.contains("signal_keys_max"));
+    assert!(signal(&mut world, run, "a", "1", "").outcome.is_ok());
+    assert!(refused(signal(&mut world, run, "a", "1", "")).message.contains("signals_buffered_max"));
+    assert_eq!(refused(signal(&mut world, run, "go", "{\"a\":1,\"a\":2}", "")).code, "VALUE_INVALID");
+    assert_eq!(refused(signal(&mut world, run, "", "1", "")).code, "VALUE_INVALID");
+}
