@@ -16,6 +16,7 @@ from apex_fast.client.views import (
     Event,
     RunInfo,
     RunPage,
+    ScheduleInfo,
     WorkflowInfo,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "Run",
     "RunInfo",
     "RunPage",
+    "ScheduleInfo",
     "WorkflowInfo",
 ]

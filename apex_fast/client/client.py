@@ -1,4 +1,4 @@
-"""The client: workflows, runs, goals, approvals."""
+"""The client: workflows, runs, goals, approvals, schedules."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -20,13 +20,15 @@ from apex_fast.client.views import (
     Diagnostic,
     RunInfo,
     RunPage,
+    ScheduleInfo,
     WorkflowInfo,
 )
 from apex_fast.errors import error_of
-from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, workflow_pb2
+from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, schedule_pb2, workflow_pb2
 
 WORKFLOWS = "/apex.v1.WorkflowService"
 APPROVALS = "/apex.v1.ApprovalService"
+SCHEDULES = "/apex.v1.ScheduleService"
 START_BATCH = 256
 STARTS_UNANSWERED_MAX = 4_096
 
@@ -188,16 +190,18 @@ class Client:
         *,
         workflow: str = "",
         states: Sequence[str] = (),
+        labels: Mapping[str, str] | None = None,
         parent_run_id: str = "",
         limit: int = 100,
         page: str = "",
     ) -> RunPage:
-        """Runs, newest first; with ``parent_run_id`` those that composite nodes of that run started."""
+        """Runs, newest first; with all of ``labels``; with ``parent_run_id`` those that its composite nodes started."""
         request = run_pb2.ListRunsRequest(
             page_size=limit,
             page_token=page,
             workflow=workflow,
             parent_run_id=parent_run_id,
+            labels=labels,
             states=[common_pb2.RunState.Value(f"RUN_STATE_{state}") for state in states],
         )
         answer = await self._connection.unary(f"{RUNS}/ListRuns", request, run_pb2.ListRunsResponse, retry=True)
@@ -289,3 +293,90 @@ class Client:
         request = run_pb2.ListBreakersRequest(page_size=limit)
         answer = await self._connection.unary(f"{RUNS}/ListBreakers", request, run_pb2.ListBreakersResponse, retry=True)
         return [BreakerInfo.of(breaker) for breaker in answer.breakers]
+
+    # --- schedules ------------------------------------------------------------------------------------------------
+
+    async def put_schedule(
+        self,
+        name: str,
+        workflow: str,
+        inputs: Any = None,
+        *,
+        cron: str = "",
+        time_zone: str = "",
+        every_s: float = 0.0,
+        jitter_s: float = 0.0,
+        overlap: str = "skip",
+        catch_up_s: float | None = None,
+        version: str = "",
+        tag: str = "",
+        priority: str = "medium",
+        labels: Mapping[str, str] | None = None,
+        time_input: str = "",
+    ) -> ScheduleInfo:
+        """Set a schedule, by ``cron`` or ``every_s``; the same again changes nothing.
+
+        ``overlap``: skip, buffer_one or allow. Raises InvalidInput with the place, NotFound.
+        """
+        spec = schedule_pb2.ScheduleSpec(
+            workflow=reference(workflow, version, tag),
+            inputs_json=b"" if inputs is None else msgspec.json.encode(inputs),
+            cron=cron,
+            time_zone=time_zone,
+            every_s=every_s,
+            jitter_s=jitter_s,
+            overlap=schedule_pb2.ScheduleOverlap.Value(f"SCHEDULE_OVERLAP_{overlap.upper()}"),
+            catch_up_s=catch_up_s,
+            priority=common_pb2.Priority.Value(f"PRIORITY_{priority.upper()}"),
+            labels=labels,
+            time_input=time_input,
+        )
+        answer = await self._connection.unary(
+            f"{SCHEDULES}/PutSchedule",
+            schedule_pb2.PutScheduleRequest(name=name, spec=spec),
+            schedule_pb2.PutScheduleResponse,
+            retry=True,
+        )
+        return ScheduleInfo.of(answer.schedule)
+
+    async def schedule(self, name: str) -> ScheduleInfo:
+        """A schedule as it stands. Raises NotFound."""
+        request = schedule_pb2.GetScheduleRequest(name=name)
+        return ScheduleInfo.of(
+            await self._connection.unary(f"{SCHEDULES}/GetSchedule", request, schedule_pb2.Schedule, retry=True)
+        )
+
+    async def schedules(self) -> list[ScheduleInfo]:
+        """All schedules, by name."""
+        found: list[ScheduleInfo] = []
+        page = ""
+        while True:
+            request = schedule_pb2.ListSchedulesRequest(page_size=1_000, page_token=page)
+            answer = await self._connection.unary(
+                f"{SCHEDULES}/ListSchedules", request, schedule_pb2.ListSchedulesResponse, retry=True
+            )
+            found += [ScheduleInfo.of(schedule) for schedule in answer.schedules]
+            page = answer.next_page_token
+            if not page:
+                return found
+
+    async def delete_schedule(self, name: str) -> None:
+        """Remove a schedule; its runs go on. Raises NotFound."""
+        request = schedule_pb2.DeleteScheduleRequest(name=name)
+        await self._connection.unary(f"{SCHEDULES}/DeleteSchedule", request, schedule_pb2.DeleteScheduleResponse)
+
+    async def pause_schedule(self, name: str) -> ScheduleInfo:
+        """Start nothing until it is resumed. Raises NotFound."""
+        request = schedule_pb2.PauseScheduleRequest(name=name)
+        answer = await self._connection.unary(
+            f"{SCHEDULES}/PauseSchedule", request, schedule_pb2.PauseScheduleResponse, retry=True
+        )
+        return ScheduleInfo.of(answer.schedule)
+
+    async def resume_schedule(self, name: str) -> ScheduleInfo:
+        """Go on; what passed meanwhile is not caught up. Raises NotFound."""
+        request = schedule_pb2.ResumeScheduleRequest(name=name)
+        answer = await self._connection.unary(
+            f"{SCHEDULES}/ResumeSchedule", request, schedule_pb2.ResumeScheduleResponse, retry=True
+        )
+        return ScheduleInfo.of(answer.schedule)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, workflow_pb2
+from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, schedule_pb2, workflow_pb2
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
@@ -210,3 +210,62 @@ class Approval:
         """From the wire."""
         escalated_to = list(approval.escalated_to)
         return Approval(approval.ticket, approval.run_id, approval.node, approval.prompt, escalated_to)
+
+
+@dataclass(frozen=True)
+class ScheduleFiring:
+    """What a time of a schedule came to."""
+
+    time: str
+    """RFC 3339, UTC, without jitter."""
+    action: str
+    """started, skipped, buffered, missed or failed."""
+    run_id: str
+    error_code: str
+    error_message: str
+
+
+@dataclass(frozen=True)
+class ScheduleInfo:
+    """A schedule as it stands. Times are RFC 3339 in UTC; empty: none."""
+
+    name: str
+    workflow: str
+    inputs: dict[str, Any]
+    cron: str
+    time_zone: str
+    every_s: float
+    paused: bool
+    runs_open: int
+    next_time: str
+    buffered_time: str
+    upcoming_times: list[str]
+    """At most 5; empty in lists."""
+    last: ScheduleFiring | None
+
+    @staticmethod
+    def of(schedule: schedule_pb2.Schedule) -> "ScheduleInfo":
+        """From the wire."""
+        last, spec = schedule.last, schedule.spec
+        return ScheduleInfo(
+            name=schedule.name,
+            workflow=spec.workflow.name,
+            inputs=value_of(spec.inputs_json) or {},
+            cron=spec.cron,
+            time_zone=spec.time_zone,
+            every_s=spec.every_s,
+            paused=schedule.paused,
+            runs_open=schedule.runs_open,
+            next_time=schedule.next_time,
+            buffered_time=schedule.buffered_time,
+            upcoming_times=list(schedule.upcoming_times),
+            last=ScheduleFiring(
+                time=last.time,
+                action=schedule_pb2.ScheduleFiring.Action.Name(last.action).removeprefix("ACTION_").lower(),
+                run_id=last.run_id,
+                error_code=last.error.code,
+                error_message=last.error.message,
+            )
+            if schedule.HasField("last")
+            else None,
+        )

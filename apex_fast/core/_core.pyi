@@ -100,6 +100,34 @@ class SupplyHistory:
     def __new__(cls, run_id: str, history: bytes) -> SupplyHistory: ...
 
 @final
+class PutSchedule:
+    """Sets a schedule; the same again changes nothing."""
+
+    def __new__(
+        cls,
+        tenant: str,
+        name: str,
+        workflow: str,
+        version: str | None = None,
+        tag: str | None = None,
+        inputs: bytes | None = None,
+        cron: str = "",
+        time_zone: str = "",
+        every_ns: int = 0,
+        jitter_ns: int = 0,
+        overlap: str = "skip",
+        catch_up_ns: int = 0,
+        priority: str = "medium",
+        labels: dict[str, str] | None = None,
+        time_input: str = "",
+    ) -> PutSchedule: ...
+
+@final
+class ChangeSchedule:
+    def __new__(cls, tenant: str, name: str, change: str) -> ChangeSchedule:
+        """``change``: pause, resume or remove."""
+
+@final
 class CancelRun:
     def __new__(
         cls, tenant: str, run_id: str, reason: str = "", compensate: bool = True, by: str = ""
@@ -185,6 +213,8 @@ _Command: TypeAlias = (
     | StartRun
     | ReplayRun
     | SupplyHistory
+    | PutSchedule
+    | ChangeSchedule
     | CancelRun
     | PauseRun
     | ResumeRun
@@ -335,6 +365,44 @@ class WorkflowView:
     """Canonical JSON."""
 
 @final
+class ScheduleView:
+    name: str
+    workflow: str
+    version: str
+    tag: str
+    inputs: bytes
+    cron: str
+    """Empty: `every_ns` counts."""
+    time_zone: str
+    every_ns: int
+    jitter_ns: int
+    overlap: str
+    catch_up_ns: int
+    priority: str
+    labels: dict[str, str]
+    time_input: str
+    changed_ns: int
+    paused: bool
+    next_ns: int | None
+    buffered_ns: int | None
+    upcoming_ns: list[int]
+    """At most 5; only in the view of one schedule."""
+    runs_open: int
+    last: ScheduleFiring | None
+
+@final
+class ScheduleFiring:
+    """What a time of a schedule came to."""
+
+    time_ns: int
+    decided_ns: int
+    action: str
+    """`started`, `skipped`, `buffered`, `missed` or `failed`."""
+    run_id: str
+    error_code: str
+    error_message: str
+
+@final
 class Turn:
     count: int
     position: int
@@ -408,6 +476,9 @@ class Machine:
     def workflow(
         self, tenant: str, name: str, version: str | None = None, tag: str | None = None
     ) -> WorkflowView | None: ...
+    def schedule(self, tenant: str, name: str) -> ScheduleView | None: ...
+    def schedules(self, tenant: str, limit: int, page: str = "") -> tuple[list[ScheduleView], str]:
+        """By name; the page token of the next page, empty at the end."""
     def counts(self) -> dict[str, int]:
         """Gauges: runs open, jobs in flight, timers, approvals, events, …"""
 

@@ -8,6 +8,7 @@ from apex_fast.core import (
     BreakerView,
     CancelRun,
     Capture,
+    ChangeSchedule,
     CompileError,
     CoreError,
     DeadLetterView,
@@ -30,12 +31,15 @@ from apex_fast.core import (
     Machine,
     PauseRun,
     PublishSignal,
+    PutSchedule,
     RegisterWorkflow,
     ReplayRun,
     Reply,
     ResolveApproval,
     ResumeRun,
     RunView,
+    ScheduleFiring,
+    ScheduleView,
     SignalRun,
     StartRun,
     SupplyHistory,
@@ -51,6 +55,8 @@ Command = (
     | StartRun
     | ReplayRun
     | SupplyHistory
+    | PutSchedule
+    | ChangeSchedule
     | CancelRun
     | PauseRun
     | ResumeRun
@@ -68,6 +74,7 @@ __all__ = [
     "BreakerView",
     "CancelRun",
     "Capture",
+    "ChangeSchedule",
     "Command",
     "CompileError",
     "CoreError",
@@ -91,12 +98,15 @@ __all__ = [
     "Machine",
     "PauseRun",
     "PublishSignal",
+    "PutSchedule",
     "RegisterWorkflow",
     "ReplayRun",
     "Reply",
     "ResolveApproval",
     "ResumeRun",
     "RunView",
+    "ScheduleFiring",
+    "ScheduleView",
     "SignalRun",
     "StartRun",
     "SupplyHistory",

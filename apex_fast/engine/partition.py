@@ -27,6 +27,7 @@ from apex_fast.domain import (
     ReplayRun,
     Reply,
     RunView,
+    ScheduleView,
     StartRun,
     SupplyHistory,
     Tick,
@@ -293,6 +294,14 @@ class Engine:
     ) -> WorkflowView | None:
         """A registered version with its definition; show it only after `when_durable`."""
         return self._machine.workflow(tenant, name, version, tag)
+
+    def schedule(self, tenant: str, name: str) -> ScheduleView | None:
+        """A schedule as decided by now; show it only after `when_durable`."""
+        return self._machine.schedule(tenant, name)
+
+    def schedules(self, tenant: str, limit: int, page: str = "") -> tuple[list[ScheduleView], str]:
+        """Schedules by name, as decided by now; show them only after `when_durable`."""
+        return self._machine.schedules(tenant, limit, page)
 
     def timeline(self, view: RunView, from_offset: int, limit: int) -> list[Event]:
         """Durable events of a run, ascending; call it after `when_durable`."""

@@ -19,6 +19,7 @@ from apex_fast.gateway.grpc.approval_service import ApprovalService
 from apex_fast.gateway.grpc.health import Health
 from apex_fast.gateway.grpc.method import Answering, Method
 from apex_fast.gateway.grpc.run_service import RunService
+from apex_fast.gateway.grpc.schedule_service import ScheduleService
 from apex_fast.gateway.grpc.workflow_service import WorkflowService
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import GatewayOptions, House
@@ -28,6 +29,7 @@ from apex_fast.gateway.http.desk import HttpDesk
 from apex_fast.gateway.http.envelopes import EnvelopeRoutes
 from apex_fast.gateway.http.replays import ReplayRoutes
 from apex_fast.gateway.http.runs import RunRoutes
+from apex_fast.gateway.http.schedules import ScheduleRoutes
 from apex_fast.gateway.outbox import Outbox
 from apex_fast.gateway.streams.viewers import Viewers
 from apex_fast.gateway.translate import Inputs
@@ -66,6 +68,7 @@ class Door:
             *RunService(house, self._viewers, goals, inputs, histories).methods(),
             *WorkflowService(house).methods(),
             *ApprovalService(house).methods(),
+            *ScheduleService(house).methods(),
             *patch_service.methods(),
             *worker_service.methods(),
         ]
@@ -78,6 +81,7 @@ class Door:
             RunRoutes(house, self._viewers, goals, inputs, histories),
             DefinitionRoutes(house),
             ApprovalRoutes(house),
+            ScheduleRoutes(house),
             EnvelopeRoutes(house, goals),
             ReplayRoutes(house, histories),
             version,

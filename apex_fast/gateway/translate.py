@@ -20,7 +20,7 @@ FIDELITIES = {
     common_pb2.FIDELITY_FAST: "fast",
 }
 PRIORITIES = {0: "medium", 1: "high", 2: "medium", 3: "low"}
-_PRIORITY_NUMBERS = {
+PRIORITY_NUMBERS = {
     "high": common_pb2.PRIORITY_HIGH,
     "medium": common_pb2.PRIORITY_MEDIUM,
     "low": common_pb2.PRIORITY_LOW,
@@ -188,7 +188,7 @@ def run_message(view: RunView, ending: Ending, inputs: bytes, now_ns: int | None
         epoch=view.epoch,
         ir_hash=view.ir_hash,
         labels=view.labels,
-        priority=_PRIORITY_NUMBERS[view.priority],
+        priority=PRIORITY_NUMBERS[view.priority],
         fidelity=common_pb2.Fidelity.Value(f"FIDELITY_{view.fidelity.upper()}"),
         goal=view.goal,
         parent_run_id=view.parent_run_id,

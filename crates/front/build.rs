@@ -6,10 +6,11 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "apex/v1/approval.proto",
     "apex/v1/patch.proto",
     "apex/v1/run.proto",
+    "apex/v1/schedule.proto",
     "apex/v1/worker.proto",
     "apex/v1/workflow.proto",
     "grpc/health/v1/health.proto",

@@ -15,6 +15,7 @@ from apex_fast.gateway.http.operations import OperationRoutes
 from apex_fast.gateway.http.replays import ReplayRoutes
 from apex_fast.gateway.http.route import Route, Router, allowed, params_of
 from apex_fast.gateway.http.runs import RunRoutes
+from apex_fast.gateway.http.schedules import ScheduleRoutes
 from apex_fast.gateway.http.troubles import TroubleRoutes
 
 
@@ -27,6 +28,7 @@ class HttpDesk:
         runs: RunRoutes,
         definitions: DefinitionRoutes,
         approvals: ApprovalRoutes,
+        schedules: ScheduleRoutes,
         envelopes: EnvelopeRoutes,
         replays: ReplayRoutes,
         version: str,
@@ -41,6 +43,7 @@ class HttpDesk:
             *ControlRoutes(house).routes(),
             *definitions.routes(),
             *approvals.routes(),
+            *schedules.routes(),
             *TroubleRoutes(house).routes(),
             *OperationRoutes(house, self.document).routes(),
             *later.routes(),
@@ -61,7 +64,7 @@ class HttpDesk:
             rows = self.router.find(path)
             if rows is None:
                 if method == "OPTIONS" and path == "*":
-                    house.outbox.http(token, 204, [("allow", "GET, HEAD, OPTIONS, POST, PUT")], b"")
+                    house.outbox.http(token, 204, [("allow", "DELETE, GET, HEAD, OPTIONS, POST, PUT")], b"")
                     return
                 raise NotFound(f"there is no route {path[:128]!r}; see /openapi.json", code="ROUTE_NOT_FOUND")
             if method == "OPTIONS":

@@ -13,7 +13,6 @@ def routes() -> list[Route]:
         deferred("GET", "/runs/{id}/patches", "listRunPatches", "Patches of a run", _PATCH),
         deferred("POST", "/runs/{id}/patches/{patch_id}/rollback", "rollbackPatch", "Roll a patch back", _PATCH),
         deferred("POST", "/definitions/{name}/patches", "patchDefinition", "Patch a workflow", _PATCH),
-        deferred("GET", "/schedules", "listSchedules", "Schedules", "workflows cannot be scheduled"),
         deferred("POST", "/api/v1/workflows", "createAgentWorkflow", "Create a workflow of agents", _YAML),
         deferred("POST", "/api/v1/workflows/{id}/execute", "executeAgentWorkflow", "Execute it", _YAML),
         deferred("GET", "/api/v1/workflows/{id}/status", "agentWorkflowStatus", "Its status", _YAML),

@@ -98,6 +98,7 @@ fn measure(name: &str, definition: &str, at_once: usize, seconds: f64, fidelity:
                 labels: Vec::new(),
                 fidelity: Some(fidelity),
                 goal: None,
+                schedule: String::new(),
             };
             commands.push((0, Command::StartRun(Box::new(start))));
         }

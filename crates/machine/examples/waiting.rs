@@ -52,6 +52,7 @@ fn start(n: u64) -> (u64, Command) {
         labels: Vec::new(),
         fidelity: None,
         goal: None,
+        schedule: String::new(),
     };
     (0, Command::StartRun(Box::new(start)))
 }

@@ -1,6 +1,7 @@
 //! What is asked of the machine. Every user value is raw JSON bytes.
 
 use crate::id::RunId;
+pub use crate::state::schedule::Overlap;
 pub use apex_ir::ir::Priority;
 
 /// A command. `step` takes it with the caller's token; token 0 wants no reply.
@@ -16,6 +17,10 @@ pub enum Command {
     ReplayRun(Box<ReplayRun>),
     /// The records that a replayed run needs after a crash.
     SupplyHistory(SupplyHistory),
+    /// Sets a schedule.
+    PutSchedule(Box<PutSchedule>),
+    /// Pauses, resumes or removes one.
+    ChangeSchedule(ChangeSchedule),
     /// Ends a run before its time.
     CancelRun(CancelRun),
     /// Holds a run.
@@ -129,6 +134,72 @@ pub struct StartRun {
     pub fidelity: Option<Fidelity>,
     /// Where the run came from a goal.
     pub goal: Option<Goal>,
+    /// The schedule that starts it; empty: none does.
+    pub schedule: String,
+}
+
+/// Sets a schedule: what it starts, and when. The same again changes nothing; anything else replaces it, and its times
+/// are counted from now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutSchedule {
+    /// Whose.
+    pub tenant: String,
+    /// 1 to 128 of `A-Za-z0-9_.-`.
+    pub name: String,
+    /// Name of the workflow.
+    pub workflow: String,
+    /// Which version, resolved at each start.
+    pub selector: Selector,
+    /// A JSON object.
+    pub inputs: Vec<u8>,
+    /// At which times.
+    pub timing: Timing,
+    /// A start comes later by less than this, differently for each time.
+    pub jitter_ns: i64,
+    /// What happens while a run of it is open.
+    pub overlap: Overlap,
+    /// A time that is met later than this is missed.
+    pub catch_up_ns: i64,
+    /// Order among what is ready.
+    pub priority: apex_ir::ir::Priority,
+    /// Labels of its runs, beside `schedule`.
+    pub labels: Vec<(String, String)>,
+    /// The input that gets the time (RFC 3339); empty: none.
+    pub time_input: String,
+}
+
+/// At which times a schedule fires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Timing {
+    /// A cron expression of five fields in a time zone (IANA name; empty: UTC).
+    Cron {
+        /// `minute hour day-of-month month day-of-week`.
+        expression: String,
+        /// Where.
+        time_zone: String,
+    },
+    /// At the multiples of so many nanoseconds since 1970.
+    Every(i64),
+}
+
+/// Pauses, resumes or removes a schedule.
+#[derive(Debug, Clone)]
+pub struct ChangeSchedule {
+    /// Whose.
+    pub tenant: String,
+    /// Which.
+    pub name: String,
+    /// How.
+    pub change: ScheduleChange,
+}
+
+/// What is done to a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ScheduleChange {
+    Pause,
+    Resume,
+    Remove,
 }
 
 /// The sentence that became a plan, recorded before the run starts.

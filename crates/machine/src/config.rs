@@ -57,6 +57,10 @@ pub struct Limits {
     pub definition_bytes_max: usize,
     /// Versions of workflows in the registry, all tenants.
     pub workflows_max: usize,
+    /// Schedules of one tenant.
+    pub schedules_per_tenant_max: usize,
+    /// Bytes of the inputs of a schedule.
+    pub schedule_inputs_bytes_max: usize,
     /// Characters of names that clients choose: tenant, key, correlation, tag, reason (16 times that).
     pub name_bytes_max: usize,
     /// Labels of a run.
@@ -109,6 +113,8 @@ impl Default for Limits {
             record_bytes_max: 16 << 20,
             definition_bytes_max: 4 << 20,
             workflows_max: 100_000,
+            schedules_per_tenant_max: 10_000,
+            schedule_inputs_bytes_max: 64 << 10,
             name_bytes_max: 255,
             labels_max: 32,
             programs_max: 4_096,
@@ -154,6 +160,8 @@ impl Limits {
             "record_bytes_max" => put(&mut self.record_bytes_max, value),
             "definition_bytes_max" => put(&mut self.definition_bytes_max, value),
             "workflows_max" => put(&mut self.workflows_max, value),
+            "schedules_per_tenant_max" => put(&mut self.schedules_per_tenant_max, value),
+            "schedule_inputs_bytes_max" => put(&mut self.schedule_inputs_bytes_max, value),
             "name_bytes_max" => put(&mut self.name_bytes_max, value),
             "labels_max" => put(&mut self.labels_max, value),
             "programs_max" => put(&mut self.programs_max, value),

@@ -32,6 +32,10 @@ pub mod code {
     pub const TICKET_NOT_FOUND: &str = "TICKET_NOT_FOUND";
     /// The ticket was decided otherwise, or its time is over.
     pub const TICKET_RESOLVED: &str = "TICKET_RESOLVED";
+    /// No such schedule (of this tenant).
+    pub const SCHEDULE_NOT_FOUND: &str = "SCHEDULE_NOT_FOUND";
+    /// What a schedule says cannot be; `details` has the place.
+    pub const SCHEDULE_INVALID: &str = "SCHEDULE_INVALID";
     /// Over a limit; `message` names it.
     pub const LIMIT_EXCEEDED: &str = "LIMIT_EXCEEDED";
     /// No such dead letter (of this tenant).

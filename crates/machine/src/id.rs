@@ -109,18 +109,23 @@ impl fmt::Debug for RunId {
     }
 }
 
-/// The partition that a start with an idempotency key goes to: every process sends the same tenant and key there.
-/// FNV-1a, 64 bits, over tenant, a zero byte and key, finished as MurmurHash3 does (FNV mixes late bytes poorly).
-#[must_use]
-pub fn partition_of_key(tenant: &str, key: &str, partitions: u16) -> u16 {
+/// 64 bits that follow from two texts and a number: FNV-1a over the texts, with a zero byte between them, and the
+/// number, finished as MurmurHash3 does (FNV mixes late bytes poorly).
+pub(crate) fn mix(first: &str, second: &str, number: u64) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in tenant.bytes().chain(std::iter::once(0)).chain(key.bytes()) {
+    let bytes = first.bytes().chain(std::iter::once(0)).chain(second.bytes());
+    for byte in bytes.chain(number.to_le_bytes().into_iter().filter(|_| number != 0)) {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^= hash >> 33;
-    (hash % u64::from(partitions.max(1))) as u16
+    hash ^ (hash >> 33)
+}
+
+/// The partition that a start with an idempotency key goes to: every process sends the same tenant and key there.
+#[must_use]
+pub fn partition_of_key(tenant: &str, key: &str, partitions: u16) -> u16 {
+    (mix(tenant, key, 0) % u64::from(partitions.max(1))) as u16
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod record;
 pub mod render;
 pub mod view;
 
+mod cron;
 mod event;
 mod machine;
 mod partition;

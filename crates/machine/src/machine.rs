@@ -167,6 +167,8 @@ impl Machine {
                 self.supply_history(&command);
                 self.answer(token, crate::action::Answer::default());
             }
+            Command::PutSchedule(command) => self.put_schedule(token, &command),
+            Command::ChangeSchedule(command) => self.change_schedule(token, &command),
             Command::CancelRun(command) => self.cancel_run(token, &command),
             Command::PauseRun(command) => self.pause_run(token, &command),
             Command::ResumeRun(command) => self.resume_run(token, &command),
@@ -192,7 +194,9 @@ impl Machine {
     #[must_use]
     pub fn next_due(&self) -> Option<i64> {
         let mut timers = self.state.index.timers.iter();
-        timers.find(|timer| !self.quarantined.contains(&timer.run)).map(|timer| timer.due)
+        let timer = timers.find(|timer| !self.quarantined.contains(&timer.run)).map(|timer| timer.due);
+        let schedule = self.state.index.schedules.first().map(|(due, ..)| *due);
+        timer.into_iter().chain(schedule).min()
     }
 
     /// Puts a run into the backlog.

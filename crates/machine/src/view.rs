@@ -1,6 +1,6 @@
 //! What readers of the state see. Everything is looked up within a tenant.
 
-use crate::command::Fidelity;
+use crate::command::{Fidelity, PutSchedule};
 use crate::id::RunId;
 use std::sync::Arc;
 
@@ -239,6 +239,42 @@ pub struct WorkflowView {
     pub definition: Arc<[u8]>,
 }
 
+/// A schedule as its readers see it.
+#[derive(Debug, Clone)]
+pub struct ScheduleView {
+    /// What was put.
+    pub spec: PutSchedule,
+    /// When it was, ns since 1970.
+    pub changed_ns: i64,
+    /// It starts nothing.
+    pub paused: bool,
+    /// The time that it fires for next, without jitter.
+    pub next_ns: Option<i64>,
+    /// A time that waits for the end of a run.
+    pub buffered_ns: Option<i64>,
+    /// The times that come next, at most 5; of one schedule that was asked for.
+    pub upcoming_ns: Vec<i64>,
+    /// Its runs that are open.
+    pub runs_open: u32,
+    /// The last time that was settled.
+    pub last: Option<FiringView>,
+}
+
+/// What a time of a schedule came to.
+#[derive(Debug, Clone)]
+pub struct FiringView {
+    /// The time, ns since 1970.
+    pub time_ns: i64,
+    /// When it was settled.
+    pub decided_ns: i64,
+    /// `started`, `skipped`, `buffered`, `missed` or `failed`.
+    pub action: String,
+    /// The run that started.
+    pub run_id: String,
+    /// Code and message of a start that was refused.
+    pub error: Option<(String, String)>,
+}
+
 /// Gauges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -250,6 +286,7 @@ pub struct Counts {
     pub timers: u64,
     pub approvals: u64,
     pub workflows: u64,
+    pub schedules: u64,
     pub idempotency_keys: u64,
     pub commands_waiting: u64,
     pub runs_with_backlog: u64,

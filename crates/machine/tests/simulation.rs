@@ -5,12 +5,14 @@
 
 mod world;
 
-use apex_machine::command::{Command, DropDeadLetter, Fidelity, Heartbeat, JobResult, Outcome};
+use apex_machine::command::{
+    ChangeSchedule, Command, DropDeadLetter, Fidelity, Heartbeat, JobResult, Outcome, Overlap, ScheduleChange, Timing,
+};
 use apex_machine::view::LetterFilter;
 use apex_machine::{Config, Job, JobKind, RunId, history};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use world::{Chance, SECOND, World, failed};
+use world::{Chance, SECOND, World, failed, put_schedule};
 
 /// A random definition. Nodes are numbered in topological order.
 fn definition(chance: &mut Chance, name: &str) -> Value {
@@ -207,6 +209,47 @@ fn outcome(chance: &mut Chance, job: &Job) -> Outcome {
         3 => Outcome::TimedOut { message: "slow".into() },
         4 => Outcome::Cancelled { message: "stopped".into() },
         _ => Outcome::Ok(format!("{{\"v\":{}}}", chance.below(5)).into_bytes()),
+    }
+}
+
+/// Sets, pauses, resumes or removes a schedule.
+fn schedule(chance: &mut Chance) -> Command {
+    let name = format!("s{}", chance.below(2));
+    let change = match chance.below(6) {
+        0 => ScheduleChange::Pause,
+        1 => ScheduleChange::Resume,
+        2 => ScheduleChange::Remove,
+        _ => {
+            let timing = match chance.below(3) {
+                0 => Timing::Cron { expression: "*/2 * * * *".into(), time_zone: "Europe/Berlin".into() },
+                _ => Timing::Every((5 + chance.below(40) as i64) * SECOND),
+            };
+            let overlap = [Overlap::Skip, Overlap::BufferOne, Overlap::Allow][chance.below(3) as usize];
+            let mut command = put_schedule(&name, timing, overlap);
+            command.workflow = format!("w{}", chance.below(2));
+            command.jitter_ns = chance.below(3) as i64 * SECOND;
+            command.catch_up_ns = chance.below(60) as i64 * SECOND;
+            return Command::PutSchedule(Box::new(command));
+        }
+    };
+    Command::ChangeSchedule(ChangeSchedule { tenant: "t".into(), name, change })
+}
+
+/// Each time of a schedule starts one run, and says which.
+fn check_schedules(world: &World) {
+    let by_schedule: BTreeSet<RunId> = world
+        .seen
+        .iter()
+        .filter(|event| event.name == "RunStarted" && event.payload.get("schedule").is_some())
+        .map(|event| event.run_id)
+        .collect();
+    let mut told = BTreeSet::new();
+    for event in world.seen.iter().filter(|event| event.name == "ScheduleFired") {
+        if event.payload["action"] == "started" {
+            let run = RunId::parse(event.payload["run"].as_str().unwrap()).unwrap();
+            assert!(by_schedule.contains(&run), "what a schedule says it started was started");
+            assert!(told.insert(run), "no time fires twice");
+        }
     }
 }
 
@@ -488,6 +531,9 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
                 }
             }
         }
+        if n < 60 && chance.one_in(8) {
+            commands.push((0, schedule(&mut chance)));
+        }
         if chance.one_in(25) && !runs.is_empty() {
             let run_id = runs[chance.below(runs.len() as u64) as usize];
             commands.push((
@@ -550,6 +596,11 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
                 assert!(view.offset >= *offset);
             }
         }
+    }
+    check_schedules(&world);
+    for name in ["s0", "s1"] {
+        let (tenant, name, change) = ("t".into(), name.into(), ScheduleChange::Remove);
+        world.settle(vec![(0, Command::ChangeSchedule(ChangeSchedule { tenant, name, change }))]);
     }
     // From here on nothing is held, everything is answered and all time passes: every run must end.
     world.settle(Vec::new());

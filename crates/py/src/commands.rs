@@ -3,7 +3,7 @@
 use crate::errors;
 use apex_ir::ir::Priority;
 use apex_ir::value::{self, ValueLimits};
-use apex_machine::command::{self, Command, Outcome, Selector};
+use apex_machine::command::{self, Command, Outcome, Overlap, ScheduleChange, Selector, Timing};
 use apex_machine::{Fidelity, RunId, partition_of_key};
 use pyo3::prelude::*;
 use sha2::{Digest, Sha256};
@@ -57,17 +57,8 @@ impl StartRun {
         fidelity: &str,
     ) -> PyResult<Self> {
         let fidelity = optional_fidelity(fidelity)?;
-        let priority = match priority {
-            "low" => Priority::Low,
-            "medium" => Priority::Medium,
-            "high" => Priority::High,
-            other => return Err(errors::core("BAD_VALUE", &format!("priority {other:?} is not low, medium or high"))),
-        };
-        let selector = match (version, tag) {
-            (Some(version), _) => Selector::Version(version),
-            (None, Some(tag)) => Selector::Tag(tag),
-            (None, None) => Selector::Latest,
-        };
+        let priority = priority_of(priority)?;
+        let selector = selector(version, tag);
         let inputs = inputs.unwrap_or_else(|| b"{}".to_vec());
         let goal = goal.map(|(text, entities, template, source, plan)| command::Goal {
             text,
@@ -94,6 +85,7 @@ impl StartRun {
             labels: labels.map(|l| l.into_iter().collect()).unwrap_or_default(),
             fidelity,
             goal,
+            schedule: String::new(),
         }))
     }
 }
@@ -104,6 +96,23 @@ pub(crate) fn optional_fidelity(text: &str) -> PyResult<Option<Fidelity>> {
         ("", _) => Ok(None),
         (_, None) => Err(errors::core("BAD_VALUE", &format!("fidelity {text:?} is not full or fast"))),
         (_, fidelity) => Ok(fidelity),
+    }
+}
+
+fn priority_of(name: &str) -> PyResult<Priority> {
+    match name {
+        "low" => Ok(Priority::Low),
+        "medium" => Ok(Priority::Medium),
+        "high" => Ok(Priority::High),
+        other => Err(errors::core("BAD_VALUE", &format!("priority {other:?} is not low, medium or high"))),
+    }
+}
+
+pub(crate) fn selector(version: Option<String>, tag: Option<String>) -> Selector {
+    match (version, tag) {
+        (Some(version), _) => Selector::Version(version),
+        (None, Some(tag)) => Selector::Tag(tag),
+        (None, None) => Selector::Latest,
     }
 }
 
@@ -195,6 +204,79 @@ impl SupplyHistory {
     #[new]
     fn new(run_id: &str, history: Vec<u8>) -> PyResult<Self> {
         Ok(Self(command::SupplyHistory { run_id: parse_run_id(run_id)?, history }))
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct PutSchedule(command::PutSchedule);
+
+#[pymethods]
+impl PutSchedule {
+    #[new]
+    #[pyo3(signature = (tenant, name, workflow, version = None, tag = None, inputs = None, cron = "", time_zone = "",
+        every_ns = 0, jitter_ns = 0, overlap = "skip", catch_up_ns = 0, priority = "medium", labels = None,
+        time_input = ""))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        tenant: String,
+        name: String,
+        workflow: String,
+        version: Option<String>,
+        tag: Option<String>,
+        inputs: Option<Vec<u8>>,
+        cron: &str,
+        time_zone: &str,
+        every_ns: i64,
+        jitter_ns: i64,
+        overlap: &str,
+        catch_up_ns: i64,
+        priority: &str,
+        labels: Option<BTreeMap<String, String>>,
+        time_input: &str,
+    ) -> PyResult<Self> {
+        let overlap = Overlap::parse(overlap).ok_or_else(|| {
+            errors::core("BAD_VALUE", &format!("overlap {overlap:?} is not skip, buffer_one or allow"))
+        })?;
+        let timing = if cron.is_empty() {
+            Timing::Every(every_ns)
+        } else {
+            Timing::Cron { expression: cron.to_owned(), time_zone: time_zone.to_owned() }
+        };
+        Ok(Self(command::PutSchedule {
+            tenant,
+            name,
+            workflow,
+            selector: selector(version, tag),
+            inputs: inputs.unwrap_or_else(|| b"{}".to_vec()),
+            timing,
+            jitter_ns,
+            overlap,
+            catch_up_ns,
+            priority: priority_of(priority)?,
+            labels: labels.map(|l| l.into_iter().collect()).unwrap_or_default(),
+            time_input: time_input.to_owned(),
+        }))
+    }
+}
+
+/// Pauses, resumes or removes a schedule.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct ChangeSchedule(command::ChangeSchedule);
+
+#[pymethods]
+impl ChangeSchedule {
+    #[new]
+    fn new(tenant: String, name: String, change: &str) -> PyResult<Self> {
+        let change = match change {
+            "pause" => ScheduleChange::Pause,
+            "resume" => ScheduleChange::Resume,
+            "remove" => ScheduleChange::Remove,
+            other => {
+                let message = format!("change {other:?} is not pause, resume or remove");
+                return Err(errors::core("BAD_VALUE", &message));
+            }
+        };
+        Ok(Self(command::ChangeSchedule { tenant, name, change }))
     }
 }
 
@@ -442,6 +524,12 @@ pub(crate) fn extract(object: &Bound<'_, PyAny>, now_ns: i64, ids: &mut Ids) -> 
     if let Ok(c) = object.cast_exact::<TagWorkflow>() {
         return Ok(Command::TagWorkflow(c.get().0.clone()));
     }
+    if let Ok(c) = object.cast_exact::<PutSchedule>() {
+        return Ok(Command::PutSchedule(Box::new(c.get().0.clone())));
+    }
+    if let Ok(c) = object.cast_exact::<ChangeSchedule>() {
+        return Ok(Command::ChangeSchedule(c.get().0.clone()));
+    }
     Err(pyo3::exceptions::PyTypeError::new_err("not a command"))
 }
 
@@ -455,6 +543,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<StartRun>()?;
     module.add_class::<ReplayRun>()?;
     module.add_class::<SupplyHistory>()?;
+    module.add_class::<PutSchedule>()?;
+    module.add_class::<ChangeSchedule>()?;
     module.add_class::<CancelRun>()?;
     module.add_class::<PauseRun>()?;
     module.add_class::<ResumeRun>()?;

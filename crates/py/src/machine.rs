@@ -1,10 +1,9 @@
 //! The machine behind a lock, its turns, and the three calls.
 
-use crate::commands::{self, Ids, parse_run_id};
+use crate::commands::{self, Ids, parse_run_id, selector};
 use crate::errors;
 use crate::jobs::{Ended, Job, Reply};
-use crate::views::{ApprovalView, BreakerView, DeadLetterView, RunView, WorkflowView};
-use apex_machine::command::Selector;
+use crate::views::{ApprovalView, BreakerView, DeadLetterView, RunView, ScheduleView, WorkflowView};
 use apex_machine::view::{LetterFilter, RunFilter};
 use apex_machine::{Config, Limits, RunId, RunState, record};
 use pyo3::prelude::*;
@@ -116,14 +115,6 @@ fn config(partitions: u16, term: u64, limits: Option<BTreeMap<String, i64>>, fid
         }
     }
     Ok(config)
-}
-
-fn selector(version: Option<String>, tag: Option<String>) -> Selector {
-    match (version, tag) {
-        (Some(version), _) => Selector::Version(version),
-        (None, Some(tag)) => Selector::Tag(tag),
-        (None, None) => Selector::Latest,
-    }
 }
 
 #[pymethods]
@@ -331,6 +322,16 @@ impl Machine {
         self.house().machine.workflow(tenant, name, &selector(version, tag)).map(WorkflowView)
     }
 
+    fn schedule(&self, tenant: &str, name: &str) -> Option<ScheduleView> {
+        self.house().machine.schedule(tenant, name).map(ScheduleView)
+    }
+
+    #[pyo3(signature = (tenant, limit, page = ""))]
+    fn schedules(&self, tenant: &str, limit: usize, page: &str) -> (Vec<ScheduleView>, String) {
+        let page = self.house().machine.schedules(tenant, limit, page);
+        (page.items.into_iter().map(ScheduleView).collect(), page.next)
+    }
+
     fn counts(&self) -> BTreeMap<&'static str, u64> {
         let c = self.house().machine.counts();
         BTreeMap::from([
@@ -341,6 +342,7 @@ impl Machine {
             ("timers", c.timers),
             ("approvals", c.approvals),
             ("workflows", c.workflows),
+            ("schedules", c.schedules),
             ("idempotency_keys", c.idempotency_keys),
             ("commands_waiting", c.commands_waiting),
             ("runs_with_backlog", c.runs_with_backlog),

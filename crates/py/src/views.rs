@@ -2,6 +2,7 @@
 
 use crate::definition::address;
 use crate::jobs::priority;
+use apex_machine::command::{Selector, Timing};
 use apex_machine::view;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -260,9 +261,134 @@ impl BreakerView {
     }
 }
 
+#[pyclass(frozen, module = "apex_fast.core._core")]
+pub(crate) struct ScheduleView(pub(crate) view::ScheduleView);
+
+#[pymethods]
+impl ScheduleView {
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.spec.name
+    }
+    #[getter]
+    fn workflow(&self) -> &str {
+        &self.0.spec.workflow
+    }
+    #[getter]
+    fn version(&self) -> &str {
+        if let Selector::Version(version) = &self.0.spec.selector { version } else { "" }
+    }
+    #[getter]
+    fn tag(&self) -> &str {
+        if let Selector::Tag(tag) = &self.0.spec.selector { tag } else { "" }
+    }
+    #[getter]
+    fn inputs<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.spec.inputs)
+    }
+    #[getter]
+    fn cron(&self) -> &str {
+        if let Timing::Cron { expression, .. } = &self.0.spec.timing { expression } else { "" }
+    }
+    #[getter]
+    fn time_zone(&self) -> &str {
+        if let Timing::Cron { time_zone, .. } = &self.0.spec.timing { time_zone } else { "" }
+    }
+    #[getter]
+    fn every_ns(&self) -> i64 {
+        if let Timing::Every(every_ns) = self.0.spec.timing { every_ns } else { 0 }
+    }
+    #[getter]
+    fn jitter_ns(&self) -> i64 {
+        self.0.spec.jitter_ns
+    }
+    #[getter]
+    fn overlap(&self) -> &'static str {
+        self.0.spec.overlap.as_str()
+    }
+    #[getter]
+    fn catch_up_ns(&self) -> i64 {
+        self.0.spec.catch_up_ns
+    }
+    #[getter]
+    fn priority(&self) -> &'static str {
+        priority(self.0.spec.priority)
+    }
+    #[getter]
+    fn labels(&self) -> BTreeMap<String, String> {
+        self.0.spec.labels.iter().cloned().collect()
+    }
+    #[getter]
+    fn time_input(&self) -> &str {
+        &self.0.spec.time_input
+    }
+    #[getter]
+    fn changed_ns(&self) -> i64 {
+        self.0.changed_ns
+    }
+    #[getter]
+    fn paused(&self) -> bool {
+        self.0.paused
+    }
+    #[getter]
+    fn next_ns(&self) -> Option<i64> {
+        self.0.next_ns
+    }
+    #[getter]
+    fn buffered_ns(&self) -> Option<i64> {
+        self.0.buffered_ns
+    }
+    #[getter]
+    fn upcoming_ns(&self) -> Vec<i64> {
+        self.0.upcoming_ns.clone()
+    }
+    #[getter]
+    fn runs_open(&self) -> u32 {
+        self.0.runs_open
+    }
+    #[getter]
+    fn last(&self) -> Option<ScheduleFiring> {
+        self.0.last.clone().map(ScheduleFiring)
+    }
+}
+
+/// What a time of a schedule came to.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+pub(crate) struct ScheduleFiring(view::FiringView);
+
+#[pymethods]
+impl ScheduleFiring {
+    #[getter]
+    fn time_ns(&self) -> i64 {
+        self.0.time_ns
+    }
+    #[getter]
+    fn decided_ns(&self) -> i64 {
+        self.0.decided_ns
+    }
+    #[getter]
+    fn action(&self) -> &str {
+        &self.0.action
+    }
+    #[getter]
+    fn run_id(&self) -> &str {
+        &self.0.run_id
+    }
+    #[getter]
+    fn error_code(&self) -> &str {
+        self.0.error.as_ref().map_or("", |(code, _)| code)
+    }
+    #[getter]
+    fn error_message(&self) -> &str {
+        self.0.error.as_ref().map_or("", |(_, message)| message)
+    }
+}
+
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<RunView>()?;
     module.add_class::<ApprovalView>()?;
+    module.add_class::<ScheduleView>()?;
+    module.add_class::<ScheduleFiring>()?;
     module.add_class::<WorkflowView>()?;
     module.add_class::<DeadLetterView>()?;
     module.add_class::<BreakerView>()

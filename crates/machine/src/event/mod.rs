@@ -65,7 +65,9 @@ macro_rules! events {
 events! {
     1 WorkflowRegistered in registry,
     2 WorkflowTagged in registry,
+    3 ScheduleFired in registry,
     4 BreakerChanged in registry,
+    5 ScheduleChanged in registry,
     6 DeadLetterDropped in registry,
     10 GoalReceived in run,
     11 PlanGenerated in run,

@@ -1,6 +1,7 @@
 //! What happens to definitions.
 
-use super::wire::{Hash, Json, Time, message};
+use super::failure::NodeError;
+use super::wire::{Hash, Json, Labels, Time, message};
 
 message! {
     /// A version of a workflow stands in the registry, for good.
@@ -39,5 +40,44 @@ message! {
         2 node: &'a str,
         3 by: &'a str,
         4 retried_as: &'a str,
+    }
+}
+
+message! {
+    /// A schedule changed: `change` is `put` (with all that it says), `paused`, `resumed` or `removed`. `next`: the time
+    /// it fires for next (none: never again); `due`: when it does, jitter included.
+    ScheduleChanged<'a> {
+        1 name: &'a str,
+        2 change: &'a str,
+        3 workflow: &'a str,
+        4 version: &'a str,
+        5 tag: &'a str,
+        6 inputs: Json<'a>,
+        7 cron: &'a str,
+        8 time_zone: &'a str,
+        9 every_ns: i64,
+        10 jitter_ns: i64,
+        11 overlap: &'a str,
+        12 catch_up_ns: i64,
+        13 priority: &'a str,
+        14 labels: Labels<'a>,
+        15 time_input: &'a str,
+        16 next: Time,
+        17 due: Time,
+    }
+}
+
+message! {
+    /// A time of a schedule is settled: its run `started`, it was `skipped` or `buffered` (a run of the schedule is open),
+    /// `missed` (too late; so is every other before `next`), or the start was refused (`failed`). `run`: the run that
+    /// started.
+    ScheduleFired<'a> {
+        1 name: &'a str,
+        2 time: Time,
+        3 action: &'a str,
+        4 run: &'a str,
+        5 error: Option<NodeError<'a>>,
+        6 next: Time,
+        7 due: Time,
     }
 }

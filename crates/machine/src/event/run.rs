@@ -22,8 +22,8 @@ message! {
 }
 
 message! {
-    /// A run exists. Says which version of which workflow was resolved, and, of the child of a composite node, whose it
-    /// is and how many runs stand above it.
+    /// A run exists. Says which version of which workflow was resolved; of the child of a composite node, whose it is and
+    /// how many runs stand above it; and the `schedule` that started it.
     RunStarted<'a> {
         1 workflow: &'a str,
         2 version: &'a str,
@@ -42,6 +42,7 @@ message! {
         15 origin_from: &'a str,
         16 mode: &'a str,
         17 fidelity: &'a str,
+        18 schedule: &'a str,
     }
 }
 

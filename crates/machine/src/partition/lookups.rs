@@ -353,6 +353,7 @@ impl Machine {
             timers: self.state.index.timers.len() as u64,
             approvals: self.state.index.approvals.len() as u64,
             workflows: self.state.registry.versions as u64,
+            schedules: self.state.tenants.values().map(|tenant| tenant.schedules.len() as u64).sum(),
             idempotency_keys: self.state.keys as u64,
             commands_waiting: self.inbox.len() as u64,
             runs_with_backlog: self.backlog_len() as u64,

@@ -5,6 +5,7 @@ pub(crate) mod lookups;
 pub(crate) mod program;
 pub(crate) mod recovery;
 pub(crate) mod registry;
+pub(crate) mod schedule;
 pub(crate) mod tick;
 pub(crate) mod troubles;
 pub(crate) mod turn;

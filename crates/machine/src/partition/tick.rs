@@ -12,12 +12,23 @@ impl Machine {
         loop {
             let from = after.map_or(Bound::Unbounded, Bound::Excluded);
             let next = self.state.index.timers.range((from, Bound::Unbounded)).next().copied();
-            let Some(timer) = next.filter(|timer| timer.due <= self.now) else { return false };
+            let Some(timer) = next.filter(|timer| timer.due <= self.now) else { break };
             if !self.has_room() {
                 return true;
             }
             self.fire(&timer);
             after = Some(timer);
         }
+        while let Some((due, tenant, name)) = self.state.index.schedules.first() {
+            if *due > self.now {
+                break;
+            }
+            if !self.has_room() {
+                return true;
+            }
+            let (tenant, name) = (*tenant, name.clone());
+            self.fire_schedule(tenant, &name);
+        }
+        false
     }
 }

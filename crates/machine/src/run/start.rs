@@ -91,6 +91,7 @@ impl Machine {
                 Fidelity::Fast => Fidelity::Fast.as_str(),
             },
             nodes_total: program.ir.graphs[0].nodes.len() as u32,
+            schedule: &command.schedule,
             due: Time(program.ir.timeout_ns.map_or(0, |timeout| self.now.saturating_add(timeout).max(1))),
             origin_run: &origin_run,
             origin_from: origin.map_or("", |origin| origin.from),
@@ -120,7 +121,7 @@ impl Machine {
         Ok((version, hash, program))
     }
 
-    fn check_start(&self, command: &StartRun) -> Result<(), Refusal> {
+    pub(crate) fn check_start(&self, command: &StartRun) -> Result<(), Refusal> {
         let limits = &self.config.limits;
         if command.run_id == RunId::REGISTRY || command.run_id.partition() >= self.config.partitions {
             return Err(refusal(code::PARTITION_UNKNOWN, format!("run id {} is of no partition here", command.run_id)));
@@ -193,6 +194,8 @@ pub(crate) struct Origin<'c> {
 
 /// What a start came to.
 pub(crate) enum Started {
+    /// The slot of a new run, not visited yet.
     New(u32),
+    /// The run was there before.
     Existing(Answer),
 }

@@ -9,6 +9,7 @@ mod pages;
 pub(crate) mod rates;
 pub(crate) mod rest;
 pub(crate) mod run;
+pub(crate) mod schedule;
 pub(crate) mod snapshot;
 pub(crate) mod symbols;
 
@@ -19,6 +20,7 @@ use locks::Locks;
 use pages::Pages;
 use rest::Slot;
 use run::EndedRun;
+use schedule::{Due, Schedule};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use symbols::{IdMap, Sym, Symbols};
@@ -72,6 +74,8 @@ pub(crate) struct Index {
     pub(crate) signals: BTreeMap<(Sym, Arc<str>), BTreeSet<Listener>>,
     /// Keys of critical sections that are held or wanted.
     pub(crate) locks: Locks,
+    /// Schedules that are not paused.
+    pub(crate) schedules: BTreeSet<Due>,
 }
 
 /// A node that waits for a signal; within a run the one that began first comes first.
@@ -97,6 +101,9 @@ pub(crate) struct Registry {
 pub(crate) struct Tenant {
     pub(crate) workflows: BTreeMap<Sym, Workflow>,
     pub(crate) keys: BTreeMap<Box<str>, Key>,
+    pub(crate) schedules: BTreeMap<Box<str>, Box<Schedule>>,
+    /// Open runs by the schedule that started them. Follows from the runs.
+    pub(crate) scheduled: BTreeMap<Box<str>, u32>,
     /// Open and ended runs; the ids begin with the time.
     pub(crate) runs: BTreeSet<RunId>,
     pub(crate) open: usize,
@@ -171,6 +178,11 @@ impl State {
     /// Nothing happened yet.
     pub(crate) fn new(partitions: u16) -> State {
         State { sequences: vec![0; usize::from(partitions.max(1))], ..State::default() }
+    }
+
+    /// A schedule of a tenant.
+    pub(crate) fn schedule(&self, tenant: &str, name: &str) -> Option<&Schedule> {
+        self.tenants.get(&self.symbols.find(tenant)?)?.schedules.get(name).map(Box::as_ref)
     }
 
     /// A version of a workflow of a tenant.

@@ -93,6 +93,8 @@ pub(crate) struct Extra {
     pub(crate) signal_keys: BTreeMap<Box<str>, u64>,
     /// Keys of critical sections that nodes hold, by scope and slot.
     pub(crate) locks: BTreeMap<(u32, u32), Box<str>>,
+    /// The schedule that started it; empty: none did.
+    pub(crate) schedule: Box<str>,
 }
 
 /// A signal that no node has asked for yet.

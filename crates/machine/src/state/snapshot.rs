@@ -11,6 +11,7 @@ use super::run::{
     Iterations, Kept, KeptSignal, Node, Origin, Parent, Queued, Run, RunError, Scope, Status, Step, StepPhase,
     Throttled, Wait,
 };
+use super::schedule::{Firing, Overlap, Schedule};
 use super::{Key, Registry, State, Tenant, Version, Workflow};
 use crate::action::JobKind;
 use crate::error::RestoreError;
@@ -25,6 +26,29 @@ const VERSION: u8 = 4;
 codec!(Registry { next_seq, head, hash, versions });
 codec!(Version { version, hash, definition, registered_ns });
 codec!(Key { run_id, request_hash, offset, expires });
+codec!(Schedule {
+    workflow,
+    version,
+    tag,
+    inputs,
+    cron,
+    time_zone,
+    every_ns,
+    jitter_ns,
+    overlap,
+    catch_up_ns,
+    priority,
+    labels,
+    time_input,
+    changed_ns,
+    paused,
+    next,
+    due,
+    buffered,
+    last
+} with { indexed: 0 });
+codec!(Firing { time, decided_ns, action, run, error });
+codec!(Overlap as Skip = 0, BufferOne = 1, Allow = 2);
 codec!(RunError { code, kind, message, node });
 codec!(Fault { kind, message });
 codec!(Asked { prompt, requested_ns, due, escalate_due, escalated_to });
@@ -52,7 +76,7 @@ codec!(Origin { run, from, freeze });
 codec!(Ending { seq, keeps, taken_back });
 codec!(Completed { seq, run });
 codec!(KeptSignal { seq, name, payload });
-codec!(Extra { parent, ending, completed, paused, origin, letters, signals, signal_keys, locks });
+codec!(Extra { parent, ending, completed, paused, origin, letters, signals, signal_keys, locks, schedule });
 codec!(Awaited { name, due });
 codec!(Queued { key, at });
 codec!(Throttled { due, flight });
@@ -305,6 +329,7 @@ impl State {
                 workflow.tags.put(&mut w);
             }
             tenant.keys.put(&mut w);
+            tenant.schedules.put(&mut w);
         }
         self.put_troubles(&mut w);
         let ended = self.ended_order.iter().filter_map(|id| Some((*id, self.ended.get(id)?.clone()))).collect();
@@ -391,6 +416,7 @@ impl State {
                 tenant.workflows.insert(name, workflow);
             }
             tenant.keys = Codec::get(r)?;
+            tenant.schedules = Codec::get(r)?;
             state.keys += tenant.keys.len();
             for (name, key) in &tenant.keys {
                 if key.expires != i64::MAX {
@@ -413,6 +439,9 @@ impl State {
             let tenant = state.tenants.entry(run.tenant).or_default();
             tenant.runs.insert(run.id);
             tenant.open += 1;
+            if let Some(extra) = run.extra.as_ref().filter(|extra| !extra.schedule.is_empty()) {
+                *tenant.scheduled.entry(extra.schedule.clone()).or_default() += 1;
+            }
             state.place_read(run, bytes);
         }
         for _ in 0..u32::get(r)? {
@@ -422,6 +451,7 @@ impl State {
             state.ended_order.push_back(id);
             state.ended.insert(id, Arc::new(run));
         }
+        state.index_schedules();
         if r.bytes.is_empty() { Ok(state) } else { Err(RestoreError("bytes are left over")) }
     }
 }

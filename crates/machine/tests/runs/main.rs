@@ -23,6 +23,7 @@ mod replay;
 mod result;
 mod routing;
 mod saga;
+mod schedule;
 mod signal;
 mod start;
 mod timer;

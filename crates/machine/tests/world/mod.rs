@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, dead_code, missing_docs, unreachable_pub)]
 
 use apex_machine::command::{
-    CancelRun, Command, JobResult, Outcome, RegisterWorkflow, ReplayRun, ResolveApproval, Selector, StartRun,
-    SupplyHistory,
+    CancelRun, Command, JobResult, Outcome, Overlap, PutSchedule, RegisterWorkflow, ReplayRun, ResolveApproval,
+    Selector, StartRun, SupplyHistory, Timing,
 };
 use apex_machine::record::{split_records, verify_chain};
 use apex_machine::render::{payload_json, type_name};
@@ -368,6 +368,23 @@ impl World {
     }
 }
 
+pub fn put_schedule(name: &str, timing: Timing, overlap: Overlap) -> PutSchedule {
+    PutSchedule {
+        tenant: "t".into(),
+        name: name.into(),
+        workflow: "w".into(),
+        selector: Selector::Latest,
+        inputs: b"{\"x\":2}".to_vec(),
+        timing,
+        jitter_ns: 0,
+        overlap,
+        catch_up_ns: 60 * SECOND,
+        priority: apex_ir::ir::Priority::Medium,
+        labels: Vec::new(),
+        time_input: String::new(),
+    }
+}
+
 pub fn failed(kind: &str) -> Outcome {
     Outcome::Failed { kind: kind.into(), message: "it broke".into(), retryable: None }
 }
@@ -386,5 +403,6 @@ pub fn start_command(workflow: &str, n: u64, key: &str, inputs: &str) -> StartRu
         labels: vec![("k".into(), "v".into())],
         fidelity: None,
         goal: None,
+        schedule: String::new(),
     }
 }

@@ -141,6 +141,7 @@ impl World<'_> {
             labels: Vec::new(),
             fidelity: None,
             goal,
+            schedule: String::new(),
         };
         self.starts.push(start.clone());
         self.send_start(start);

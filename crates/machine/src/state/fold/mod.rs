@@ -7,6 +7,7 @@ mod lock;
 mod node;
 mod run;
 mod saga;
+mod schedule;
 mod scope;
 mod signal;
 mod waiting;
@@ -105,6 +106,8 @@ impl State {
                 let position = self.letters.find(tenant, run, e.node).ok_or("a dead letter that is not listed")?;
                 self.letters.take(position);
             }
+            Event::ScheduleChanged(e) => self.schedule_changed(tenant, header, e)?,
+            Event::ScheduleFired(e) => self.schedule_fired(tenant, header, e)?,
             _ => return Err("an event of a run without a run".into()),
         }
         self.registry.next_seq += 1;
@@ -283,6 +286,11 @@ impl State {
                 None => self.keys += 1,
             }
         }
+        if !e.schedule.is_empty() {
+            let tenant = run.tenant;
+            run.extra_mut().schedule = e.schedule.into();
+            self.count_scheduled(tenant, e.schedule, true);
+        }
         self.forget_keys(header.time_ns);
         Ok(())
     }
@@ -306,6 +314,9 @@ impl State {
             key.offset = run.next_seq - 1;
             key.expires = key_expires;
             self.expiring.insert((key_expires, run.id), (run.tenant, run.key.clone()));
+        }
+        if let Some(extra) = run.extra.as_ref().filter(|extra| !extra.schedule.is_empty()) {
+            self.count_scheduled(run.tenant, &extra.schedule, false);
         }
         self.forget_keys(now);
         self.ended_order.push_back(run.id);
@@ -462,6 +473,8 @@ impl Folding<'_> {
             | Event::BreakerChanged(_)
             | Event::DeadLetterDropped(_)
             | Event::DeadLettered(_)
+            | Event::ScheduleChanged(_)
+            | Event::ScheduleFired(_)
             | Event::GoalReceived(_)
             | Event::PlanGenerated(_)
             | Event::RunStarted(_)
