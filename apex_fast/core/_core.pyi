@@ -59,6 +59,8 @@ class TagWorkflow:
 
 @final
 class StartRun:
+    tenant: str
+    priority: str
     def __new__(
         cls,
         tenant: str,
@@ -676,6 +678,8 @@ class Front:
         """
     def publish(self, events: Sequence[tuple[str, int, bytes, bytes]]) -> int:
         """(topic, offset, serialized gRPC message, SSE frame) of each event, in order; the number of deliveries."""
+    def hold(self, token: int, held: bool) -> None:
+        """Read no more of a bidirectional call (flow control slows its client), or go on. What was read still comes."""
     def subscribers(self, topic: str) -> tuple[int, int]:
         """How many follow the topic: (gRPC, SSE). Give `publish` ``b""`` for an encoding that nobody reads."""
     def end_topic(self, topic: str) -> None: ...

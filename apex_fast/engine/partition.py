@@ -82,7 +82,7 @@ class Engine:
         self._clock = clock
         self._limits = limits
         self._executors: Mapping[str, Executor] = {}
-        self._inbox = Inbox(limits.starts_queued_max, limits.starts_queued_bytes_max)
+        self._inbox = Inbox(limits.starts_queued_max, limits.starts_queued_bytes_max, limits.starts_per_turn_max)
         self._replies: dict[int, OnReply] = {}
         self._token = 0
         self._turn_scheduled = False
@@ -99,6 +99,7 @@ class Engine:
             limits.retention_s,
         )
         self._reads: deque[tuple[int, Callable[[], None]]] = deque()
+        self._wanting: deque[Callable[[], None]] = deque()
         self._waiters: dict[str, dict[Callable[[], None], None]] = {}
         self._on_ended: Callable[[list[Ended]], None] = lambda _: None
         self._timer: asyncio.TimerHandle | None = None
@@ -196,6 +197,15 @@ class Engine:
             self._inbox.control(token, command)
         self._replies[token] = on_reply
         self._schedule()
+
+    def when_room(self, callback: Callable[[], None]) -> None:
+        """Call back after a turn that leaves room for starts, once; for those that were refused with OVERLOADED."""
+        self._wanting.append(callback)
+
+    def _offer_room(self) -> None:
+        wanting = self._wanting
+        while wanting and self._jobs_pending < self._limits.jobs_pending_max and self._inbox.has_room():
+            wanting.popleft()()
 
     async def call(self, command: Command) -> Reply:
         """`submit` as an awaitable. Raises Unavailable where the log fails before the answer is durable."""
@@ -352,7 +362,7 @@ class Engine:
         self._turn_scheduled = False
         if self._failure is not None or (self._held is not None and not self._append(self._held)):
             return
-        batch = self._inbox.take(self._limits.starts_per_turn_max)
+        batch = self._inbox.take()
         try:
             turn = self._machine.step(self._clock.now_ns(), batch)
         except Exception as error:
@@ -367,6 +377,8 @@ class Engine:
         elif self._durable >= self._appended:
             # Nothing changed and nothing is on its way: answers that say so (errors, repeats) leave now.
             self._release(self._durable)
+        if self._wanting:
+            self._offer_room()
         if turn.more or self._inbox:
             self._schedule()
         self._set_timer()

@@ -13,7 +13,7 @@ from apex_fast.domain import Job, JobResult
 from apex_fast.executors.assignment import Assignment
 from apex_fast.executors.loop_thread import LoopThread
 from apex_fast.executors.outbox import Answer, Outbox
-from apex_fast.executors.queue import FairQueue
+from apex_fast.fair_queue import FairQueue
 from apex_fast.ports.executor import Deliver
 
 C = TypeVar("C")

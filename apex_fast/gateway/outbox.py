@@ -119,6 +119,11 @@ class Outbox:
         """More of a stream."""
         self.put((_STREAM_SEND, token, frames, topic, next_offset, more))
 
+    def hold(self, token: int, held: bool) -> None:
+        """Hold the client of a bidirectional stream back, or let it go on; at once."""
+        if self._front is not None:
+            self._front.hold(token, held)
+
     def stream_end(self, token: int, error: ApexError | None = None) -> None:
         """End a stream, well or with an error."""
         if error is not None:

@@ -25,7 +25,7 @@ from apex_fast.executors.assignment import Assignment
 from apex_fast.executors.function.outcome import Outcomes, stopped
 from apex_fast.executors.loop_thread import Abandoned, LoopThread
 from apex_fast.executors.outbox import Answer, Outbox
-from apex_fast.executors.queue import FairQueue
+from apex_fast.fair_queue import FairQueue
 
 # Jobs that one worker takes before timers and sockets of the loop get their turn again.
 SLICE: Final = 128

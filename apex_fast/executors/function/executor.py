@@ -18,7 +18,7 @@ from apex_fast.executors.function.coroutines import Coroutines
 from apex_fast.executors.function.outcome import Outcomes, stopped
 from apex_fast.executors.function.threads import Threads
 from apex_fast.executors.outbox import Answer, Outbox
-from apex_fast.executors.queue import FairQueue
+from apex_fast.fair_queue import FairQueue
 from apex_fast.ports.executor import Deliver
 from apex_fast.settings import FunctionSettings
 

@@ -18,7 +18,7 @@ from apex_fast.executors.assignment import Assignment
 from apex_fast.executors.function.outcome import Outcomes
 from apex_fast.executors.loop_thread import Abandoned, interrupt
 from apex_fast.executors.outbox import Answer, Outbox
-from apex_fast.executors.queue import FairQueue
+from apex_fast.fair_queue import FairQueue
 
 # A function that takes less lately is not worth a thread of its own (waking one costs 10 to 50 µs).
 QUICK_S: Final = 200e-6

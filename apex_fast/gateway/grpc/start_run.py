@@ -3,11 +3,12 @@
 `StartRun` answers one start, `StartRuns` many: results are collected per batch until the turn's answers leave.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
 from apex_fast.domain import Reply, StartRun
-from apex_fast.errors import ApexError, InvalidInput, Overloaded
+from apex_fast.errors import ApexError, InvalidInput, Overloaded, Unavailable
 from apex_fast.gateway.admission import tenant_of
 from apex_fast.gateway.bodies import NAME_CHARS_MAX, check_key, check_labels, check_object, invalid
 from apex_fast.gateway.faults import fault_of, refusal_of
@@ -19,7 +20,7 @@ from apex_fast.gateway.translate import ENDED, FIDELITIES, PRIORITIES, state_num
 from apex_fast.wire.apex.v1 import common_pb2, run_pb2
 
 ITEMS_MAX = 1_024
-# Starts of one stream that may wait for their answers; more are refused with OVERLOADED, item by item.
+# Starts of one stream that may wait for their answers; its client is held back until some are answered.
 IN_FLIGHT_MAX = 16_384
 
 _read_start = run_pb2.StartRunRequest.FromString
@@ -85,7 +86,12 @@ class Starts:
 
 
 class Bulk:
-    """One open `StartRuns` stream."""
+    """One open `StartRuns` stream.
+
+    What finds the house full waits here, and the client is held back by flow control: refusing costs nearly as much as
+    starting, and whoever sends for volume would only send it again. What waits is bounded by what the front door had
+    read by then.
+    """
 
     def __init__(self, house: House, token: int, tenant: str) -> None:
         self._house = house
@@ -95,6 +101,9 @@ class Bulk:
         self._closing = False
         self._gone = False
         self._answers: dict[int, run_pb2.StartRunsResponse] = {}
+        # Messages that wait for room, with the first item that does.
+        self._backlog: deque[tuple[run_pb2.StartRunsRequest, int]] = deque()
+        self._wants_answers = False
         # Callback of an item that is answered at the end of its run -> the run. A client may use a batch id twice.
         self._until_ended: dict[Callable[[], None], str] = {}
         house.outbox.stream_open(token, [], [], None, 0, False)
@@ -102,32 +111,58 @@ class Bulk:
     def message(self, message: bytes) -> None:
         """A batch of starts."""
         request = _read_starts(message)
-        items = request.items
-        if len(items) > ITEMS_MAX:
+        if len(request.items) > ITEMS_MAX:
             raise invalid("/items", f"a message has at most {ITEMS_MAX} starts")
+        if not request.items:
+            self._answer(request.batch_id)
+        elif self._backlog:
+            self._backlog.append((request, 0))
+        elif (left := self._take(request, 0)) is not None:
+            self._backlog.append((request, left))
+            self._house.outbox.hold(self._token, True)
+
+    def _take(self, request: run_pb2.StartRunsRequest, first: int) -> int | None:
+        """Submit the items from ``first`` on. Gives the first that finds no room; `_go_on` is called when there is."""
+        items = request.items
         batch = request.batch_id
         submit = self._house.engine.submit
         tenant = self._tenant
-        for index, item in enumerate(items):
+        for index in range(first, len(items)):
+            item = items[index]
+            if self._in_flight >= IN_FLIGHT_MAX:
+                self._wants_answers = True
+                return index
             try:
-                if self._in_flight >= IN_FLIGHT_MAX:
-                    raise Overloaded(f"{IN_FLIGHT_MAX} starts of this stream wait for their answers")
                 submit(
                     command_of(tenant, item, item.idempotency_key),
                     partial(self._started, batch, index, request.wait),
                     len(item.inputs_json),
                 )
             except Overloaded as error:
-                # Nothing becomes free within a turn, so the rest is refused alike: at 5 times of what can be done,
-                # refusals are most of the work.
+                if error.code == Overloaded.default_code:
+                    self._house.engine.when_room(self._go_on)
+                    return index
+                # A full disk does not become empty by waiting for a turn.
                 self._refused(batch, range(index, len(items)), error)
                 break
             except Exception as error:
                 self._refused(batch, (index,), fault_of(error))
             else:
                 self._in_flight += 1
-        if not items:
-            self._answer(batch)
+        return None
+
+    def _go_on(self) -> None:
+        """There is room: take what is left of one message."""
+        if self._gone or not self._backlog:
+            return
+        request, first = self._backlog.popleft()
+        left = self._take(request, first)
+        if left is not None:
+            self._backlog.appendleft((request, left))
+        elif self._backlog:
+            self._house.engine.when_room(self._go_on)
+        else:
+            self._house.outbox.hold(self._token, False)
 
     def _started(self, batch: int, index: int, wait: bool, reply: Reply) -> None:
         if reply.code:
@@ -199,7 +234,10 @@ class Bulk:
         outbox = self._house.outbox
         if answers:
             outbox.stream_send(self._token, [(None, answer.SerializeToString()) for answer in answers.values()])
-        if self._closing and not self._in_flight:
+        if self._wants_answers and self._in_flight < IN_FLIGHT_MAX:
+            self._wants_answers = False
+            self._go_on()
+        if self._closing and not self._in_flight and not self._backlog and not self._answers:
             self._gone = True
             self._house.conversations.pop(self._token, None)
             outbox.stream_end(self._token)
@@ -207,18 +245,23 @@ class Bulk:
     def half_closed(self) -> None:
         """The client has sent everything."""
         self._closing = True
-        if not self._in_flight and not self._answers:
+        if not self._in_flight and not self._answers and not self._backlog:
             self._send()
 
     def cancelled(self) -> None:
         """The client is gone; what was accepted starts all the same."""
         self._gone = True
+        self._backlog.clear()
         for ended, run_id in self._until_ended.items():
             self._house.engine.forget(run_id, ended)
         self._until_ended.clear()
 
     def give_up(self) -> None:
         """The house is stopping: what waits for the end of its run is answered with the state as it is."""
+        stopping = Unavailable("the gateway is stopping; start it elsewhere or later")
+        while self._backlog:
+            request, first = self._backlog.popleft()
+            self._refused(request.batch_id, range(first, len(request.items)), stopping)
         for ended, run_id in list(self._until_ended.items()):
             self._house.engine.forget(run_id, ended)
             ended()

@@ -81,6 +81,12 @@ impl Front {
         self.house.reply(batch);
     }
 
+    /// Reads no more of a bidirectional call, so that flow control slows its client, or goes on reading. At once; what
+    /// was read before still comes with the next `drain`s, and one message may follow it.
+    pub fn hold(&self, token: u64, held: bool) {
+        self.house.hold(token, held);
+    }
+
     /// Delivers events to all viewers of their topics, in order; gives the number of deliveries. Never waits: a viewer
     /// whose buffer is full is told its last offset and closed.
     pub fn publish(&self, batch: &[Publication]) -> usize {

@@ -332,8 +332,8 @@ fn open_both_ways(
     Ok(response)
 }
 
-/// Passes the messages of a bidirectional call on. Stops reading while the queue is full or while the client does not
-/// read its answers, so that HTTP/2 flow control slows the client.
+/// Passes the messages of a bidirectional call on. Stops reading while the queue is full, while the client does not read
+/// its answers, or while the caller holds it back, so that HTTP/2 flow control slows the client.
 async fn read_messages(house: Arc<House>, body: Incoming, outgoing: Arc<Outgoing>) {
     let token = outgoing.token;
     let mut stopping = house.stopping.subscribe();
@@ -343,6 +343,9 @@ async fn read_messages(house: Arc<House>, body: Incoming, outgoing: Arc<Outgoing
             house.inbox.room().await;
             while outgoing.is_over(house.limits.subscriber_buffer_bytes) {
                 outgoing.shrunk.notified().await;
+            }
+            while outgoing.is_held() {
+                outgoing.released.notified().await;
             }
             messages.next(&house).await
         };

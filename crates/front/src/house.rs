@@ -145,6 +145,14 @@ impl House {
         deliveries
     }
 
+    pub(crate) fn hold(&self, token: u64, held: bool) {
+        self.calls.with(token, |call| {
+            if let Call::Streaming(outgoing) = call {
+                outgoing.hold(held);
+            }
+        });
+    }
+
     pub(crate) fn subscribers(&self, topic: u128) -> (usize, usize) {
         self.topics.subscribers(topic)
     }

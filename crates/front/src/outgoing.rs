@@ -1,6 +1,7 @@
 //! One stream to one viewer: a bounded buffer between the caller and a connection.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -47,6 +48,10 @@ pub(crate) struct Outgoing {
     state: Mutex<State>,
     /// Rung when the buffer shrinks, for the reader of a bidirectional call.
     pub(crate) shrunk: Notify,
+    /// The caller wants no more messages of this call for now.
+    held: AtomicBool,
+    /// Rung when it wants them again.
+    pub(crate) released: Notify,
 }
 
 #[derive(Default)]
@@ -79,7 +84,17 @@ impl Outgoing {
         buffer_bytes: usize,
         kill: Option<Arc<Notify>>,
     ) -> Self {
-        Self { token, kind, both_ways, kill, buffer_bytes, state: Mutex::default(), shrunk: Notify::new() }
+        Self {
+            token,
+            kind,
+            both_ways,
+            kill,
+            buffer_bytes,
+            state: Mutex::default(),
+            shrunk: Notify::new(),
+            held: AtomicBool::new(false),
+            released: Notify::new(),
+        }
     }
 
     /// Frames from the caller; they are never too many. True if the buffer is already low and the caller asked to be
@@ -169,6 +184,18 @@ impl Outgoing {
 
     pub(crate) fn has_ended(&self) -> bool {
         lock(&self.state).end.is_some()
+    }
+
+    /// Holds the client back, or lets it go on.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Release);
+        if !held {
+            self.released.notify_one();
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_over(&self, bytes: usize) -> bool {

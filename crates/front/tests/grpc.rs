@@ -237,6 +237,42 @@ fn both_ways_a_client_that_does_not_read_is_not_read_from_for_ever() {
 }
 
 #[test]
+fn both_ways_a_client_that_is_held_back_is_read_from_again_when_it_is_let_go() {
+    let mut desk = Desk::open(options());
+    let addr = desk.addr();
+    let count = 3_000_usize;
+    let size = 16 << 10;
+    let talking = beside(async move {
+        let mut client = client(addr).await;
+        let messages = tokio_stream::iter(vec![Bytes::from(vec![1_u8; size]); count]);
+        let answers = client.streaming(Call::new(messages), path(BIDI), Raw).await.unwrap().into_inner();
+        answers.map(Result::unwrap).collect::<Vec<_>>().await
+    });
+    let token = desk.token();
+    let taken = |desk: &mut Desk| {
+        let mut taken = 0;
+        while let Some(request) = desk.try_next(Duration::from_millis(300)) {
+            match request {
+                Request::GrpcMessage { .. } => taken += 1,
+                Request::GrpcHalfClosed { .. } => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        taken
+    };
+    desk.front.hold(token, true);
+    let before = taken(&mut desk);
+    assert!(before < count / 2, "{before} messages were taken from a client that is held back");
+    assert_eq!(taken(&mut desk), 0, "and then no more");
+    desk.front.hold(token, false);
+    assert_eq!(before + taken(&mut desk), count, "none is lost");
+    desk.reply(Reply::StreamEnd { token, code: 0, message: String::new(), details: Bytes::new() });
+    assert!(talking.join().unwrap().is_empty());
+    // Of a call that is over: nothing.
+    desk.front.hold(token, true);
+}
+
+#[test]
 fn a_deadline_reaches_the_client_and_cancels_upward() {
     let mut desk = Desk::open(options());
     let addr = desk.addr();

@@ -57,6 +57,8 @@ pub struct Limits {
     pub definition_bytes_max: usize,
     /// Versions of workflows in the registry, all tenants.
     pub workflows_max: usize,
+    /// Versions of workflows of one tenant.
+    pub workflows_per_tenant_max: usize,
     /// Schedules of one tenant.
     pub schedules_per_tenant_max: usize,
     /// Bytes of the inputs of a schedule.
@@ -69,6 +71,8 @@ pub struct Limits {
     pub programs_max: usize,
     /// Idempotency keys kept; a start with a new one over it is `LIMIT_EXCEEDED`.
     pub idempotency_keys_max: usize,
+    /// Those of one tenant.
+    pub idempotency_keys_per_tenant_max: usize,
     /// How long an idempotency key is kept after the end of its run.
     pub idempotency_ttl_ns: i64,
     /// Bytes of the progress of a heartbeat.
@@ -113,12 +117,14 @@ impl Default for Limits {
             record_bytes_max: 16 << 20,
             definition_bytes_max: 4 << 20,
             workflows_max: 100_000,
+            workflows_per_tenant_max: 50_000,
             schedules_per_tenant_max: 10_000,
             schedule_inputs_bytes_max: 64 << 10,
             name_bytes_max: 255,
             labels_max: 32,
             programs_max: 4_096,
             idempotency_keys_max: 10_000_000,
+            idempotency_keys_per_tenant_max: 5_000_000,
             idempotency_ttl_ns: 7 * 86_400 * 1_000_000_000,
             progress_bytes_max: 64 << 10,
             dead_letters_max: 100_000,
@@ -159,12 +165,14 @@ impl Limits {
             "rendered_bytes_max" => put(&mut self.rendered_bytes_max, value),
             "record_bytes_max" => put(&mut self.record_bytes_max, value),
             "definition_bytes_max" => put(&mut self.definition_bytes_max, value),
+            "workflows_per_tenant_max" => put(&mut self.workflows_per_tenant_max, value),
             "workflows_max" => put(&mut self.workflows_max, value),
             "schedules_per_tenant_max" => put(&mut self.schedules_per_tenant_max, value),
             "schedule_inputs_bytes_max" => put(&mut self.schedule_inputs_bytes_max, value),
             "name_bytes_max" => put(&mut self.name_bytes_max, value),
             "labels_max" => put(&mut self.labels_max, value),
             "programs_max" => put(&mut self.programs_max, value),
+            "idempotency_keys_per_tenant_max" => put(&mut self.idempotency_keys_per_tenant_max, value),
             "idempotency_keys_max" => put(&mut self.idempotency_keys_max, value),
             "idempotency_ttl_ns" => put(&mut self.idempotency_ttl_ns, value),
             "progress_bytes_max" => put(&mut self.progress_bytes_max, value),

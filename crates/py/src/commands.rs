@@ -1,6 +1,7 @@
 //! Commands: what Python asks of the machine, as frozen classes.
 
 use crate::errors;
+use crate::jobs::priority;
 use apex_ir::ir::Priority;
 use apex_ir::value::{self, ValueLimits};
 use apex_machine::command::{self, Command, Outcome, Overlap, ScheduleChange, Selector, Timing};
@@ -87,6 +88,14 @@ impl StartRun {
             goal,
             schedule: String::new(),
         }))
+    }
+    #[getter]
+    fn tenant(&self) -> &str {
+        &self.0.tenant
+    }
+    #[getter]
+    fn priority(&self) -> &'static str {
+        priority(self.0.priority)
     }
 }
 

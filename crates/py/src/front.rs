@@ -99,6 +99,9 @@ impl Front {
             .collect::<PyResult<Vec<_>>>()?;
         Ok(self.0.publish(&batch))
     }
+    fn hold(&self, token: u64, held: bool) {
+        self.0.hold(token, held);
+    }
     fn subscribers(&self, topic: &str) -> PyResult<(usize, usize)> {
         Ok(self.0.subscribers(topic_of(topic)?))
     }

@@ -54,6 +54,11 @@ impl Machine {
             if self.state.registry.versions >= limits.workflows_max {
                 return Err(over("workflows_max", limits.workflows_max));
             }
+            let tenant = self.state.symbols.find(&command.tenant).and_then(|sym| self.state.tenants.get(&sym));
+            let held = tenant.map_or(0, |tenant| tenant.workflows.values().map(|w| w.versions.len()).sum());
+            if held >= limits.workflows_per_tenant_max {
+                return Err(over("workflows_per_tenant_max", limits.workflows_per_tenant_max));
+            }
             self.emit_registry(
                 &command.tenant,
                 &Event::WorkflowRegistered(WorkflowRegistered {

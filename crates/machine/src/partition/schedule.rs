@@ -144,13 +144,7 @@ impl Machine {
             if (min..=max).contains(&value) { Ok(()) } else { Err(invalid(pointer, what)) }
         };
         within("/jitter_s", command.jitter_ns, 0, JITTER_NS_MAX, "0 to 86400 seconds are possible")?;
-        within(
-            "/catch_up_s",
-            command.catch_up_ns,
-            0,
-            CATCH_UP_NS_MAX,
-            "0 to 31622400 seconds (366 days) are possible",
-        )?;
+        within("/catch_up_s", command.catch_up_ns, SECOND, CATCH_UP_NS_MAX, "1 second to 366 days are possible")?;
         let limit = self.config.limits.schedule_inputs_bytes_max;
         if command.inputs.len() > limit {
             return Err(over("schedule_inputs_bytes_max", limit));

@@ -17,6 +17,9 @@ use crate::view::RunState;
 use apex_ir::value::{self, ValueLimits};
 use std::sync::Arc;
 
+/// Keys whose time is over that a start looks at to find one of its tenant.
+const EXPIRED_LOOKED_AT_MAX: usize = 1_000;
+
 impl Machine {
     /// Takes a start.
     pub(crate) fn start_run(&mut self, token: u64, command: &StartRun) {
@@ -50,6 +53,11 @@ impl Machine {
         let leave = self.state.expiring.first_key_value().is_some_and(|((at, _), _)| *at <= self.now);
         if !command.idempotency_key.is_empty() && self.state.keys >= limits.idempotency_keys_max && !leave {
             return Err(over("idempotency_keys_max", limits.idempotency_keys_max));
+        }
+        let keys = tenant.map_or(0, |tenant| tenant.keys.len());
+        let keys_max = limits.idempotency_keys_per_tenant_max;
+        if !command.idempotency_key.is_empty() && keys >= keys_max && !self.has_expired_key(&command.tenant) {
+            return Err(over("idempotency_keys_per_tenant_max", keys_max));
         }
         let (version, hash, program) = self.select_program(command)?;
         if let Some((kind, pointer)) = program.ir.unsupported.first() {
@@ -106,6 +114,13 @@ impl Machine {
             run.program = Some(program);
         }
         Ok(Started::New(slot))
+    }
+
+    /// Whether a key of the tenant leaves with the next start. Looks at some of those that leave then.
+    fn has_expired_key(&self, tenant: &str) -> bool {
+        let sym = self.state.symbols.find(tenant);
+        let expired = self.state.expiring.iter().take_while(|((at, _), _)| *at <= self.now);
+        expired.take(EXPIRED_LOOKED_AT_MAX).any(|(_, (holder, _))| Some(*holder) == sym)
     }
 
     /// The version that a start names, compiled.

@@ -212,3 +212,44 @@ fn keys_whose_time_is_over_do_not_refuse_a_start() {
     start(&mut world, 3, "k3").unwrap();
     assert_eq!(world.machine.counts().idempotency_keys, 1);
 }
+
+#[test]
+fn a_tenant_is_bounded_by_itself() {
+    let nodes = json!([function("a", json!({}))]);
+    let mut world = limited(
+        &[
+            ("idempotency_keys_per_tenant_max", 1),
+            ("idempotency_ttl_ns", 10),
+            ("workflows_per_tenant_max", 2),
+            ("runs_open_per_tenant_max", 3),
+        ],
+        nodes.clone(),
+    );
+    let register = |world: &mut World, tenant: &str, version: &str| {
+        let definition = json!({"name": "w", "version": version, "edges": [], "nodes": nodes}).to_string().into_bytes();
+        let tenant = tenant.to_owned();
+        let command = apex_machine::command::RegisterWorkflow { tenant, definition, tag: None };
+        world.ask(Command::RegisterWorkflow(command)).outcome
+    };
+    register(&mut world, "t", "2").unwrap();
+    assert!(register(&mut world, "t", "3").unwrap_err().message.contains("workflows_per_tenant_max"));
+    register(&mut world, "t", "2").unwrap();
+    register(&mut world, "other", "1").unwrap();
+    let start = |world: &mut World, tenant: &str, n: u64, key: &str| {
+        let mut command = world.start_command("w", n, key, "{}");
+        command.tenant = tenant.into();
+        world.ask(Command::StartRun(Box::new(command))).outcome
+    };
+    let first = start(&mut world, "t", 1, "k1").unwrap().run_id.unwrap();
+    assert!(start(&mut world, "t", 2, "k2").unwrap_err().message.contains("idempotency_keys_per_tenant_max"));
+    start(&mut world, "other", 3, "k1").unwrap();
+    start(&mut world, "t", 4, "").unwrap();
+    start(&mut world, "t", 5, "").unwrap();
+    assert!(start(&mut world, "t", 6, "").unwrap_err().message.contains("runs_open_per_tenant_max"));
+    start(&mut world, "other", 7, "").unwrap();
+    // A key whose time is over leaves with the start that needs its place, also where nothing else happens.
+    let job = world.jobs.values().find(|job| job.run_id == first).unwrap().clone();
+    world.answer(&job, Outcome::Ok(b"1".to_vec()));
+    world.now += 11;
+    start(&mut world, "t", 8, "k3").unwrap();
+}

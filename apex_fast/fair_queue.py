@@ -1,8 +1,10 @@
 """What waits to be done: fair by tenant, then by priority, with ageing.
 
 Tenants take turns, one item a turn (deficit round robin with a quantum of one, Shreedhar and Varghese 1995: all jobs
-weigh the same). Within a tenant `high` goes before `medium` before `low`; each eighth turn takes the oldest instead,
-so that nothing waits for ever. Used from several threads: one lock, held for one batch.
+weigh the same). Within a tenant `high` goes before `medium` before `low`; each eighth turn takes the oldest instead. So
+an item that finds ``k`` others of its tenant is taken within ``8 * (k + 1)`` turns of it, whatever comes later; with
+``t`` tenants each ``t`` items taken are a turn of every one. Used from several threads: one lock, held for one batch.
+Knows nothing of the project.
 """
 
 from collections import deque
@@ -16,9 +18,10 @@ AGEING: Final = 8
 
 
 class _Tenant(Generic[T]):
-    __slots__ = ("count", "levels", "turn")
+    __slots__ = ("count", "levels", "name", "turn")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.levels: tuple[deque[tuple[int, T]], ...] = (deque(), deque(), deque())
         self.count = 0
         self.turn = 0
@@ -46,6 +49,7 @@ class FairQueue(Generic[T]):
 
     def __init__(self) -> None:
         self._lock = Lock()
+        # Tenants come and go: only those that have something here are kept.
         self._tenants: dict[str, _Tenant[T]] = {}
         self._round: deque[_Tenant[T]] = deque()
         self._number = 0
@@ -54,6 +58,11 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return self._count
 
+    def count_of(self, tenant: str) -> int:
+        """How many items of a tenant wait."""
+        held = self._tenants.get(tenant)
+        return 0 if held is None else held.count
+
     def push(self, items: Iterable[tuple[str, str, T]]) -> None:
         """Add (tenant, priority, item)s; an unknown priority counts as `medium`."""
         with self._lock:
@@ -61,8 +70,7 @@ class FairQueue(Generic[T]):
             for name, priority, item in items:
                 tenant = self._tenants.get(name)
                 if tenant is None:
-                    tenant = self._tenants[name] = _Tenant()
-                if not tenant.count:
+                    tenant = self._tenants[name] = _Tenant(name)
                     self._round.append(tenant)
                 number += 1
                 tenant.levels[LEVEL.get(priority, 1)].append((number, item))
@@ -78,16 +86,13 @@ class FairQueue(Generic[T]):
             if len(turns) == 1:
                 taken = turns[0].pop_same(limit)
                 if not turns[0].count:
-                    turns.popleft()
+                    del self._tenants[turns.popleft().name]
             while turns and len(taken) < limit:
                 tenant = turns[0]
                 taken.append(tenant.pop())
                 if tenant.count:
                     turns.rotate(-1)
                 else:
-                    turns.popleft()
+                    del self._tenants[turns.popleft().name]
             self._count -= len(taken)
-            if not self._count:
-                # Tenants come and go; nothing is kept of those that have nothing here.
-                self._tenants.clear()
         return taken
