@@ -5,11 +5,11 @@
 
 use crate::action::{Answer, Refusal};
 use crate::command::{ReplayRun, Selector, StartRun, SupplyHistory};
-use crate::error::code;
+use crate::error::{code, kind};
 use crate::event::Event;
 use crate::event::node::ToolResultReceived;
 use crate::event::run::RunStarted;
-use crate::event::waiting::{ApprovalResolved, TimerFired};
+use crate::event::waiting::{ApprovalResolved, SignalReceived, TimerFired};
 use crate::event::wire::{Flag, write_json_str};
 use crate::history::{self, Record};
 use crate::id::RunId;
@@ -89,13 +89,15 @@ impl<'h> Past<'h> {
             Event::ToolResultReceived(e) if !e.retry.0 => {
                 let is_own = record.header.run_seq <= self.failed_at;
                 let is_recalled = e.error.as_ref().is_some_and(|error| error.message == NOT_NEEDED);
-                let came = requested.contains(e.node) || e.fallback.0 || e.copied.0;
+                let no_signal = e.error.as_ref().is_some_and(|error| error.r#type == kind::SIGNAL_TIMEOUT);
+                let came = requested.contains(e.node) || e.fallback.0 || e.copied.0 || e.signal.0 != 0 || no_signal;
                 (came && !is_recalled && (e.status == "ok" || is_own)).then_some(e.node)
             }
             Event::ChildEnded(e) if !e.retry.0 && !e.taken_back.0 => {
                 (e.status == "ok" || record.header.run_seq <= self.failed_at).then_some(e.node)
             }
-            Event::TimerFired(e) if e.timer.is_empty() => Some(e.node),
+            Event::TimerFired(e) if matches!(e.timer, "" | "signal") => Some(e.node),
+            Event::SignalReceived(e) if !e.node.is_empty() => Some(e.node),
             Event::ApprovalResolved(e) => Some(e.node),
             _ => None,
         }
@@ -314,6 +316,7 @@ impl Machine {
             },
             Event::TimerFired(e) => Ok(e.output.0),
             Event::ApprovalResolved(e) => Ok(e.output.0),
+            Event::SignalReceived(e) => Ok(e.output.0),
             _ => return,
         };
         let Verdict { dead, kept_all, kept, fails, .. } = self.judge(at.slot, program, at.scope, at.ix, outcome);
@@ -347,6 +350,21 @@ impl Machine {
                 copied,
                 ..ToolResultReceived::default()
             }),
+            // No signal came to this run, and none is waited for.
+            Event::SignalReceived(SignalReceived { output, .. })
+            | Event::TimerFired(TimerFired { timer: "signal", output, .. }) => {
+                Event::ToolResultReceived(ToolResultReceived {
+                    node: &path,
+                    status: "ok",
+                    output: *output,
+                    dead,
+                    kept_all,
+                    kept,
+                    fails: failure,
+                    copied,
+                    ..ToolResultReceived::default()
+                })
+            }
             Event::TimerFired(e) => {
                 let node = &path;
                 Event::TimerFired(TimerFired { node, dead, kept_all, kept, fails: failure, copied, ..e.clone() })

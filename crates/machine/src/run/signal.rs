@@ -238,6 +238,7 @@ impl Machine {
             kept_all: Flag(verdict.kept_all),
             kept: verdict.kept,
             fails: fails.as_ref().map(Fails::event),
+            ..TimerFired::default()
         });
         self.emit(slot, &event, cause);
         self.settle(slot, &program, scope, node_slot, ix);
