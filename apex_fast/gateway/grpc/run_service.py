@@ -10,7 +10,7 @@ from apex_fast.gateway.admission import tenant_of
 from apex_fast.gateway.bodies import REASON_CHARS_MAX, check_key, check_labels, check_text, invalid
 from apex_fast.gateway.faults import fault_of, refusal_of, unknown_run
 from apex_fast.gateway.goals import GoalRequest, Goals, GoalStarted
-from apex_fast.gateway.grpc.method import Metadata, Method, bidi, not_running, server_stream, unary
+from apex_fast.gateway.grpc.method import Metadata, Method, bidi, server_stream, unary
 from apex_fast.gateway.grpc.run_control import RunControl
 from apex_fast.gateway.grpc.start_run import Starts
 from apex_fast.gateway.grpc.troubles import Troubles

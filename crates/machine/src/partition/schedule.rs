@@ -238,7 +238,7 @@ impl Machine {
         let mut run = None;
         if action == "started" {
             let command = self.scheduled_start(&schedule.command(&tenant, name), time);
-            match self.try_start(&command) {
+            match self.try_start(&command, None) {
                 Ok(Started::New(slot)) => {
                     started = Some(slot);
                     run = Some(command.run_id);

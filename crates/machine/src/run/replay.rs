@@ -142,6 +142,7 @@ impl Machine {
             labels: started.labels.0.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect(),
             goal: None,
             fidelity: None,
+            schedule: String::new(),
         };
         if started.fidelity == "fast" && !command.live {
             let message =
