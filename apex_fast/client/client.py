@@ -288,6 +288,15 @@ class Client:
         request = run_pb2.DropDeadLetterRequest(id=letter_id)
         await self._connection.unary(f"{RUNS}/DropDeadLetter", request, run_pb2.DropDeadLetterResponse)
 
+    async def retry_dead_letter(self, letter_id: str, *, allow_writes: bool = False) -> Run:
+        """A new run that goes on from the node that failed; the letter leaves the list, where the run was started.
+
+        Raises NotFound, InvalidInput (WRITES_NOT_ALLOWED, with each place).
+        """
+        request = run_pb2.RetryDeadLetterRequest(id=letter_id, allow_writes=allow_writes)
+        answer = await self._connection.unary(f"{RUNS}/RetryDeadLetter", request, run_pb2.RetryDeadLetterResponse)
+        return Run(self._connection, answer.run_id, answer.existing)
+
     async def breakers(self, limit: int = 100) -> list[BreakerInfo]:
         """Breakers of tools and hosts, by name: those that are not closed or have something to remember."""
         request = run_pb2.ListBreakersRequest(page_size=limit)

@@ -287,6 +287,10 @@ class Engine:
         """Dead letters, newest first, as decided by now; show them only after `when_durable`."""
         return self._machine.dead_letters(tenant, limit, page, workflow, function, run_id)
 
+    async def dead_letter(self, tenant: str, letter_id: str) -> DeadLetterView | None:
+        """One that is listed, durably; None: it is not. Raises Unavailable where the log fails."""
+        return await self._shown(self._machine.dead_letter(tenant, letter_id))
+
     def breakers(self, tenant: str, limit: int, page: str = "") -> tuple[list[BreakerView], str]:
         """Breakers by name, as decided by now; show them only after `when_durable`."""
         return self._machine.breakers(tenant, limit, page)

@@ -27,7 +27,6 @@ from apex_fast.gateway.http.approvals import ApprovalRoutes
 from apex_fast.gateway.http.definitions import DefinitionRoutes
 from apex_fast.gateway.http.desk import HttpDesk
 from apex_fast.gateway.http.envelopes import EnvelopeRoutes
-from apex_fast.gateway.http.replays import ReplayRoutes
 from apex_fast.gateway.http.runs import RunRoutes
 from apex_fast.gateway.http.schedules import ScheduleRoutes
 from apex_fast.gateway.outbox import Outbox
@@ -83,7 +82,7 @@ class Door:
             ApprovalRoutes(house),
             ScheduleRoutes(house),
             EnvelopeRoutes(house, goals),
-            ReplayRoutes(house, histories),
+            histories,
             version,
         )
         engine.on_ended(self._on_ended)

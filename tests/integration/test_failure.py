@@ -1,12 +1,14 @@
 """Retries by class, heartbeats, dead letters and breakers, through both doors."""
 
+import asyncio
+import hashlib
 import time
 from typing import Any
 
 import pytest
 
 from apex_fast.client import Run
-from apex_fast.errors import NotFound, RunFailed
+from apex_fast.errors import InvalidInput, NotFound, RunFailed, WrongState
 from tests.support.gateway import Served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -97,6 +99,62 @@ async def test_dead_letters_are_listed_filtered_and_dropped(house: Served) -> No
     assert (status, problem["code"]) == (404, "DEAD_LETTER_NOT_FOUND")
     with pytest.raises(NotFound):
         await house.client.drop_dead_letter(letter.id)
+
+
+async def test_a_dead_letter_is_tried_again(house: Served) -> None:
+    before = {"id": "before", "type": "function", "config": {"name": "work"}, "effect": "pure"}
+    definition = one("again", "fail", {"message": "for good"})
+    definition["nodes"].insert(0, before)
+    definition["edges"] = [{"from": "before", "to": "a"}]
+    run = await started(house, definition)
+    await failed(run)
+    letter_id = f"{run.id}~a"
+    with pytest.raises(InvalidInput) as caught:
+        await house.client.retry_dead_letter(letter_id)
+    assert (caught.value.code, caught.value.errors) == (
+        "WRITES_NOT_ALLOWED",
+        [("/nodes/1", "a writes, and would run")],
+    )
+    assert (await house.client.dead_letters(run_id=run.id)).dead_letters, "it stays where nothing was started"
+    (status, over_http), over_grpc = await asyncio.gather(
+        house.post(f"/dead-letters/{letter_id}/retry", {"allow_writes": True}),
+        house.client.retry_dead_letter(letter_id, allow_writes=True),
+    )
+    assert (status, over_http["run_id"]) == (202, over_grpc.id), "who asks at the same time gets the same run"
+    assert over_http["existing"] != over_grpc.existing
+    await failed(over_grpc)
+    events = await over_grpc.timeline()
+    assert [event.payload["node"] for event in events if event.payload.get("copied")] == ["before"]
+    assert [event.payload["node"] for event in events if event.type == "ToolCallRequested"] == ["a"]
+    assert events[0].payload["origin_run"] == run.id
+    listed = (await house.client.dead_letters(workflow="again")).dead_letters
+    assert [letter.id for letter in listed] == [f"{over_grpc.id}~a"], "the first one left, the new run has its own"
+    status, problem = await house.post(f"/dead-letters/{letter_id}/retry", {"allow_writes": True})
+    assert (status, problem["code"]) == (404, "DEAD_LETTER_NOT_FOUND")
+
+
+async def test_a_letter_that_a_crash_left_on_the_list_gives_the_same_run(house: Served) -> None:
+    run = await started(house, one("half", "fail"))
+    await failed(run)
+    letter_id = f"{run.id}~a"
+    # What a retry does first; then it was cut off.
+    key = f"dead-letter:{hashlib.sha256(letter_id.encode()).hexdigest()}"
+    begun = await run.replay("a", allow_writes=True, idempotency_key=key)
+    await begun.ended(20)
+    again = await house.client.retry_dead_letter(letter_id, allow_writes=True)
+    assert (again.id, again.existing) == (begun.id, True)
+    listed = (await house.client.dead_letters(workflow="half")).dead_letters
+    assert [letter.id for letter in listed] == [f"{begun.id}~a"]
+
+
+async def test_a_letter_of_a_fast_run_stays(house: Served) -> None:
+    await house.client.register(one("fast_letter", "fail"))
+    run = await house.client.start("fast_letter", fidelity="fast")
+    await run.ended(20)
+    [letter] = (await house.client.dead_letters(workflow="fast_letter")).dead_letters
+    with pytest.raises(WrongState):
+        await house.client.retry_dead_letter(letter.id, allow_writes=True)
+    assert (await house.client.dead_letters(workflow="fast_letter")).dead_letters == [letter]
 
 
 async def test_a_breaker_opens_answers_at_once_and_closes(house: Served) -> None:

@@ -62,7 +62,7 @@ class RunService:
         self._inputs = inputs
         self._histories = histories
         self._starts = Starts(house)
-        self._troubles = Troubles(house, SERVICE)
+        self._troubles = Troubles(house, histories, SERVICE)
 
     def methods(self) -> list[Method]:
         """All methods of the service."""

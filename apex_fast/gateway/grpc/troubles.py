@@ -6,7 +6,9 @@ from apex_fast.domain import BreakerView, DeadLetterView, DropDeadLetter, Reply
 from apex_fast.gateway.admission import tenant_of
 from apex_fast.gateway.faults import refusal_of
 from apex_fast.gateway.grpc.method import Metadata, Method, unary
+from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
+from apex_fast.gateway.letters import retry
 from apex_fast.gateway.listing import page_size_of
 from apex_fast.gateway.translate import rfc3339
 from apex_fast.wire.apex.v1 import common_pb2, run_pb2
@@ -47,8 +49,9 @@ def breaker_message(view: BreakerView) -> run_pb2.Breaker:
 class Troubles:
     """The handlers; `methods` is the table."""
 
-    def __init__(self, house: House, service: str) -> None:
+    def __init__(self, house: House, histories: Histories, service: str) -> None:
         self._house = house
+        self._histories = histories
         self._service = service
 
     def methods(self) -> list[Method]:
@@ -56,6 +59,7 @@ class Troubles:
         return [
             unary(self._service, "ListDeadLetters", self.list_dead_letters),
             unary(self._service, "DropDeadLetter", self.drop_dead_letter),
+            unary(self._service, "RetryDeadLetter", self.retry_dead_letter),
             unary(self._service, "ListBreakers", self.list_breakers),
         ]
 
@@ -89,6 +93,17 @@ class Troubles:
             self._house.outbox.grpc_error(token, refusal_of(reply))
         else:
             self._house.outbox.grpc(token, run_pb2.DropDeadLetterResponse().SerializeToString())
+
+    def retry_dead_letter(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`RetryDeadLetter`."""
+        request = run_pb2.RetryDeadLetterRequest.FromString(message)
+        work = self._retry(token, tenant_of(metadata), request)
+        self._house.beside(work, partial(self._house.outbox.grpc_error, token))
+
+    async def _retry(self, token: int, tenant: str, request: run_pb2.RetryDeadLetterRequest) -> None:
+        new = await retry(self._house, self._histories, tenant, request.id, request.allow_writes)
+        answer = run_pb2.RetryDeadLetterResponse(run_id=new.run_id, offset=new.offset, existing=new.existing)
+        self._house.outbox.grpc(token, answer.SerializeToString())
 
     def list_breakers(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`ListBreakers`."""

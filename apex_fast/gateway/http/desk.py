@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from apex_fast.errors import ApexError, NotFound
 from apex_fast.gateway.faults import fault_of
+from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http import later, openapi
 from apex_fast.gateway.http.approvals import ApprovalRoutes
@@ -30,7 +31,7 @@ class HttpDesk:
         approvals: ApprovalRoutes,
         schedules: ScheduleRoutes,
         envelopes: EnvelopeRoutes,
-        replays: ReplayRoutes,
+        histories: Histories,
         version: str,
     ) -> None:
         self._house = house
@@ -39,12 +40,12 @@ class HttpDesk:
         routes: Sequence[Route] = [
             *envelopes.routes(),
             *runs.routes(),
-            *replays.routes(),
+            *ReplayRoutes(house, histories).routes(),
             *ControlRoutes(house).routes(),
             *definitions.routes(),
             *approvals.routes(),
             *schedules.routes(),
-            *TroubleRoutes(house).routes(),
+            *TroubleRoutes(house, histories).routes(),
             *OperationRoutes(house, self.document).routes(),
             *later.routes(),
         ]

@@ -8,9 +8,12 @@ import msgspec
 from apex_fast.domain import BreakerView, DeadLetterView, DropDeadLetter, Reply
 from apex_fast.gateway.bodies import Body
 from apex_fast.gateway.faults import refusal_of
+from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http.exchange import Exchange
+from apex_fast.gateway.http.replays import RunReplayed
 from apex_fast.gateway.http.route import Answer, Route
+from apex_fast.gateway.letters import retry
 from apex_fast.gateway.listing import page_size_of
 from apex_fast.gateway.translate import rfc3339
 
@@ -68,6 +71,13 @@ class Dropped(msgspec.Struct):
     run_id: str
 
 
+class RetryBody(Body):
+    """How a dead letter is tried again."""
+
+    allow_writes: bool = False
+    """Nodes that write may run."""
+
+
 class BreakerShown(msgspec.Struct, omit_defaults=True):
     """The breaker of a tool or host."""
 
@@ -85,6 +95,9 @@ class BreakerPage(msgspec.Struct):
 
     breakers: list[BreakerShown]
     next_page_token: str
+
+
+_RETRY = msgspec.json.Decoder(RetryBody)
 
 
 def letter_shown(view: DeadLetterView) -> DeadLetterShown:
@@ -111,8 +124,9 @@ def breaker_shown(view: BreakerView) -> BreakerShown:
 class TroubleRoutes:
     """The handlers; `routes` is the table."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, histories: Histories) -> None:
         self._house = house
+        self._histories = histories
 
     def routes(self) -> list[Route]:
         """All routes of the group."""
@@ -121,6 +135,12 @@ class TroubleRoutes:
                   self.dead_letters, [Answer(200, "A page of dead letters", DeadLetterPage)], query=DeadLettersQuery),
             Route("DELETE", "/dead-letters/{id}", "dropDeadLetter", "Take a dead letter off the list", "troubles",
                   self.drop, [Answer(200, "Dropped, durably", Dropped)], problems=("DEAD_LETTER_NOT_FOUND",)),
+            Route("POST", "/dead-letters/{id}/retry", "retryDeadLetter", "Replay its run from its node on", "troubles",
+                  self.retry, [Answer(202, "Started, durably; it is listed no more", RunReplayed,
+                                      headers={"Location": "The run."})],
+                  body=RetryBody, body_required=False,
+                  problems=("DEAD_LETTER_NOT_FOUND", "RUN_NOT_FOUND", "WRITES_NOT_ALLOWED", "WRONG_STATE",
+                            "IDEMPOTENCY_KEY_REUSED", "HISTORY_TRIMMED", "LIMIT_EXCEEDED", "OVERLOADED")),
             Route("GET", "/breakers", "listBreakers", "Breakers of tools and hosts", "troubles", self.breakers,
                   [Answer(200, "A page of breakers", BreakerPage)], query=BreakersQuery),
         ]  # fmt: skip
@@ -146,6 +166,16 @@ class TroubleRoutes:
             exchange.fail(refusal_of(reply))
         else:
             exchange.answer(200, Dropped(found, reply.run_id))
+
+    def retry(self, exchange: Exchange) -> None:
+        """`POST /dead-letters/{id}/retry`."""
+        body = exchange.read(_RETRY) if exchange.body else RetryBody()
+        exchange.beside(self._retry(exchange, body.allow_writes))
+
+    async def _retry(self, exchange: Exchange, allow_writes: bool) -> None:
+        new = await retry(self._house, self._histories, exchange.tenant, exchange.params["id"], allow_writes)
+        started = RunReplayed(new.run_id, new.offset, new.existing)
+        exchange.answer(202, started, [("location", f"/runs/{new.run_id}")])
 
     def breakers(self, exchange: Exchange) -> None:
         """`GET /breakers`."""
