@@ -23,6 +23,7 @@ import uvloop
 
 from apex_fast.adapters.clock import SystemClock
 from apex_fast.adapters.embedded import backup
+from apex_fast.adapters.embedded.blobs import EmbeddedBlobs
 from apex_fast.adapters.embedded.event_log import EmbeddedEventLog
 from apex_fast.adapters.embedded.plan_store import EmbeddedPlanStore
 from apex_fast.authoring import App
@@ -105,6 +106,15 @@ def open_log(settings: Settings) -> EmbeddedEventLog:
     return event_log
 
 
+def open_blobs(settings: Settings, event_log: EmbeddedEventLog) -> EmbeddedBlobs:
+    """The blobs beside the log. Raises Unavailable naming what is in the way."""
+    folder = Path(settings.data.dir) / "blobs"
+    try:
+        return event_log.open_blobs(folder, settings.blobs.quota_bytes)
+    except LogError as error:
+        raise Unavailable(f"cannot open the blobs in {folder}: {error}", code=f"LOG_{error.code}") from error
+
+
 def back_up(settings: Settings, copy: Path) -> backup.Manifest:
     """Copy the data folder to ``copy``, also while it is served. Raises InvalidInput, Unavailable naming the reason."""
     with _refusals(f"cannot copy {settings.data.dir} to {copy}"):
@@ -133,6 +143,7 @@ def open_front(settings: Settings, grpc_methods: list[tuple[str, str]]) -> Front
     """Listen. Raises Unavailable naming the address."""
     options: dict[str, float] = {
         "body_bytes_max": settings.server.body_bytes_max,
+        "blob_bytes_max": settings.blobs.bytes_max,
         "queue_requests_max": settings.server.requests_max,
     }
     try:
@@ -246,7 +257,8 @@ class House:
             calls_in_flight_max=self._settings.planner.calls_in_flight_max,
         )
         options = GatewayOptions(allow_hosts=(*bound_name(self._settings), *self._settings.server.allow_hosts))
-        self._door = Door(self.engine, planner, self._app.table(), options, version=version())
+        blobs = open_blobs(self._settings, self._log)
+        self._door = Door(self.engine, planner, self._app.table(), options, version=version(), blobs=blobs)
         for kind, executor in self._executors.items():
             self._door.metrics.watch(f"{kind}_", executor.stats)
         front = open_front(self._settings, self._door.grpc_methods())

@@ -186,6 +186,17 @@ class LogSettings(Section, frozen=True):
     ] = 0.0
 
 
+class BlobSettings(Section, frozen=True):
+    """Values that are too large for a request, kept in the folder beside the log."""
+
+    bytes_max: Annotated[
+        int, Meta(ge=1024, le=128 * MIB, description="largest blob; it is held in memory while it is taken in")
+    ] = 64 * MIB
+    quota_bytes: Annotated[int, Meta(ge=0, description="bytes that the blobs of a tenant may have together")] = (
+        10_240 * MIB
+    )
+
+
 class TelemetrySettings(Section, frozen=True):
     """What the gateway says about itself."""
 
@@ -218,6 +229,7 @@ class Settings(Section, frozen=True):
     http: HttpSettings = HttpSettings()
     planner: PlannerSettings = PlannerSettings()
     log: LogSettings = LogSettings()
+    blobs: BlobSettings = BlobSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     origins: dict[str, str] = {}
     """Where a value that is not the default came from, by key (`server.port`)."""

@@ -5,6 +5,7 @@ May know: `apex_fast.wire`, grpc, the errors, how workflows are written. Never: 
 In: Python values. Out: Python values, and the exceptions of `apex_fast.errors`, made from `google.rpc` details.
 """
 
+from apex_fast.client.blobs import Blob
 from apex_fast.client.client import Client, GoalRun
 from apex_fast.client.run import Run
 from apex_fast.client.views import (
@@ -22,6 +23,7 @@ from apex_fast.client.views import (
 
 __all__ = [
     "Approval",
+    "Blob",
     "BreakerInfo",
     "Client",
     "DeadLetter",

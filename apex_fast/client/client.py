@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from apex_fast.authoring import Workflow
+from apex_fast.client.blobs import Blob, BlobConnection
 from apex_fast.client.connection import Connection
 from apex_fast.client.run import SERVICE as RUNS
 from apex_fast.client.run import Run
@@ -85,9 +86,11 @@ class Client:
     def __init__(self, address: str = "127.0.0.1:7400", timeout_s: float = 30.0) -> None:
         """``timeout_s``: of a call that names no other; 0 for none."""
         self._connection = Connection(address, timeout_s)
+        self._blobs = BlobConnection(address, timeout_s)
 
     async def close(self) -> None:
         """Give the connection back."""
+        await self._blobs.close()
         await self._connection.close()
 
     async def __aenter__(self) -> "Client":
@@ -268,6 +271,19 @@ class Client:
             edits_json=b"" if edits is None else msgspec.json.encode(edits),
         )
         await self._connection.unary(f"{APPROVALS}/ResolveApproval", request, approval_pb2.ResolveApprovalResponse)
+
+    # --- large values ---------------------------------------------------------------------------------------------
+
+    async def put_blob(self, content: bytes, *, expected: str = "") -> Blob:
+        """Store a large value; it is durable when this returns. Its `value` stands for it in inputs.
+
+        ``expected``: the address that it must have. Raises TooLarge, LimitExceeded (QUOTA_EXCEEDED), InvalidInput.
+        """
+        return await self._blobs.put(content, expected)
+
+    async def get_blob(self, address: str) -> bytes:
+        """The bytes of a large value. Raises NotFound (BLOB_NOT_FOUND)."""
+        return await self._blobs.get(address)
 
     # --- what went wrong ------------------------------------------------------------------------------------------
 

@@ -587,10 +587,24 @@ class Log:
     def trim(self, before_ns: int) -> int:
         """Forget whole segments whose records were all decided before a time, below the older snapshot; the first
         position that is kept."""
+    def open_blobs(self, path: str, quota_bytes: int) -> Blobs:
+        """The blobs in a folder that goes with this log; close the log last. Raises LogError."""
     def wait_archived(self, timeout_s: float) -> bool:
         """Wait until what the last snapshot let go is archived, or could not be."""
     def stats(self) -> dict[str, int]: ...
     def close(self) -> None: ...
+
+@final
+class Blobs:
+    """Large values beside the log, by the SHA-256 of their content (crates/log)."""
+
+    def put(self, tenant: str, content: bytes, expected: str | None = None) -> tuple[str, int, bool]:
+        """Address, bytes, and whether it was there; durable on return. Raises LogError (QUOTA, INVALID, FULL, IO)."""
+    def get(self, tenant: str, address: str) -> bytes | None:
+        """The whole content. Raises LogError (DAMAGED, IO)."""
+    def size(self, tenant: str, address: str) -> int | None: ...
+    def used(self, tenant: str) -> int: ...
+    def stats(self) -> dict[str, int]: ...
 
 @final
 class LogView:

@@ -33,6 +33,7 @@ from apex_fast.gateway.outbox import Outbox
 from apex_fast.gateway.streams.viewers import Viewers
 from apex_fast.gateway.translate import Inputs
 from apex_fast.planner import Planner
+from apex_fast.ports.blobs import Blobs
 from apex_fast.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Door:
         options: GatewayOptions = GatewayOptions(),  # noqa: B008 (frozen)
         metrics: Metrics | None = None,
         version: str = "0.0.0",
+        blobs: Blobs | None = None,
     ) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
@@ -59,7 +61,7 @@ class Door:
         self.metrics = Metrics() if metrics is None else metrics
         self._outbox = Outbox(self.metrics.failed)
         self.house = house = House(
-            engine, planner, functions, options, self.metrics, self._outbox, Hosts(options.allow_hosts)
+            engine, planner, functions, options, self.metrics, self._outbox, Hosts(options.allow_hosts), blobs
         )
         self._viewers = Viewers(house)
         goals, inputs, histories = Goals(house), Inputs(), Histories(house, version)
@@ -87,6 +89,8 @@ class Door:
         )
         engine.on_ended(self._on_ended)
         self.metrics.watch("engine_", engine.counts)
+        if blobs is not None:
+            self.metrics.watch("blobs_", blobs.stats)
         self.metrics.watch("gateway_", lambda: {"streams_open": self.watching})
         self._watching_log = self._loop.create_task(self._watch_log())
 

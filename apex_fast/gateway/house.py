@@ -13,6 +13,7 @@ from apex_fast.gateway.faults import fault_of
 from apex_fast.gateway.grpc.method import Conversation
 from apex_fast.gateway.outbox import Outbox
 from apex_fast.planner import Planner
+from apex_fast.ports.blobs import Blobs
 from apex_fast.telemetry.metrics import Metrics
 
 # Above this a definition is compiled beside the loop: 64 KiB take about 1 ms to compile (2-core machine, Python 3.11).
@@ -60,6 +61,8 @@ class House:
     metrics: Metrics
     outbox: Outbox
     hosts: Hosts
+    blobs: Blobs | None = None
+    """Where large values are kept, or None where they are not."""
     ready: bool = True
     """False once the house is stopping: health says so, and new runs are refused by the engine."""
     failed: bool = False

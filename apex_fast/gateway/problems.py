@@ -40,6 +40,7 @@ class Problem:
 
 PROBLEMS: dict[str, Problem] = {
     "INTERNAL": Problem(INTERNAL, 500, "Something of ours went wrong"),
+    "BLOB_DAMAGED": Problem(INTERNAL, 500, "The stored bytes of the blob do not verify"),
     # the request is not what the contract says
     "INVALID_INPUT": Problem(INVALID_ARGUMENT, 400, "The request is not what the contract says"),
     "BAD_JSON": Problem(INVALID_ARGUMENT, 400, "The JSON cannot be accepted"),
@@ -74,6 +75,7 @@ PROBLEMS: dict[str, Problem] = {
     "SCHEDULE_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such schedule"),
     "TICKET_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such approval"),
     "DEAD_LETTER_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such dead letter"),
+    "BLOB_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such blob"),
     "METHOD_NOT_ALLOWED": Problem(UNIMPLEMENTED, 405, "The route does not take this method"),
     # what is there already, and its state
     "CONFLICT": Problem(ALREADY_EXISTS, 409, "It contradicts what is there"),
@@ -91,6 +93,7 @@ PROBLEMS: dict[str, Problem] = {
     "APPROVAL_RESOLVED": Problem(FAILED_PRECONDITION, 409, "The approval is decided"),
     # limits and moments
     "LIMIT_EXCEEDED": Problem(RESOURCE_EXHAUSTED, 422, "Over a configured limit"),
+    "QUOTA_EXCEEDED": Problem(RESOURCE_EXHAUSTED, 507, "The blobs would be over the quota"),
     "OVERLOADED": Problem(RESOURCE_EXHAUSTED, 503, "Full at this moment", 1.0),
     "SUBSCRIBER_TOO_SLOW": Problem(RESOURCE_EXHAUSTED, 503, "The viewer was too slow", 0.0),
     "DISK_FULL": Problem(RESOURCE_EXHAUSTED, 507, "The disk of the log is nearly full", 5.0),

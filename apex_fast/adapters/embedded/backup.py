@@ -29,10 +29,11 @@ MANIFEST = "backup.json"
 OBJECTS = "objects"
 FORMAT = 1
 LOG = "log"
-OTHER_FOLDERS = ("plans",)
+PLANS = "plans"
+BLOBS = "blobs"
 CHUNK_BYTES = 1 << 20
 HEADER_BYTES = 72
-"""Of a segment: base, term and chain, by which two files of a name are the same one."""
+"""Of a segment: base, term and chain; of a blob: its random id. By them two files of a name are the same one."""
 TRIES_MAX = 20
 
 
@@ -43,7 +44,7 @@ class Kept(msgspec.Struct, frozen=True):
     bytes: int
     sha256: str
     header: str = ""
-    """Of a part of the log that changes no more: SHA-256 of its first 72 bytes."""
+    """Of a blob or a part of the log that changes no more: SHA-256 of its first 72 bytes."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,12 +75,12 @@ def back_up(data: Path, copy: Path, partitions: int, version: str, key_file: str
     (copy / OBJECTS).mkdir(parents=True, exist_ok=True)
     history, files = _copy_log(data / LOG, copy, before.files if before else [], key_file)
     # After the log, so that what a record names is there.
-    for name in OTHER_FOLDERS:
-        files += [
-            _store(path, copy, path.relative_to(data).as_posix())
-            for path in sorted((data / name).rglob("*"))
-            if path.is_file() and not path.name.endswith(".new")
-        ]
+    files += [_store(path, copy, path.relative_to(data).as_posix()) for path in _finished(data / PLANS)]
+    before_by_name = {kept.name: kept for kept in before.files} if before else {}
+    files += [
+        _store_unchanging(path, copy, path.relative_to(data).as_posix(), path.stat().st_size, before_by_name)
+        for path in _finished(data / BLOBS)
+    ]
     manifest = Manifest(
         format=FORMAT,
         made=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -141,6 +142,10 @@ def read_manifest(copy: Path) -> Manifest:
     return manifest
 
 
+def _finished(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".new"))
+
+
 def _manifest_before(copy: Path) -> Manifest | None:
     if (copy / MANIFEST).exists():
         return read_manifest(copy)
@@ -174,8 +179,11 @@ def _copy_log(
 
 def _store_part(path: Path, copy: Path, size: int, is_sealed: bool, before: dict[str, Kept]) -> Kept:
     name = f"{LOG}/{path.name}"
-    if not is_sealed:
-        return _store(path, copy, name, size)
+    return _store_unchanging(path, copy, name, size, before) if is_sealed else _store(path, copy, name, size)
+
+
+def _store_unchanging(path: Path, copy: Path, name: str, size: int, before: dict[str, Kept]) -> Kept:
+    """Copy a file that never changes again, unless the earlier copy has it."""
     with path.open("rb") as file:
         header = hashlib.sha256(file.read(HEADER_BYTES)).hexdigest()
     kept = before.get(name)

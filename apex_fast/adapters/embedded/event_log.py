@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from apex_fast.adapters.embedded.blobs import EmbeddedBlobs
 from apex_fast.domain import Event, Log, LogError, Turn
 
 SCAN_BYTES_MAX = 4 << 20
@@ -85,6 +86,10 @@ class EmbeddedEventLog:
 
     def trim(self, before_ns: int) -> None:
         self._log.trim(before_ns)
+
+    def open_blobs(self, folder: Path, quota_bytes: int) -> EmbeddedBlobs:
+        """The blobs that go with this log, for as long as it is open. Raises LogError."""
+        return EmbeddedBlobs(self._log, folder, quota_bytes)
 
     def wait_archived(self, timeout_s: float) -> bool:
         """Wait until what the last snapshot let go is archived, or could not be. Blocks."""

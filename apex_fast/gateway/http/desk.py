@@ -8,6 +8,7 @@ from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http import later, openapi
 from apex_fast.gateway.http.approvals import ApprovalRoutes
+from apex_fast.gateway.http.blobs import BlobRoutes
 from apex_fast.gateway.http.control import ControlRoutes
 from apex_fast.gateway.http.definitions import DefinitionRoutes
 from apex_fast.gateway.http.envelopes import EnvelopeRoutes
@@ -46,6 +47,7 @@ class HttpDesk:
             *approvals.routes(),
             *schedules.routes(),
             *TroubleRoutes(house, histories).routes(),
+            *BlobRoutes(house).routes(),
             *OperationRoutes(house, self.document).routes(),
             *later.routes(),
         ]

@@ -21,8 +21,6 @@ def routes() -> list[Route]:
         deferred("GET", "/api/v1/patterns/available", "listPatterns", "Orchestration patterns", _YAML),
         deferred("POST", "/stream-tickets", "createStreamTicket", "A ticket for a browser's stream",
                  "nobody authenticates yet, so streams need no ticket"),
-        deferred("PUT", "/blobs", "putBlob", "Store a large value", "large values are not stored by address"),
-        deferred("GET", "/blobs/{address}", "getBlob", "Read a large value", "large values are not stored by address"),
         deferred("GET", "/workflow-capacity", "capacity", "Free capacity",
                  "capacity is not reported; see /metrics for queues and limits"),
     ]  # fmt: skip

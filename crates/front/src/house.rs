@@ -38,6 +38,7 @@ pub(crate) struct House {
 /// The bounds, as the parts of the house use them.
 pub(crate) struct Limits {
     pub(crate) body_bytes_max: usize,
+    pub(crate) blob_bytes_max: usize,
     pub(crate) header_bytes_max: usize,
     pub(crate) concurrent_streams_max: u32,
     pub(crate) connections_max: usize,
@@ -55,6 +56,7 @@ impl House {
         Ok(Self {
             limits: Limits {
                 body_bytes_max: options.body_bytes_max,
+                blob_bytes_max: options.blob_bytes_max,
                 header_bytes_max: options.header_bytes_max,
                 concurrent_streams_max: options.concurrent_streams_max,
                 connections_max: options.connections_max,

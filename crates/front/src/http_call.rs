@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER,
 };
-use http::{HeaderMap, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::body::{Body, StreamBody};
 use crate::calls::{Answer, Expects};
-use crate::house::House;
+use crate::house::{House, Limits};
 use crate::inbox::{Full, Hold};
 use crate::outgoing::StreamKind;
 use crate::request::Request;
@@ -29,9 +29,12 @@ use crate::stats::Counters;
 const LINGER: Duration = Duration::from_secs(10);
 const LINGER_BYTES: usize = 256 << 20;
 
+/// Where values go that are larger than a body may be.
+const BLOBS: &str = "/blobs";
+
 /// Why a request was not passed on.
 enum Refusal {
-    TooLarge { bytes_max: usize },
+    TooLarge { bytes_max: usize, is_blob: bool },
     TooSlow,
     Broken,
     Full { retry_after_s: f64 },
@@ -70,14 +73,20 @@ async fn call(
     if house.inbox.is_full() {
         return Err(refuse_full(house));
     }
-    let bytes_max = house.limits.body_bytes_max;
+    let is_blob = head.method == Method::PUT && head.uri.path() == BLOBS;
+    let limits = &house.limits;
+    // A larger body has as much more time: the least rate is the same.
+    let (bytes_max, time_max) = match is_blob {
+        true => (limits.blob_bytes_max, limits.body_read_timeout * whole_bodies(limits)),
+        false => (limits.body_bytes_max, limits.body_read_timeout),
+    };
     let declared = head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|bytes| bytes > bytes_max as u64) {
-        return Err(Refusal::TooLarge { bytes_max });
+        return Err(Refusal::TooLarge { bytes_max, is_blob });
     }
     let mut hold = house.inbox.hold();
-    let read = timeout(house.limits.body_read_timeout, read_body(house, body, &mut hold));
-    let body = read.await.map_err(|_| Refusal::TooSlow)??;
+    let read = timeout(time_max, read_body(house, body, &mut hold, bytes_max));
+    let body = read.await.map_err(|_| Refusal::TooSlow)??.ok_or(Refusal::TooLarge { bytes_max, is_blob })?;
     let (guard, answer) = house.open(Expects::Http(kill)).ok_or_else(|| refuse_full(house))?;
     let request = Request::Http {
         token: guard.token,
@@ -124,14 +133,19 @@ async fn call(
     }
 }
 
-async fn read_body(house: &House, body: &mut Incoming, hold: &mut Hold<'_>) -> Result<Bytes, Refusal> {
+/// `None` if it is larger than `bytes_max`.
+async fn read_body(
+    house: &House,
+    body: &mut Incoming,
+    hold: &mut Hold<'_>,
+    bytes_max: usize,
+) -> Result<Option<Bytes>, Refusal> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Refusal::Broken)?.into_data() else { continue };
-        let bytes_max = house.limits.body_bytes_max;
         if first.len() + rest.len() + data.len() > bytes_max {
-            return Err(Refusal::TooLarge { bytes_max });
+            return Ok(None);
         }
         hold.add(data.len()).map_err(|Full| refuse_full(house))?;
         if rest.is_empty() && first.is_empty() {
@@ -143,7 +157,12 @@ async fn read_body(house: &House, body: &mut Incoming, hold: &mut Hold<'_>) -> R
             rest.extend_from_slice(&data);
         }
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(Some(if rest.is_empty() { first } else { rest.freeze() }))
+}
+
+/// How many of the largest bodies the largest blob is.
+fn whole_bodies(limits: &Limits) -> u32 {
+    limits.blob_bytes_max.div_ceil(limits.body_bytes_max.max(1)).clamp(1, 1_024) as u32
 }
 
 async fn discard(mut body: Incoming) {
@@ -202,11 +221,11 @@ fn refuse_full(house: &House) -> Refusal {
 impl Refusal {
     fn into_response(self) -> Response<Body> {
         let (status, code, detail) = match &self {
-            Self::TooLarge { bytes_max } => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "BODY_TOO_LARGE",
-                format!("A body may have {bytes_max} bytes. Larger values go to PUT /blobs."),
-            ),
+            Self::TooLarge { bytes_max, is_blob } => {
+                let rest = if *is_blob { "" } else { " Larger values go to PUT /blobs." };
+                let detail = format!("A body may have {bytes_max} bytes here.{rest}");
+                (StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", detail)
+            }
             Self::TooSlow => {
                 (StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT", "The body did not arrive in time.".to_owned())
             }

@@ -41,6 +41,8 @@ pub struct Options {
     pub descriptor_set: Option<Vec<u8>>,
     /// Largest HTTP body and gRPC message that is accepted.
     pub body_bytes_max: usize,
+    /// Largest body of `PUT /blobs`; it counts against `queue_bytes_max` like every body.
+    pub blob_bytes_max: usize,
     /// Largest request head, all headers together.
     pub header_bytes_max: usize,
     /// Requests that wait for [`crate::Front::drain`]; beyond it new ones are refused.
@@ -79,6 +81,7 @@ impl Default for Options {
             methods: Vec::new(),
             descriptor_set: None,
             body_bytes_max: 4 << 20,
+            blob_bytes_max: 64 << 20,
             header_bytes_max: 32 << 10,
             queue_requests_max: 16_384,
             queue_bytes_max: 256 << 20,

@@ -71,6 +71,15 @@ pub enum LogError {
         /// The limit.
         bytes_max: u64,
     },
+    /// The blobs of a tenant would be over the quota.
+    Quota {
+        /// Of the one that is refused.
+        bytes: u64,
+        /// Of those that are there.
+        used: u64,
+        /// The most that they may have together.
+        quota: u64,
+    },
     /// The arguments make no sense (framing of a batch, count, options, a snapshot ahead of the log).
     Invalid(String),
     /// A write or sync failed earlier: nothing is acknowledged any more. Exit and open again.
@@ -126,6 +135,9 @@ impl fmt::Display for LogError {
             LogError::NoSpace => f.write_str("no space left on the disk of the log; free some, it goes on by itself"),
             LogError::TooLarge { what, bytes, bytes_max } => {
                 write!(f, "a {what} of {bytes} bytes is over the limit of {bytes_max}")
+            }
+            LogError::Quota { bytes, used, quota } => {
+                write!(f, "{bytes} bytes are over the quota: {used} of {quota} are used")
             }
             LogError::Invalid(reason) | LogError::Key(reason) => f.write_str(reason),
             LogError::Poisoned(cause) => write!(f, "the log stopped after a failure, open it again: {cause}"),

@@ -37,7 +37,7 @@ impl Index {
         found.ok_or(LogError::Trimmed { start })
     }
 
-    pub(crate) fn keyring(&self) -> &Keyring {
+    pub(crate) fn keyring(&self) -> &Arc<Keyring> {
         &self.keyring
     }
 

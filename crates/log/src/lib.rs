@@ -11,6 +11,7 @@
 mod archive;
 mod batch;
 mod bell;
+mod blobs;
 pub mod disk;
 mod error;
 mod floor;
@@ -33,6 +34,7 @@ mod walk;
 mod writer;
 
 pub use batch::push_body;
+pub use blobs::{Address, Blob, Blobs, Stored, Upload};
 pub use disk::{Disk, DiskFile, Lock, RealDisk};
 pub use error::{Damage, LogError};
 pub use log::{Log, Recovered};

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::archive::{self, Cache, Keeper, Shelf};
 use crate::batch;
+use crate::blobs::Blobs;
 use crate::disk::{Disk, Lock, UNFINISHED};
 use crate::error::{Damage, LogError};
 use crate::floor::Floor;
@@ -271,6 +272,15 @@ impl Log {
             self.remove(&segment.name)?;
         }
         Ok(start)
+    }
+
+    /// Opens the blobs in `dir`, which go with this log: sealed with its data keys, and its owner's. Close the log last.
+    ///
+    /// # Errors
+    /// `Io`; `Poisoned`, `Closed`.
+    pub fn open_blobs(&self, dir: &Path, quota: u64) -> Result<Blobs, LogError> {
+        let _keeping = self.keep()?;
+        Blobs::open(dir, Arc::clone(&self.disk), Arc::clone(self.index.keyring()), quota)
     }
 
     /// Stops taking batches, makes what is queued durable, ends the thread and gives the folder free. Reading goes on

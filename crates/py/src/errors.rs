@@ -60,6 +60,7 @@ pub(crate) fn log(error: &apex_log::LogError) -> PyErr {
         E::Poisoned(_) | E::Closed => "POISONED",
         E::QueueFull { .. } => "QUEUE_FULL",
         E::TooLarge { .. } => "TOO_LARGE",
+        E::Quota { .. } => "QUOTA",
         E::Invalid(_) => "INVALID",
         E::Trimmed { .. } => "TRIMMED",
         E::Key(_) => "KEY",

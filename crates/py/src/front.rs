@@ -28,6 +28,7 @@ fn set_option(options: &mut Options, name: &str, value: f64) -> bool {
     match name {
         "threads" => options.threads = whole,
         "body_bytes_max" => options.body_bytes_max = whole,
+        "blob_bytes_max" => options.blob_bytes_max = whole,
         "header_bytes_max" => options.header_bytes_max = whole,
         "queue_requests_max" => options.queue_requests_max = whole,
         "queue_bytes_max" => options.queue_bytes_max = whole,

@@ -4,6 +4,7 @@
 //! Converts, releases the GIL, maps errors (`errors.rs`, one file); decides nothing. Rust never calls Python: a durable
 //! group or a batch of requests rings an eventfd, and the loop comes for it.
 
+mod blobs;
 mod commands;
 mod definition;
 mod errors;
@@ -32,6 +33,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     event::register(module)?;
     history::register(module)?;
     log::register(module)?;
+    blobs::register(module)?;
     log_view::register(module)?;
     front::register(module)?;
     recall::register(module)

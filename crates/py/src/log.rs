@@ -1,5 +1,6 @@
 //! The embedded log.
 
+use crate::blobs::Blobs;
 use crate::errors;
 use crate::event::Event;
 use crate::machine::Turn;
@@ -130,6 +131,9 @@ impl Log {
     /// Forgets whole segments whose records were all decided before a time; the first position that is kept.
     fn trim(&self, py: Python<'_>, before_ns: i64) -> PyResult<u64> {
         py.detach(|| self.trim_before(before_ns)).map_err(|e| errors::log(&e))
+    }
+    fn open_blobs(&self, py: Python<'_>, path: &str, quota_bytes: u64) -> PyResult<Blobs> {
+        py.detach(|| self.log.open_blobs(Path::new(path), quota_bytes)).map(Blobs).map_err(|e| errors::log(&e))
     }
     fn wait_archived(&self, py: Python<'_>, timeout_s: f64) -> bool {
         py.detach(|| self.log.wait_archived(Duration::from_secs_f64(timeout_s.clamp(0.0, 86_400.0))))

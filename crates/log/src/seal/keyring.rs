@@ -33,6 +33,7 @@ pub(crate) enum Kind {
     Piece = 2,
     Snapshot = 3,
     DataKey = 4,
+    Blob = 5,
 }
 
 /// Empty where nothing is encrypted.
@@ -46,6 +47,9 @@ pub(crate) struct Keyring {
 }
 
 impl Keyring {
+    /// What `seal` adds to a content.
+    pub(crate) const SEAL_BYTES: usize = NONCE_BYTES + TAG_BYTES;
+
     /// Reads and unwraps; changes nothing.
     ///
     /// # Errors
@@ -142,12 +146,22 @@ impl Keyring {
     }
 
     /// Seals `content`: number of the key, and nonce, ciphertext, tag. Number 0 and the content where nothing is sealed.
-    pub(crate) fn seal(&self, kind: Kind, mut content: Vec<u8>) -> Result<(u32, Vec<u8>), LogError> {
+    pub(crate) fn seal(&self, kind: Kind, content: Vec<u8>) -> Result<(u32, Vec<u8>), LogError> {
+        self.seal_about(kind, b"", content)
+    }
+
+    /// The same; it opens only with the same `about`.
+    pub(crate) fn seal_about(
+        &self,
+        kind: Kind,
+        about: &[u8],
+        mut content: Vec<u8>,
+    ) -> Result<(u32, Vec<u8>), LogError> {
         let Some((number, cipher)) = self.current.and_then(|number| Some((number, self.keys.get(&number)?))) else {
             return Ok((0, content));
         };
         let nonce = random_nonce(kind)?;
-        let sealed = cipher.encrypt_in_place_detached(XNonce::from_slice(&nonce), b"", &mut content);
+        let sealed = cipher.encrypt_in_place_detached(XNonce::from_slice(&nonce), about, &mut content);
         let tag = sealed.map_err(|_| LogError::Invalid("too large to be sealed".into()))?;
         let mut out = Vec::with_capacity(NONCE_BYTES + content.len() + TAG_BYTES);
         out.extend_from_slice(&nonce);
@@ -158,6 +172,11 @@ impl Keyring {
 
     /// Undoes `seal`.
     pub(crate) fn open(&self, kind: Kind, number: u32, stored: Vec<u8>) -> Result<Vec<u8>, String> {
+        self.open_about(kind, b"", number, stored)
+    }
+
+    /// Undoes `seal_about`.
+    pub(crate) fn open_about(&self, kind: Kind, about: &[u8], number: u32, stored: Vec<u8>) -> Result<Vec<u8>, String> {
         if number == 0 {
             return Ok(stored);
         }
@@ -170,7 +189,7 @@ impl Keyring {
         }
         let mut content = content.to_vec();
         cipher
-            .decrypt_in_place_detached(XNonce::from_slice(nonce), b"", &mut content, tag.into())
+            .decrypt_in_place_detached(XNonce::from_slice(nonce), about, &mut content, tag.into())
             .map_err(|_| format!("it does not open with its data key {number}"))?;
         Ok(content)
     }

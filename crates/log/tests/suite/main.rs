@@ -3,6 +3,7 @@
 
 mod append;
 mod archive;
+mod blobs;
 mod common;
 mod crash;
 mod damage;
