@@ -83,6 +83,9 @@ class StartRun:
 class ReplayRun:
     """A start from what another run did. `history`: all records of the origin, each after its length (u32-LE)."""
 
+    tenant: str
+    priority: str
+    """Among starts; the run has the priority of its origin."""
     def __new__(
         cls,
         tenant: str,

@@ -9,10 +9,12 @@ left (the dynamic threshold of Choudhury and Hahne, 1998), so there is always a 
 from collections import deque
 from collections.abc import Iterable
 
-from apex_fast.domain import Command, Heartbeat, JobResult, StartRun
+from apex_fast.domain import Command, Heartbeat, JobResult, ReplayRun, StartRun
 from apex_fast.fair_queue import FairQueue
 
 SHARE = 4
+
+Start = StartRun | ReplayRun
 
 
 class Inbox:
@@ -21,8 +23,8 @@ class Inbox:
     def __init__(self, starts_max: int, bytes_max: int, starts_per_turn: int) -> None:
         self._results: list[tuple[int, Command]] = []
         self._control: list[tuple[int, Command]] = []
-        self._starts: deque[tuple[int, StartRun]] = deque()
-        self._later: FairQueue[tuple[int, StartRun, int]] = FairQueue()
+        self._starts: deque[tuple[int, Start]] = deque()
+        self._later: FairQueue[tuple[int, Start, int]] = FairQueue()
         self._bytes = 0
         self._later_bytes = 0
         self._starts_max = starts_max
@@ -44,7 +46,7 @@ class Inbox:
         """Queue a command on something that exists."""
         self._control.append((token, command))
 
-    def start(self, token: int, command: StartRun, size: int) -> bool:
+    def start(self, token: int, command: Start, size: int) -> bool:
         """Queue a start of ``size`` bytes; False when the lane is full, or the tenant has its share."""
         waiting = len(self._starts) + len(self._later)
         held = self._bytes + self._later_bytes + size

@@ -183,7 +183,7 @@ class Engine:
                 "the gateway is stopping" if self._failure is None else f"the log failed: {self._failure}"
             )
         self._token = token = self._token + 1
-        if type(command) in STARTS:
+        if isinstance(command, STARTS):
             if not self._log.has_room():
                 raise Overloaded(
                     "the disk of the log is nearly full; free some space", code="DISK_FULL", retry_after_s=5.0

@@ -202,6 +202,15 @@ impl ReplayRun {
             history,
         }))
     }
+    #[getter]
+    fn tenant(&self) -> &str {
+        &self.0.tenant
+    }
+    /// Among starts; the run has the priority of its origin.
+    #[getter]
+    fn priority(&self) -> &'static str {
+        "medium"
+    }
 }
 
 /// The records that a replayed run needs after a crash.

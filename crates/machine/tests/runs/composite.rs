@@ -171,6 +171,7 @@ fn what_cannot_start_fails_the_node_with_a_type_that_says_why() {
         let run = world.start("w", 1, "{\"x\":7}");
         let error = last(&world, &run, "WorkflowFailed")["error"].clone();
         assert_eq!((&error["type"], &error["node"]), (&json!(wanted), &json!("c")), "{config}");
+        assert_eq!(last(&world, &run, "ToolResultReceived")["attempt"], 0, "no attempt was made");
     }
 }
 

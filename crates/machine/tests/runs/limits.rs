@@ -253,3 +253,16 @@ fn a_tenant_is_bounded_by_itself() {
     world.now += 11;
     start(&mut world, "t", 8, "k3").unwrap();
 }
+
+#[test]
+fn over_workflows_max_another_version_is_refused_and_the_same_one_again_is_not() {
+    let mut world = limited(&[("workflows_max", 2)], json!([function("a", json!({}))]));
+    let mut register = |version: &str| {
+        let definition = json!({"name": "w", "version": version, "edges": [], "nodes": [function("a", json!({}))]});
+        let definition = definition.to_string().into_bytes();
+        let command = apex_machine::command::RegisterWorkflow { tenant: "t".into(), definition, tag: None };
+        world.ask(Command::RegisterWorkflow(command)).outcome
+    };
+    assert!(register("2").is_ok() && register("2").is_ok());
+    assert_eq!(register("3").unwrap_err().code, code::LIMIT_EXCEEDED);
+}
