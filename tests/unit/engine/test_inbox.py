@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apex_fast.domain import StartRun, Tick
+from apex_fast.domain import ReplayRun, StartRun, Tick
 from apex_fast.engine.inbox import Inbox
 
 
@@ -33,6 +33,15 @@ def test_what_does_not_fit_a_turn_is_fair_by_tenant_and_priority() -> None:
     second = tokens(inbox)
     assert 101 in second, "the small tenant is in the next turn, before 96 others"
     assert [token for token in second if token != 101] == [50, 51, 52]
+
+
+def test_a_replay_waits_among_the_starts_of_its_tenant() -> None:
+    inbox = Inbox(1_000, 1 << 20, 1)
+    origin = "01890a5d-ac96-774b-bcce-b302099a8057"
+    for token in range(1, 10):
+        assert inbox.start(token, start("big"), 1)
+    assert inbox.start(10, ReplayRun("small", origin, b""), 1)
+    assert [tokens(inbox), 10 in tokens(inbox) + tokens(inbox)] == [[1], True]
 
 
 def test_one_tenant_leaves_places_for_others() -> None:
