@@ -12,14 +12,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (  # ty
 
 from apex_fast.client.connection import error_from
 from apex_fast.errors import DefinitionInvalid
-from apex_fast.wire.apex.v1 import patch_pb2, run_pb2, worker_pb2
+from apex_fast.wire.apex.v1 import patch_pb2, worker_pb2
 from apex_fast.wire.grpc.health.v1 import health_pb2
 from tests.integration.gateway.conftest import Gateway
 from tests.integration.gateway.test_runs import details_of
 from tests.support.definitions import chain
 
 NOT_RUNNING = [
-    ("RunService", "ReplayRun", run_pb2),
     ("PatchService", "ApplyPatch", patch_pb2), ("PatchService", "ListPatches", patch_pb2),
     ("PatchService", "GetPatch", patch_pb2), ("PatchService", "ApprovePatch", patch_pb2),
     ("PatchService", "RollbackPatch", patch_pb2),
