@@ -24,7 +24,7 @@ def test_decided_as_it_was(file: Path) -> None:
 def test_a_changed_byte_is_seen() -> None:
     data = bytearray((FOLDER / "saga.apexhist").read_bytes())
     data[-200] ^= 1
-    with pytest.raises(CoreError, match="record 11: the hash does not fit the bytes") as caught:
+    with pytest.raises(CoreError, match="record 12: the hash does not fit the bytes") as caught:
         check_history(bytes(data))
     assert caught.value.code == "HISTORY_INVALID"
 
