@@ -11,6 +11,10 @@ SCAN_BYTES_MAX = 4 << 20
 CLOSE_TIMEOUT_S = 30.0
 
 
+ARCHIVE_S = 5.0
+"""How long a stop waits for what its last snapshot lets go, in seconds."""
+
+
 class EmbeddedEventLog:
     """A folder with the log of one worker. Keeps the promises of ``ports.event_log.EventLog``."""
 
@@ -105,4 +109,6 @@ class EmbeddedEventLog:
 
     async def close(self) -> None:
         self._stop_watching()
+        # Else a gateway that is stopped often would never archive: its last snapshot is what lets segments go.
+        await self._loop.run_in_executor(None, self._log.wait_archived, ARCHIVE_S)
         await self._loop.run_in_executor(None, self._log.close)
