@@ -363,7 +363,7 @@ impl Machine {
             idempotency_key,
             timeout_ns: (flight.timeout_ns > 0).then_some(flight.timeout_ns),
             heartbeat_timeout_ns: care.map(|care| care.heartbeat_ns).filter(|ns| *ns > 0),
-            progress: care.map_or_else(|| Arc::from(&b""[..]), |care| care.progress.clone()),
+            progress: care.map(|care| care.progress.clone()).unwrap_or_default(),
             compensation,
             tenant: symbols.name(run.tenant).clone(),
             priority: flight.priority.unwrap_or(run.priority),

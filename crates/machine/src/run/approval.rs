@@ -123,7 +123,7 @@ impl Machine {
         let (cause, Some(ix)) = (node.requested_seq, program.ix(node.sym)) else { return };
         let definition = &program.ir.nodes[ix as usize];
         let Kind::Approval(approval) = &definition.kind else { return };
-        let path = run.path(scope, &definition.id).into_owned();
+        let path = run.path(scope, &definition.id);
         let ticket = format!("{}~{path}", run.id);
         let to = approval.escalate_to.iter().map(AsRef::as_ref).collect();
         self.emit(slot, &Event::ApprovalEscalated(ApprovalEscalated { node: &path, ticket: &ticket, to }), cause);
@@ -172,7 +172,7 @@ impl Machine {
         let Some(ix) = program.ix(node.sym) else { return };
         let cause = if resolution.timed_out { node.requested_seq } else { NONE };
         let at = At { slot, scope, ix, cause };
-        let path = run.path(scope, &program.ir.nodes[ix as usize].id).into_owned();
+        let path = run.path(scope, &program.ir.nodes[ix as usize].id);
         let ticket = format!("{}~{path}", run.id);
         let decision = if resolution.approve { "approve" } else { "reject" };
         let mut output =

@@ -52,7 +52,7 @@ impl Machine {
         };
         let Kind::Composite { workflow, .. } = &node.kind else { return };
         let Some(run) = self.state.run(at.slot) else { return };
-        let path = run.path(at.scope, &node.id).into_owned();
+        let path = run.path(at.scope, &node.id);
         let child = child_id(&run.id, &path, attempt).to_string();
         let event = Event::ChildStarted(ChildStarted {
             node: &path,
@@ -248,7 +248,7 @@ impl Machine {
         let Some(ix) = program.ix(node.sym) else { return };
         let (attempt, cause, child) = (node.attempt, node.requested_seq, child.run);
         let at = At { slot, scope, ix, cause };
-        let path = run.path(scope, &program.ir.nodes[ix as usize].id).into_owned();
+        let path = run.path(scope, &program.ir.nodes[ix as usize].id);
         let gives_up = run.failing.is_some() || self.is_over(run, &program, scope, ix);
         let policy = &program.ir.nodes[ix as usize].retry;
         let goes_on = |fault: &Fault| ended.retryable && policy.goes_on(&fault.kind, attempt);

@@ -51,7 +51,7 @@ impl Machine {
         input.push(b'}');
         let attempt = state.attempt;
         let close_by = flight.care.as_ref().map_or(0, |care| care.close_by);
-        let path = run.path(at.scope, &node.id).into_owned();
+        let path = run.path(at.scope, &node.id);
         let event = Event::ToolCallRequested(ToolCallRequested {
             node: &path,
             attempt,
@@ -78,7 +78,7 @@ impl Machine {
         let proposal = ended.result.and_then(|answer| self.read_proposal(&answer));
         let why = match proposal {
             Ok((input, reason)) if !gives_up => {
-                let path = run.path(at.scope, &program.ir.nodes[at.ix as usize].id).into_owned();
+                let path = run.path(at.scope, &program.ir.nodes[at.ix as usize].id);
                 let event = Event::CorrectionProposed(CorrectionProposed {
                     node: &path,
                     attempt: attempt + 1,

@@ -23,6 +23,7 @@ use crate::time::{SECOND, parse_rfc3339};
 use apex_ir::expressions::{Budget, ExprError};
 use apex_ir::ir::{Approval, Effect, Kind, NodeIx, Priority, Timer};
 use apex_ir::value::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Why a node that began is taken back.
@@ -140,7 +141,7 @@ impl Machine {
                 code: crate::error::code::QUORUM_UNREACHABLE.into(),
                 kind: kind::QUORUM_UNREACHABLE.into(),
                 message: "fewer branches than the quorum asks for can still arrive".into(),
-                node: path.as_str().into(),
+                node: path.as_ref().into(),
             },
             item: false,
         };
@@ -181,8 +182,9 @@ impl Machine {
         Ok(bytes)
     }
 
-    pub(crate) fn path(&self, slot: u32, scope: u32, id: &str) -> String {
-        self.state.run(slot).map_or_else(String::new, |run| run.path(scope, id).into_owned())
+    /// The instance path of a node of an open run; its id alone, borrowed, in the graph of the workflow.
+    pub(crate) fn path<'a>(&self, slot: u32, scope: u32, id: &'a str) -> Cow<'a, str> {
+        self.state.run(slot).map_or(Cow::Borrowed(""), |run| run.path(scope, id))
     }
 
     /// Renders what the job of a node is given, and requests the attempt. A fast run omits what can be rendered again.
@@ -268,18 +270,12 @@ impl Machine {
         let follows = is_settled && node.correction.is_none() && breaker.is_empty();
         let is_omitted = follows && self.state.run(at.slot).is_some_and(|run| run.fast);
         let close_by = node.schedule_to_close_ns.map_or(0, |limit| self.close_by(program, at, limit));
-        let inner;
-        let path: &str = if at.scope == ROOT {
-            &node.id
-        } else {
-            inner = self.path(at.slot, at.scope, &node.id);
-            &inner
-        };
+        let path = self.path(at.slot, at.scope, &node.id);
         // A call that has waited for its turn was counted then.
         let limit = node.rate_limit.filter(|_| job != JobKind::Correction && !self.has_turn(program, at));
         let (tool, interval) = limit.map_or_else(Default::default, |limit| (tool_of(node), limit.interval_ns()));
         let event = Event::ToolCallRequested(ToolCallRequested {
-            node: path,
+            node: &path,
             attempt,
             max_attempts: node.retry.attempts_max(),
             kind: job.as_str(),
@@ -348,27 +344,12 @@ impl Machine {
     }
 
     fn start_join(&mut self, program: &Program, at: At) {
-        let node = &program.ir.nodes[at.ix as usize];
-        let path = self.path(at.slot, at.scope, &node.id);
         let live = self.state.run(at.slot).and_then(|run| run.scope(at.scope)).map_or(0, |scope| {
             let base = program.ir.graphs[scope.graph as usize].nodes.start;
             scope.cells[(at.ix - base) as usize].live
         });
         let output = format!("{{\"live\":{live}}}");
-        let verdict = self.judge(at.slot, program, at.scope, at.ix, Ok(output.as_bytes()));
-        let fails = verdict.fails;
-        let event = Event::ToolResultReceived(ToolResultReceived {
-            node: &path,
-            status: "ok",
-            output: Json(output.as_bytes()),
-            dead: verdict.dead,
-            kept_all: Flag(verdict.kept_all),
-            kept: verdict.kept,
-            fails: fails.as_ref().map(Fails::event),
-            ..ToolResultReceived::default()
-        });
-        let touched = self.emit(at.slot, &event, at.cause);
-        self.settle(at.slot, program, at.scope, touched.slot, at.ix);
+        self.end_node(program, at, 0, Ok(output.into_bytes()));
     }
 
     fn start_timer(&mut self, program: &Program, at: At, timer: &Timer) -> Result<(), ExprError> {
@@ -475,7 +456,7 @@ impl Machine {
         let (attempt, cause, is_writing) = (node.attempt, node.requested_seq, node.is_writing());
         let job = if let Wait::Job(flight) = &node.wait { flight.job } else { 0 };
         let was_released = self.jobs.get(job).is_none_or(|job| job.released);
-        let path = run.path(at.scope, &program.ir.nodes[at.ix as usize].id).into_owned();
+        let path = run.path(at.scope, &program.ir.nodes[at.ix as usize].id);
         self.drop_job(job);
         let event = Event::ToolResultReceived(ToolResultReceived {
             node: &path,

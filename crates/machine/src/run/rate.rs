@@ -30,7 +30,7 @@ impl Machine {
         if due <= self.now {
             return true;
         }
-        let path = run.path(at.scope, &node.id).into_owned();
+        let path = run.path(at.scope, &node.id);
         let event = Event::TimerStarted(TimerStarted {
             node: &path,
             due: Time(due),

@@ -9,7 +9,7 @@ use crate::error::{code, kind};
 use crate::event::Event;
 use crate::event::node::ToolResultReceived;
 use crate::event::run::RunStarted;
-use crate::event::waiting::{ApprovalResolved, SignalReceived, TimerFired};
+use crate::event::waiting::{ApprovalResolved, TimerFired};
 use crate::event::wire::{Flag, write_json_str};
 use crate::history::{self, Record};
 use crate::id::RunId;
@@ -299,88 +299,41 @@ impl Machine {
         let Ok(event) = Event::decode(header.event_type, header.event_version, payload) else { return };
         let path = self.path(at.slot, at.scope, &program.ir.nodes[at.ix as usize].id);
         let ticket = self.state.run(at.slot).map_or_else(String::new, |run| format!("{}~{path}", run.id));
-        let fault;
-        let outcome = match &event {
-            Event::ToolResultReceived(e) => match &e.error {
-                Some(error) => {
-                    fault = Fault { kind: error.r#type.into(), message: error.message.into() };
-                    Err(&fault)
-                }
-                None => Ok(e.output.0),
-            },
-            Event::ChildEnded(e) => match &e.error {
-                Some(error) => {
-                    fault = Fault { kind: error.r#type.into(), message: error.message.into() };
-                    Err(&fault)
-                }
-                None => Ok(e.output.0),
-            },
-            Event::TimerFired(e) => Ok(e.output.0),
-            Event::ApprovalResolved(e) => Ok(e.output.0),
-            Event::SignalReceived(e) => Ok(e.output.0),
+        // An outcome that is not of a time or a person stands here as a result: no child is started, no signal waited for.
+        let (attempt, status, output, error) = match &event {
+            Event::ToolResultReceived(e) => (e.attempt, e.status, e.output, e.error.clone()),
+            Event::ChildEnded(e) => (e.attempt, e.status, e.output, e.error.clone()),
+            Event::SignalReceived(e) => (0, "ok", e.output, None),
+            Event::TimerFired(e) => (0, "ok", e.output, None),
+            Event::ApprovalResolved(e) => (0, "ok", e.output, None),
             _ => return,
         };
+        let fault = error.as_ref().map(|error| Fault { kind: error.r#type.into(), message: error.message.into() });
+        let outcome = fault.as_ref().map_or(Ok(output.0), Err);
         let Verdict { dead, kept_all, kept, fails, .. } = self.judge(at.slot, program, at.scope, at.ix, outcome);
-        let (kept_all, copied) = (Flag(kept_all), Flag(true));
-        let failure = fails.as_ref().map(Fails::event);
-        let again = match &event {
-            Event::ToolResultReceived(e) => Event::ToolResultReceived(ToolResultReceived {
-                node: &path,
-                attempt: e.attempt,
-                status: e.status,
-                output: e.output,
-                error: e.error.clone(),
+        let (node, kept_all, copied) = (path.as_ref(), Flag(kept_all), Flag(true));
+        let fails = fails.as_ref().map(Fails::event);
+        let again = match event {
+            Event::TimerFired(e) if e.timer.is_empty() => {
+                Event::TimerFired(TimerFired { node, dead, kept_all, kept, fails, copied, ..e })
+            }
+            Event::ApprovalResolved(e) => {
+                let ticket = &ticket;
+                Event::ApprovalResolved(ApprovalResolved { node, ticket, dead, kept_all, kept, fails, copied, ..e })
+            }
+            _ => Event::ToolResultReceived(ToolResultReceived {
+                node,
+                attempt,
+                status,
+                output,
+                error,
                 dead,
                 kept_all,
                 kept,
-                fails: failure,
+                fails,
                 copied,
                 ..ToolResultReceived::default()
             }),
-            // No child is started: what the other one gave stands here as a result.
-            Event::ChildEnded(e) => Event::ToolResultReceived(ToolResultReceived {
-                node: &path,
-                attempt: e.attempt,
-                status: e.status,
-                output: e.output,
-                error: e.error.clone(),
-                dead,
-                kept_all,
-                kept,
-                fails: failure,
-                copied,
-                ..ToolResultReceived::default()
-            }),
-            // No signal came to this run, and none is waited for.
-            Event::SignalReceived(SignalReceived { output, .. })
-            | Event::TimerFired(TimerFired { timer: "signal", output, .. }) => {
-                Event::ToolResultReceived(ToolResultReceived {
-                    node: &path,
-                    status: "ok",
-                    output: *output,
-                    dead,
-                    kept_all,
-                    kept,
-                    fails: failure,
-                    copied,
-                    ..ToolResultReceived::default()
-                })
-            }
-            Event::TimerFired(e) => {
-                let node = &path;
-                Event::TimerFired(TimerFired { node, dead, kept_all, kept, fails: failure, copied, ..e.clone() })
-            }
-            Event::ApprovalResolved(e) => Event::ApprovalResolved(ApprovalResolved {
-                node: &path,
-                ticket: &ticket,
-                dead,
-                kept_all,
-                kept,
-                fails: failure,
-                copied,
-                ..e.clone()
-            }),
-            _ => return,
         };
         let touched = self.emit(at.slot, &again, at.cause);
         self.settle(at.slot, program, at.scope, touched.slot, at.ix);

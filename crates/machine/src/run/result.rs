@@ -12,7 +12,7 @@ use crate::run::node::At;
 use crate::run::retry::delay_ns;
 use crate::run::verdict::Fails;
 use crate::run::work::Work;
-use crate::state::run::{Fault, Node, ROOT, Wait};
+use crate::state::run::{Fault, Node, Run, Wait};
 use apex_ir::ir::Effect;
 use apex_ir::value::{self, ValueLimits};
 
@@ -123,18 +123,12 @@ impl Machine {
         let state = place.and_then(|place| run.node(at.scope, place));
         let wait = state.map(|state| &state.wait);
         let gives_up = run.failing.is_some() || self.is_over(run, program, at.scope, at.ix);
-        let inner;
-        let path: &str = if at.scope == ROOT {
-            &node.id
-        } else {
-            inner = run.path(at.scope, &node.id).into_owned();
-            &inner
-        };
+        let path = run.path(at.scope, &node.id);
         let retry = !gives_up
             && ended.result.as_ref().is_err_and(|fault| {
                 ended.retryable
                     && node.retry.goes_on(&fault.kind, attempt)
-                    && !self.closes_before_retry(program, at, wait, &fault.kind, path, attempt)
+                    && !self.closes_before_retry(program, at, wait, &fault.kind, &path, attempt)
             });
         let correct = !gives_up && !retry && self.may_correct(program, at, wait, &ended);
         let health = self.health(program, at, wait, &ended);
@@ -146,7 +140,7 @@ impl Machine {
         };
         let is_writing = state.is_some_and(Node::is_writing);
         let event = ToolResultReceived {
-            node: path,
+            node: &path,
             attempt,
             status: ended.status,
             retry: Flag(retry || correct),
@@ -193,26 +187,19 @@ impl Machine {
     /// The last attempt of a node: it is decided.
     pub(crate) fn decide_attempt(&mut self, program: &Program, at: At, event: ToolResultReceived<'_>, ended: &Ended) {
         let node = &program.ir.nodes[at.ix as usize];
-        let inner;
-        let path: &str = if at.scope == ROOT {
-            &node.id
-        } else {
-            inner = self.path(at.slot, at.scope, &node.id);
-            &inner
-        };
+        let path = self.path(at.slot, at.scope, &node.id);
         let verdict = self.judge(at.slot, program, at.scope, at.ix, ended.result.as_deref());
-        let run = self.state.run(at.slot);
-        let is_given_up = run.is_none_or(|run| run.failing.is_some() || self.is_over(run, program, at.scope, at.ix));
+        let is_given_up = |run: &Run| run.failing.is_some() || self.is_over(run, program, at.scope, at.ix);
         let dead_letter = ended.result.is_err()
             && ended.status != "cancelled"
-            && !is_given_up
             && !verdict.handled
-            && (node.retry.attempts_max() > 1 || node.effect == Effect::Write);
+            && (node.retry.attempts_max() > 1 || node.effect == Effect::Write)
+            && !self.state.run(at.slot).is_none_or(is_given_up);
         let fails = verdict.fails;
         let output = ended.result.as_deref().unwrap_or_default();
         let cached_max = if event.health == "ok" { self.outputs_kept(program, at, output) } else { 0 };
         let event = Event::ToolResultReceived(ToolResultReceived {
-            node: path,
+            node: &path,
             output: Json(output),
             error: ended.result.as_ref().err().map(Fault::event),
             dead: verdict.dead,

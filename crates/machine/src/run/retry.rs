@@ -40,7 +40,7 @@ impl Machine {
         }
         let Some(ix) = program.ix(node.sym) else { return };
         let definition = &program.ir.nodes[ix as usize];
-        let path = run.path(scope, &definition.id).into_owned();
+        let path = run.path(scope, &definition.id);
         let care = match &node.wait {
             Wait::Retry { flight, .. } => flight.care.as_deref(),
             _ => None,

@@ -109,7 +109,7 @@ impl Machine {
         // Job 0: it was in flight when the process ended, so it may have happened. Else it was never handed out.
         let unknown = node.is_writing() && job == 0;
         let Some(ix) = program.ix(node.sym) else { return };
-        let path = run.path(scope, &program.ir.nodes[ix as usize].id).into_owned();
+        let path = run.path(scope, &program.ir.nodes[ix as usize].id);
         let (attempt, cause) = (node.attempt, node.requested_seq);
         self.jobs.remove(job);
         let fault = Fault { kind: kind::CANCELLED.into(), message: FAILING.into() };

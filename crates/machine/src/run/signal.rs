@@ -6,7 +6,7 @@ use crate::command::{PublishSignal, SignalRun};
 use crate::error::{code, kind};
 use crate::event::Event;
 use crate::event::node::ToolResultReceived;
-use crate::event::waiting::{SignalReceived, TimerFired, TimerStarted};
+use crate::event::waiting::{SignalReceived, TimerStarted};
 use crate::event::wire::{Amount, Flag, Json, Time};
 use crate::id::RunId;
 use crate::machine::Machine;
@@ -226,22 +226,7 @@ impl Machine {
             self.end_signal(&program, at, Err(&fault), "timeout", 0);
             return;
         }
-        let path = self.path(slot, scope, &definition.id);
-        let output = output_of(b"null", true);
-        let verdict = self.judge(slot, &program, scope, ix, Ok(&output));
-        let fails = verdict.fails;
-        let event = Event::TimerFired(TimerFired {
-            node: &path,
-            timer: "signal",
-            output: Json(&output),
-            dead: verdict.dead,
-            kept_all: Flag(verdict.kept_all),
-            kept: verdict.kept,
-            fails: fails.as_ref().map(Fails::event),
-            ..TimerFired::default()
-        });
-        self.emit(slot, &event, cause);
-        self.settle(slot, &program, scope, node_slot, ix);
+        self.decide_by_time(&program, at, "signal", &output_of(b"null", true));
     }
 
     /// Decides a node that takes a signal of before (`seq`: its offset), or that got none.

@@ -6,6 +6,7 @@ use crate::event::failure::Failure;
 use crate::event::waiting::TimerFired;
 use crate::event::wire::{Flag, Json};
 use crate::machine::Machine;
+use crate::partition::program::Program;
 use crate::record::NONE;
 use crate::run::heartbeat::Deadline;
 use crate::run::node::At;
@@ -82,24 +83,29 @@ impl Machine {
         let Some(node) = run.node(timer.scope, timer.slot) else { return };
         let Some(ix) = program.ix(node.sym) else { return };
         let at = At { slot, scope: timer.scope, ix, cause: node.requested_seq };
-        let path = run.path(timer.scope, &program.ir.nodes[ix as usize].id).into_owned();
         let mut output = b"{\"fired_at\":\"".to_vec();
         write_rfc3339(self.now, &mut output);
         output.extend_from_slice(b"\"}");
-        let verdict = self.judge(slot, &program, at.scope, ix, Ok(&output));
+        self.decide_by_time(&program, at, "", &output);
+    }
+
+    /// Time decides a node with an output. `timer`: what it was waiting for; empty for a timer node.
+    pub(crate) fn decide_by_time(&mut self, program: &Program, at: At, timer: &str, output: &[u8]) {
+        let path = self.path(at.slot, at.scope, &program.ir.nodes[at.ix as usize].id);
+        let verdict = self.judge(at.slot, program, at.scope, at.ix, Ok(output));
         let fails = verdict.fails;
         let event = Event::TimerFired(TimerFired {
             node: &path,
-            timer: "",
-            output: Json(&output),
+            timer,
+            output: Json(output),
             dead: verdict.dead,
             kept_all: Flag(verdict.kept_all),
             kept: verdict.kept,
             fails: fails.as_ref().map(Fails::event),
             copied: Flag(false),
         });
-        let touched = self.emit(slot, &event, at.cause);
-        self.settle(slot, &program, at.scope, touched.slot, ix);
+        let touched = self.emit(at.slot, &event, at.cause);
+        self.settle(at.slot, program, at.scope, touched.slot, at.ix);
     }
 }
 

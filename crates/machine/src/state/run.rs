@@ -415,7 +415,7 @@ impl Default for Care {
             heartbeat_ns: 0,
             beat_by: 0,
             beat_ns: 0,
-            progress: Arc::from(&b""[..]),
+            progress: Arc::default(),
             breaker: Sym::EMPTY,
             generation: 0,
             correction: Corrected::No,
@@ -432,8 +432,8 @@ impl Flight {
         Flight {
             kind: JobKind::Function,
             name: Sym::EMPTY,
-            input: Arc::from(&b""[..]),
-            config: Arc::from(&b""[..]),
+            input: Arc::default(),
+            config: Arc::default(),
             timeout_ns: 0,
             due: 0,
             max_attempts: 0,
@@ -521,7 +521,7 @@ pub(crate) struct Items {
 }
 
 /// A loop in progress.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Iterations {
     /// The next iteration to open.
     pub(crate) next: u32,
@@ -555,12 +555,6 @@ pub(crate) struct EndedRun {
     /// `None`: it completed.
     pub(crate) error: Option<Box<RunError>>,
     pub(crate) parent: Option<Box<Parent>>,
-}
-
-impl Default for Iterations {
-    fn default() -> Iterations {
-        Iterations { next: 0, open: false, last: Arc::from(&b""[..]), error: None }
-    }
 }
 
 impl Wait {

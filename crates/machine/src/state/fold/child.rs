@@ -28,7 +28,7 @@ impl Folding<'_> {
             kind: JobKind::Function,
             name,
             input: e.inputs.0.into(),
-            config: Arc::from(&b""[..]),
+            config: Arc::default(),
             timeout_ns: e.timeout_ns,
             due,
             max_attempts: e.max_attempts,

@@ -232,7 +232,7 @@ impl State {
             waiting: 0,
             failing: None,
             extra: None,
-            scopes: vec![Some(Box::new(Scope::new(ROOT, NO_SLOT, 0, Arc::from(&b""[..]), "".into())))],
+            scopes: vec![Some(Box::new(Scope::new(ROOT, NO_SLOT, 0, Arc::default(), "".into())))],
             program: None,
             work: Default::default(),
             frozen: None,

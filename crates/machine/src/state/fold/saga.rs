@@ -77,7 +77,7 @@ impl Folding<'_> {
             kind: crate::action::JobKind::Function,
             name,
             input: e.input.0.into(),
-            config: Arc::from(&b""[..]),
+            config: Arc::default(),
             timeout_ns: e.timeout_ns,
             due,
             max_attempts: e.max_attempts,
