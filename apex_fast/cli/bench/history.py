@@ -1,5 +1,6 @@
 """A log with a given number of events, made by a machine at full speed: what recovery and reads are measured on."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -11,8 +12,10 @@ TENANT: Final = "default"
 RUNS_AT_ONCE: Final = 256
 AHEAD_RECORDS_MAX: Final = 200_000
 WAIT_S: Final = 60.0
+READ_BYTES: Final = 1 << 20
 SEGMENT_BYTES: Final = 64 << 20
 PARTITIONS: Final = 64
+SNAPSHOT_AT: Final = 0.9
 MS: Final = 1_000_000
 BEGAN_NS: Final = 1_700_000_000_000_000_000
 
@@ -55,6 +58,25 @@ class Writer:
             # The log's queue is bounded.
             self._log.wait_durable(max(0, self.position - AHEAD_RECORDS_MAX), WAIT_S)
 
+    def read(self, position: int) -> int:
+        """Wait for what is durable from ``position`` on and read some of it; the position behind that."""
+        self._log.wait_durable(position + 1, WAIT_S)
+        return position + self._log.scan(position, READ_BYTES)[1]
+
     def close(self) -> None:
         """Make everything durable and give the log up."""
         self._log.close()
+
+
+def written(folder: Path, events: int, snapshot: bool) -> int:
+    """Write a log; the number of its events. ``snapshot``: with one of the state at nine tenths. Raises LogError."""
+    writer = Writer(folder)
+    if snapshot:
+        writer.write(round(events * SNAPSHOT_AT))
+        state, position = writer.machine.snapshot(), writer.position
+    writer.write(events)
+    writer.close()
+    if snapshot:
+        with closing(Log.open(str(folder), SEGMENT_BYTES)) as log:
+            log.save_snapshot(position, state)
+    return writer.position

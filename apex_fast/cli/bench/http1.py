@@ -40,9 +40,14 @@ class Http1Connection(asyncio.Protocol):
         _, connection = await asyncio.get_running_loop().create_connection(cls, host, int(port))
         return connection
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be sent on; the gateway closes one that is idle for long."""
+        return self._transport is not None and not self._transport.is_closing()
+
     def send(self, request: bytes, answered: Answered) -> None:
         """Send a request that `get` or `post` made. Raises ConnectionError where the connection is gone."""
-        if self._transport is None or self._transport.is_closing():
+        if self._transport is None or not self.is_open:
             raise ConnectionError("the gateway closed the connection")
         self._answered = answered
         self._transport.write(request)

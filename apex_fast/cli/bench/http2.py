@@ -97,6 +97,11 @@ class Http2Connection(asyncio.Protocol):
         self._conversation_id = stream = self._open()
         self._write(frame(_HEADERS, _END_HEADERS, stream, self._headers()))
 
+    def follow(self, message: bytes, said: Callable[[bytes], None]) -> None:
+        """Open the connection's one stream with a small message, and hear the peer; `lost` is set when it ends."""
+        self.converse(said)
+        self._put(frame(_DATA, _END_STREAM, self._conversation_id, body := prefixed(message)), body)
+
     def say(self, message: bytes) -> None:
         """Send a message on the open stream; it waits where the peer's window is full."""
         body = prefixed(message)

@@ -5,6 +5,7 @@ client that reads `Retry-After` would; its time runs from the first attempt.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,8 +39,8 @@ class Lap:
         return quantile(self.times_s, share) * 1e3 if self.times_s else None
 
 
-async def closed_loop(send: Send, in_flight: int, seconds: float) -> Lap:
-    """Keep ``in_flight`` units in flight for ``seconds``, then wait for those on their way.
+async def closed_loop(send: Send, in_flight: int, seconds: float, units: int = sys.maxsize) -> Lap:
+    """Keep ``in_flight`` units in flight for ``seconds`` or ``units``, then wait for those on their way.
 
     Raises TimeoutError when nothing was answered for a minute.
     """
@@ -49,10 +50,13 @@ async def closed_loop(send: Send, in_flight: int, seconds: float) -> Lap:
     times_s = lap.times_s
     begin = clock()
     deadline = begin + seconds
-    flying = in_flight
+    left = units
+    flying = min(in_flight, units)
     finished: asyncio.Future[None] = loop.create_future()
 
     def launch() -> None:
+        nonlocal left
+        left -= 1
         sent = clock()
 
         def done(taken: bool) -> None:
@@ -65,7 +69,7 @@ async def closed_loop(send: Send, in_flight: int, seconds: float) -> Lap:
                 if now < deadline:
                     loop.call_later(AGAIN_S, send, done)
                     return
-            if now < deadline:
+            if left and now < deadline:
                 launch()
             else:
                 flying -= 1
@@ -75,7 +79,7 @@ async def closed_loop(send: Send, in_flight: int, seconds: float) -> Lap:
 
         send(done)
 
-    for _ in range(in_flight):
+    for _ in range(flying):
         launch()
     await asyncio.wait_for(finished, seconds + STUCK_S)
     times_s.sort()
@@ -83,10 +87,17 @@ async def closed_loop(send: Send, in_flight: int, seconds: float) -> Lap:
     return lap
 
 
-async def open_loop(send: Send, rate_per_s: float, seconds: float, settle_s: float = STUCK_S) -> Lap:
+async def open_loop(
+    send: Send,
+    rate_per_s: float,
+    seconds: float,
+    settle_s: float = STUCK_S,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Lap:
     """Send at a fixed rate; times run from the moment at which each unit should have been sent.
 
-    What is refused counts as refused and is not sent again. Waits up to ``settle_s`` for what is on its way.
+    What is refused counts as refused and is not sent again. Ends after ``seconds`` or when ``is_over``, whichever is
+    first, and waits up to ``settle_s`` for what is on its way.
     """
     loop = asyncio.get_running_loop()
     clock = time.perf_counter
@@ -111,11 +122,17 @@ async def open_loop(send: Send, rate_per_s: float, seconds: float, settle_s: flo
         send(done)
 
     while sent < total:
+        if is_over():
+            total = sent
+            break
         now = clock()
         while sent < total and begin + sent / rate_per_s <= now:
             one(begin + sent / rate_per_s)
             sent += 1
         await asyncio.sleep(max(0.0, begin + sent / rate_per_s - clock()) if sent < total else 0)
+    if answered == total and not finished.done():  # ended early, with nothing on its way
+        lap.seconds = clock() - begin
+        finished.set_result(None)
     try:
         await asyncio.wait_for(finished, settle_s)
     except TimeoutError:

@@ -11,31 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from apex_fast.adapters.embedded.event_log import SCAN_BYTES_MAX, EmbeddedEventLog
-from apex_fast.cli.bench.history import PARTITIONS, SEGMENT_BYTES, Writer
+from apex_fast.cli.bench.history import PARTITIONS, SEGMENT_BYTES, written
 from apex_fast.cli.bench.measurement import FDATASYNC, Measurement
 from apex_fast.cli.bench.plan import Plan, say
 from apex_fast.core import Log
 from apex_fast.engine.recovery import recover
 
 EVENTS: Final = 1_000_000
-SNAPSHOT_AT: Final = 0.9
 READ_BYTES: Final = 1 << 20
 FILES: Final = "read-files"
 SCAN: Final = "scan-log"
-
-
-def _written(folder: Path, events: int, snapshot: bool) -> int:
-    """Write the log; the number of events. The machine is the same in both, snapshot or not."""
-    writer = Writer(folder)
-    if snapshot:
-        writer.write(round(events * SNAPSHOT_AT))
-        state, position = writer.machine.snapshot(), writer.position
-    writer.write(events)
-    writer.close()
-    if snapshot:
-        with closing(Log.open(str(folder), SEGMENT_BYTES)) as log:
-            log.save_snapshot(position, state)
-    return writer.position
 
 
 def _read(folder: Path) -> None:
@@ -86,8 +71,8 @@ async def measure(plan: Plan) -> list[Measurement]:
     wanted = plan.size or EVENTS
     whole, short = plan.folder / "whole", plan.folder / "snapshot"
     say(f"writing two logs of {wanted:,} events")
-    events = _written(whole, wanted, snapshot=False)
-    _written(short, wanted, snapshot=True)
+    events = written(whole, wanted, snapshot=False)
+    written(short, wanted, snapshot=True)
     bytes_ = sum(path.stat().st_size for path in whole.rglob("*") if path.is_file())
 
     async def recovery(name: str, folder: Path) -> Measurement:

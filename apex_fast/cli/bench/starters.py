@@ -7,9 +7,11 @@ from typing import Final
 from apex_fast.cli.bench.http1 import Http1Connection, get, post
 from apex_fast.cli.bench.http2 import Http2Connection
 from apex_fast.cli.bench.load import Done, Send
+from apex_fast.errors import Unavailable
 from apex_fast.wire.apex.v1 import common_pb2, run_pb2
 
 RUNS: Final = "/apex.v1.RunService"
+APPROVALS: Final = "/apex.v1.ApprovalService"
 CHECK: Final = "/grpc.health.v1.Health/Check"
 UNARY_CONNECTIONS: Final = 4
 BATCH_MAX: Final = 64
@@ -35,7 +37,20 @@ class Unary:
 
     def send(self, done: Done) -> None:
         """One call."""
-        next(self._turn).call(self._message, lambda answer: done(answer is not None))
+        self.send_message(self._message, done)
+
+    def send_message(self, message: bytes, done: Done) -> None:
+        """One call with a message of its own."""
+        next(self._turn).call(message, lambda answer: done(answer is not None))
+
+    async def ask(self, message: bytes) -> bytes:
+        """One call with a message of its own, and its answer. Raises Unavailable where it is refused."""
+        answered: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        next(self._turn).call(message, answered.set_result)
+        answer = await answered
+        if answer is None:
+            raise Unavailable("the gateway refused a call")
+        return answer
 
     def close(self) -> None:
         """Close the connections."""
@@ -141,4 +156,15 @@ def http_health(address: str) -> bytes:
     return get("/health", address)
 
 
-__all__ = ["CHECK", "RUNS", "Http", "Send", "Stream", "Unary", "http_health", "http_start", "start_request"]
+__all__ = [
+    "APPROVALS",
+    "CHECK",
+    "RUNS",
+    "Http",
+    "Send",
+    "Stream",
+    "Unary",
+    "http_health",
+    "http_start",
+    "start_request",
+]

@@ -12,6 +12,8 @@ from apex_fast.cli.bench.cpu import process_cpu_s
 from apex_fast.cli.bench.http1 import Http1Connection, get
 from apex_fast.cli.bench.load import Lap, Send, closed_loop
 from apex_fast.cli.bench.measurement import FDATASYNC, Measurement
+from apex_fast.cli.bench.memory import resident_bytes, resident_peak_bytes
+from apex_fast.cli.bench.restart import Restart, restart
 from apex_fast.cli.process import GatewayProcess
 from apex_fast.client import Client
 from apex_fast.errors import Unavailable
@@ -50,16 +52,46 @@ class Subject:
         """A stopwatch that starts now."""
         return Cpu(self._gateway.pid)
 
+    def resident_bytes(self) -> int:
+        """Resident memory of the child now."""
+        return resident_bytes(self._gateway.pid)
+
+    def resident_peak_bytes(self) -> int:
+        """The most that was resident."""
+        return resident_peak_bytes(self._gateway.pid)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._gateway.kill()
+
+    async def restart(self) -> Restart:
+        """SIGKILL, and another gateway on the same folder."""
+        self.close()
+        self.kill()
+        found = await restart(self._gateway)
+        self.address = self._gateway.address
+        self._side = await Http1Connection.connect(self.address)
+        return found
+
+    def close(self) -> None:
+        """Close the connection; the child goes on."""
+        self._side.close()
+
     async def gauges(self) -> dict[str, float]:
         """Metrics without labels, by name."""
-        _, body = await self._side.fetch(get("/metrics", self.address))
+        body = await self._metrics()
         return {name: float(value) for name, value in re.findall(r"^(\w+) (\S+)$", body.decode(), re.MULTILINE)}
 
     async def ended(self) -> int:
         """Runs that have ended since the gateway began."""
-        _, body = await self._side.fetch(get("/metrics", self.address))
+        body = await self._metrics()
         found = re.findall(r"^workflow_completed_total\{[^}]*\} (\S+)$", body.decode(), re.MULTILINE)
         return round(sum(map(float, found)))
+
+    async def _metrics(self) -> bytes:
+        if not self._side.is_open:
+            self._side = await Http1Connection.connect(self.address)
+        return (await self._side.fetch(get("/metrics", self.address)))[1]
 
     async def idle(self) -> float:
         """Wait until no run is open; how long that took, in seconds. Raises Unavailable after five minutes."""
@@ -70,11 +102,32 @@ class Subject:
             await asyncio.sleep(POLL_S)
         return time.perf_counter() - begin
 
+    async def settled(self) -> None:
+        """Wait until all that was taken is decided and durable. Raises Unavailable after five minutes."""
+        begin = time.perf_counter()
+        while not _is_settled(await self.gauges()):
+            if time.perf_counter() - begin > DRAIN_TIMEOUT_S:
+                raise Unavailable("there is still something to decide after five minutes")
+            await asyncio.sleep(POLL_S)
+
+    async def written(self, events: int) -> None:
+        """Wait until the log has this many durable events. Raises Unavailable after five minutes."""
+        begin = time.perf_counter()
+        while (await self.gauges())["engine_durable_total"] < events:
+            if time.perf_counter() - begin > DRAIN_TIMEOUT_S:
+                raise Unavailable(f"there are no {events:,} events after five minutes")
+            await asyncio.sleep(POLL_S)
+
     async def warm_up(self, send: Send, in_flight: int) -> Lap:
         """A short lap that is not counted."""
         lap = await closed_loop(send, in_flight, WARM_UP_S)
         await self.idle()
         return lap
+
+
+def _is_settled(gauges: dict[str, float]) -> bool:
+    left = gauges["engine_inbox"] + gauges["engine_commands_waiting"] + gauges["engine_runs_with_backlog"]
+    return not left and gauges["engine_durable_total"] == gauges["engine_position_total"]
 
 
 @asynccontextmanager
@@ -86,11 +139,11 @@ async def subject(folder: Path, definitions: Iterable[bytes]) -> AsyncIterator[S
         async with Client(gateway.address) as client:
             for definition in definitions:
                 await client.register(definition, ["main"])
-        side = await Http1Connection.connect(gateway.address)
+        found = Subject(gateway, await Http1Connection.connect(gateway.address))
         try:
-            yield Subject(gateway, side)
+            yield found
         finally:
-            side.close()
+            found.close()
     finally:
         await gateway.stop()
 

@@ -1,6 +1,7 @@
 """The definitions that are measured."""
 
 import json
+from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
@@ -52,6 +53,17 @@ def layers(nodes: int, width: int = LAYER_WIDTH) -> bytes:
     names = [f"n{index}" for index in range(nodes)]
     edges = [(names[a], names[b]) for a, b in layered_edges(nodes, width)]
     return _document("layers", [_node(name) for name in names], edges)
+
+
+def approval() -> bytes:
+    """Waits for a person, then ends."""
+    return _document("approval", [{"id": "gate", "type": "approval", "config": {"prompt": "Go on?"}}], [])
+
+
+def timer(until: datetime) -> bytes:
+    """Waits for a time, then ends."""
+    config = {"until": until.isoformat().replace("+00:00", "Z")}
+    return _document("timer", [{"id": "wait", "type": "timer", "config": config}], [])
 
 
 def wide_map() -> bytes:
