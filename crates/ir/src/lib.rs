@@ -11,6 +11,7 @@ pub mod expressions;
 pub mod functions;
 pub mod ir;
 pub mod limits;
+pub mod overlay;
 pub mod value;
 
 mod compile;

@@ -97,6 +97,53 @@ impl Map {
         });
         place.ok().map(|place| &self.entries[self.index[place] as usize].1)
     }
+
+    /// Where a key stands in the index, or where it would.
+    fn indexed_at(&self, key: &Value) -> Result<usize, usize> {
+        self.index.binary_search_by(|&at| key_order(&self.entries[at as usize].0, key))
+    }
+
+    /// Where a member stands.
+    fn place(&self, key: &Value) -> Option<usize> {
+        if self.index.is_empty() {
+            return self.entries.iter().position(|(have, _)| key_order(have, key).is_eq());
+        }
+        self.indexed_at(key).ok().map(|place| self.index[place] as usize)
+    }
+
+    /// The value under a member name, to change it.
+    pub(crate) fn member_mut(&mut self, name: &str) -> Option<&mut Value> {
+        let place = self.place(&Value::text(name))?;
+        Some(&mut self.entries[place].1)
+    }
+
+    /// Sets a member: in its place where it is there already, else at the end.
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
+        let key = Value::text(name);
+        if let Some(place) = self.place(&key) {
+            self.entries[place].1 = value;
+            return;
+        }
+        let at = self.entries.len() as u32;
+        if !self.index.is_empty() {
+            let place = self.indexed_at(&key).unwrap_or_else(|place| place);
+            self.index.insert(place, at);
+        }
+        self.entries.push((key, value));
+        if self.index.is_empty() && self.entries.len() > LINEAR_MAX {
+            self.index = (0..=at).collect();
+            let entries = &self.entries;
+            self.index.sort_unstable_by(|&a, &b| key_order(&entries[a as usize].0, &entries[b as usize].0));
+        }
+    }
+
+    /// Takes a member out; the others keep their order.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        let at = self.place(&Value::text(name))?;
+        self.index.retain(|&place| place as usize != at);
+        self.index.iter_mut().filter(|place| **place as usize > at).for_each(|place| *place -= 1);
+        Some(self.entries.remove(at).1)
+    }
 }
 
 /// The integer that a double is, if it is one.
@@ -171,6 +218,72 @@ impl Value {
             Value::Timestamp(_) => "google.protobuf.Timestamp",
             Value::Duration(_) => "google.protobuf.Duration",
             Value::Type(_) => "type",
+        }
+    }
+
+    /// A map as it is written in JSON: `{"name": value}`.
+    pub(crate) fn object<const N: usize>(members: [(&str, Value); N]) -> Self {
+        let entries: Vec<(Value, Value)> = members.into_iter().map(|(name, value)| (Self::text(name), value)).collect();
+        Value::Map(Arc::new(Map::new(entries).unwrap_or_default()))
+    }
+
+    /// A list.
+    pub(crate) fn list(items: Vec<Value>) -> Self {
+        Value::List(Arc::new(items))
+    }
+
+    /// The member of a map.
+    pub(crate) fn member(&self, name: &str) -> Option<&Value> {
+        match self {
+            Value::Map(map) => map.member(name),
+            _ => None,
+        }
+    }
+
+    /// The members of a map; nothing of anything else. Names of a map that was JSON are texts.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let entries = match self {
+            Value::Map(map) => map.entries(),
+            _ => &[],
+        };
+        entries.iter().filter_map(|(key, value)| Some((key.as_text()?, value)))
+    }
+
+    /// The items of a list; nothing of anything else.
+    pub(crate) fn items(&self) -> &[Value] {
+        match self {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The text of a string.
+    pub(crate) fn as_text(&self) -> Option<&str> {
+        match self {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether both are written the same: `1` and `1.0` are not, the order of members does not matter.
+    pub(crate) fn is_same_json(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Value::Null, Value::Null) => true,
+            (Value::Bool(a), Value::Bool(b)) => a == b,
+            (Value::Int(a), Value::Int(b)) => a == b,
+            (Value::Double(a), Value::Double(b)) => a.to_bits() == b.to_bits(),
+            (Value::String(a), Value::String(b)) => a == b,
+            (Value::List(a), Value::List(b)) => {
+                Arc::ptr_eq(a, b) || (a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| a.is_same_json(b)))
+            }
+            (Value::Map(a), Value::Map(b)) => {
+                Arc::ptr_eq(a, b)
+                    || (a.entries.len() == b.entries.len()
+                        && a.entries
+                            .iter()
+                            .all(|(key, value)| b.get(key).is_some_and(|other| value.is_same_json(other))))
+            }
+            _ => false,
         }
     }
 

@@ -1,0 +1,188 @@
+//! Base and patches to a definition and its IR; a patch document to operations on ids; a patch dropped again.
+
+use super::operation::Operation;
+use super::parts::Parts;
+use super::patch::{Patch, PatchError, PatchLimits};
+use super::pointer::Pointer;
+use super::resolve::between;
+use super::touch::{added_nodes, conflicts};
+use crate::value::{Value, ValueLimits, parse};
+use crate::{Diagnostic, FunctionTable, Ir, Limits, compile};
+
+/// Why a patch is refused before anything is looked at that is the run's or the author's.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It is no patch, or does not apply to the document.
+    Shape(PatchError),
+    /// What it makes is no definition. Pointers are into the definition as it would be.
+    Meaning(Vec<Diagnostic>),
+}
+
+/// A patch that can be applied.
+#[derive(Debug)]
+pub struct Resolved {
+    /// What it does, by ids. The order is that of a canonical list: the same patch resolves to the same bytes.
+    pub operations: Vec<Operation>,
+    /// The definition that it makes of the one that it was resolved against, compiled.
+    pub ir: Ir,
+}
+
+/// Resolves a patch document (RFC 6902, as JSON bytes) against a canonical definition. With a function table, what
+/// the nodes that it adds or changes do not state is filled in, as at registration; other nodes stay as they are.
+///
+/// # Errors
+/// [`Refusal`]. Name, version and the schema of the inputs are no part of what a patch may change.
+pub fn resolve(
+    definition: &[u8],
+    patch: &[u8],
+    functions: Option<&FunctionTable>,
+    patch_limits: &PatchLimits,
+    limits: &Limits,
+) -> Result<Resolved, Refusal> {
+    let before = read(definition, limits)?;
+    let patch = Patch::parse(patch, patch_limits).map_err(Refusal::Shape)?;
+    let after = patch.apply(&before, patch_limits).map_err(Refusal::Shape)?;
+    let fixed =
+        ["name", "version", "inputs"].into_iter().filter(|name| match (before.member(name), after.member(name)) {
+            (Some(before), Some(after)) => !before.is_same_json(after),
+            (before, after) => before.is_some() != after.is_some(),
+        });
+    let fixed: Vec<Diagnostic> = fixed
+        .map(|name| meaning("FIXED_MEMBER", format!("/{name}"), format!("a patch cannot change {name:?}")))
+        .collect();
+    if !fixed.is_empty() {
+        return Err(Refusal::Meaning(fixed));
+    }
+    let parts = |definition: &Value| Parts::of(definition).map_err(misfit);
+    let before = parts(&before)?;
+    let table = functions.map(|functions| knowing(functions, &before));
+    let ir = compile(&written(&after), table.as_ref(), limits).map_err(Refusal::Meaning)?;
+    let mut after = parts(&after)?;
+    let mut operations = between(&before, &after);
+    if functions.is_some() {
+        let mut filled = parts(&read(&ir.canonical, limits)?)?;
+        for id in calling_anew(&operations) {
+            if let (Some(node), Some(filled)) = (after.nodes.get_mut(&id), filled.nodes.remove(&id)) {
+                node.value = filled.value;
+            }
+        }
+        operations = between(&before, &after);
+    }
+    // What is logged is the operations, so what counts is what they make.
+    let made = written(&applied(before, &[&operations])?);
+    let ir = if *made == *ir.canonical { ir } else { compile(&made, None, limits).map_err(Refusal::Meaning)? };
+    Ok(Resolved { operations, ir })
+}
+
+/// The table, and in it what the definition names already: that was looked up when it was registered.
+fn knowing(functions: &FunctionTable, definition: &Parts) -> FunctionTable {
+    let mut table = functions.clone();
+    for node in definition.nodes.values() {
+        for holder in ["config", "compensation"] {
+            let name = node.value.member(holder).and_then(|holder| holder.member("name")).and_then(Value::as_text);
+            if let Some(name) = name {
+                table.entry(name.to_owned()).or_default();
+            }
+        }
+    }
+    table
+}
+
+/// The nodes that call a function which they did not call before.
+fn calling_anew(operations: &[Operation]) -> Vec<Box<str>> {
+    let of = |operation: &Operation| match operation {
+        Operation::Set { node: Some(id), at, .. } if at.holds(&Pointer::new(["config", "name"])) => vec![id.clone()],
+        operation => added_nodes(operation),
+    };
+    operations.iter().flat_map(of).collect()
+}
+
+/// The definition that patches make of a base, in order, compiled: the same bytes and the same hash everywhere.
+///
+/// # Errors
+/// [`Refusal::Meaning`] where an operation does not fit, or the definition does not compile.
+pub fn materialize(base: &[u8], patches: &[&[Operation]], limits: &Limits) -> Result<Ir, Refusal> {
+    let parts = Parts::of(&read(base, limits)?).map_err(misfit)?;
+    compile(&written(&applied(parts, patches)?), None, limits).map_err(Refusal::Meaning)
+}
+
+/// Why a patch cannot be dropped.
+#[derive(Debug)]
+pub enum Standing {
+    /// There are not so many patches.
+    Unknown,
+    /// A later patch (its place in the list) touches what this one did, or does not go without it.
+    Stands {
+        /// The first that does.
+        patch: usize,
+        /// What both touch, or why the rest does not go without it.
+        what: String,
+    },
+    /// The base does not compile any more.
+    Base(Refusal),
+}
+
+/// The definition without one of its patches, compiled.
+///
+/// # Errors
+/// The first later patch that stands on it.
+pub fn rollback(base: &[u8], patches: &[&[Operation]], which: usize, limits: &Limits) -> Result<Ir, Standing> {
+    let Some(dropped) = patches.get(which) else { return Err(Standing::Unknown) };
+    let found = conflicts(dropped, &patches[which + 1..]);
+    if let Some(first) = found.iter().min_by_key(|conflict| conflict.patch) {
+        return Err(Standing::Stands { patch: which + 1 + first.patch, what: first.what.clone() });
+    }
+    let mut rest = patches.to_vec();
+    rest.remove(which);
+    let refusal = match materialize(base, &rest, limits) {
+        Ok(ir) => return Ok(ir),
+        Err(refusal) => refusal,
+    };
+    // A reference, a join or a limit: the first patch that does not go is the one to name.
+    for end in which..=rest.len() {
+        if let Err(refusal) = materialize(base, &rest[..end], limits) {
+            return Err(match end == which {
+                true => Standing::Base(refusal),
+                false => Standing::Stands { patch: end, what: refusal.reason() },
+            });
+        }
+    }
+    Err(Standing::Base(refusal))
+}
+
+impl Refusal {
+    /// One sentence for people.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Refusal::Shape(error) => error.message.clone(),
+            Refusal::Meaning(faults) => faults.first().map_or_else(String::new, |fault| fault.message.clone()),
+        }
+    }
+}
+
+fn meaning(code: &'static str, pointer: String, message: String) -> Diagnostic {
+    Diagnostic { code, pointer, message, hint: None }
+}
+
+fn misfit(message: String) -> Refusal {
+    Refusal::Meaning(vec![meaning("MISFIT", String::new(), message)])
+}
+
+fn applied(mut parts: Parts, patches: &[&[Operation]]) -> Result<Value, Refusal> {
+    for operation in patches.iter().copied().flatten() {
+        operation.apply(&mut parts).map_err(misfit)?;
+    }
+    Ok(parts.whole())
+}
+
+fn read(definition: &[u8], limits: &Limits) -> Result<Value, Refusal> {
+    let json = ValueLimits { bytes_max: limits.bytes_max, depth_max: limits.depth_max };
+    parse(definition, &json).map_err(|error| Refusal::Meaning(vec![error.into()]))
+}
+
+fn written(value: &Value) -> Vec<u8> {
+    let mut out = Vec::new();
+    value.write_canonical(&mut out);
+    out
+}

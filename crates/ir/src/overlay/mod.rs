@@ -1,0 +1,22 @@
+//! Overlays: patches on a definition that nobody rewrites.
+//!
+//! A patch comes in as JSON Patch (RFC 6902) on the definition that its author saw. [`resolve`] makes operations on
+//! ids of it; these are what is logged, ordered, compared ([`conflicts`]), dropped ([`rollback`]) and applied
+//! ([`materialize`]). Base and operations always give the same definition and the same IR hash. Knows definitions
+//! only: what a run did already is the machine's. See decision 0015.
+
+mod diff;
+mod materialize;
+mod operation;
+mod parts;
+mod patch;
+mod pointer;
+mod resolve;
+mod touch;
+
+pub use diff::diff;
+pub use materialize::{Refusal, Resolved, Standing, materialize, resolve, rollback};
+pub use operation::{After, EdgeKey, Operation, read_operations, write_operations};
+pub use patch::{Action, Patch, PatchError, PatchLimits, PatchOperation};
+pub use pointer::{Pointer, PointerError};
+pub use touch::{Conflict, conflicts, nodes_added};

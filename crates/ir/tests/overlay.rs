@@ -1,0 +1,400 @@
+//! Patches on definitions: by ids, in order, dropped again, and always to the same hash.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/random.rs"]
+mod random;
+
+use apex_ir::ir::Effect;
+use apex_ir::overlay::{
+    Operation, PatchLimits, Refusal, Resolved, Standing, conflicts, diff, materialize, nodes_added, read_operations,
+    resolve, rollback, write_operations,
+};
+use apex_ir::value::parse;
+use apex_ir::{FunctionSpec, FunctionTable, Ir, Limits, compile};
+use proptest::prelude::*;
+use random::Random;
+use serde_json::{Value as Json, json};
+
+/// a → b → c, and m with x → y inside.
+fn base() -> Vec<u8> {
+    let function = |id: &str| json!({"id": id, "type": "function", "config": {"name": "f"}, "effect": "write"});
+    let body = json!({"nodes": [function("x"), function("y")], "edges": [{"from": "x", "to": "y"}], "output": "${nodes.y.output}"});
+    canonical(&json!({"name": "w", "version": "1",
+        "nodes": [function("a"), function("b"), function("c"), {"id": "m", "type": "map", "config": {"over": [1], "body": body}}],
+        "edges": [{"from": "a", "to": "b"}, {"from": "b", "to": "c", "when": "nodes.b.output.ok"}]}))
+}
+
+fn canonical(definition: &Json) -> Vec<u8> {
+    ok(definition).canonical.into()
+}
+
+fn ok(definition: &Json) -> Ir {
+    compile(definition.to_string().as_bytes(), None, &Limits::default()).unwrap_or_else(|faults| panic!("{faults:#?}"))
+}
+
+fn made(definition: &[u8], patch: &Json, functions: Option<&FunctionTable>) -> Result<Resolved, Refusal> {
+    resolve(definition, patch.to_string().as_bytes(), functions, &PatchLimits::default(), &Limits::default())
+}
+
+fn operations(definition: &[u8], patch: Json) -> Vec<Operation> {
+    made(definition, &patch, None).unwrap_or_else(|refusal| panic!("{refusal:?}")).operations
+}
+
+/// What is logged.
+fn text(operations: &[Operation]) -> String {
+    String::from_utf8(write_operations(operations)).unwrap()
+}
+
+fn json_of(ir: &Ir) -> Json {
+    serde_json::from_slice(&ir.canonical).unwrap()
+}
+
+/// `CODE pointer` of a refusal.
+fn refused(patch: Json) -> Vec<String> {
+    match made(&base(), &patch, None).unwrap_err() {
+        Refusal::Shape(error) => vec![format!("{} {}", error.code, error.pointer)],
+        Refusal::Meaning(faults) => faults.iter().map(|fault| format!("{} {}", fault.code, fault.pointer)).collect(),
+    }
+}
+
+fn add(path: &str, value: Json) -> Json {
+    json!({"op": "add", "path": path, "value": value})
+}
+
+fn join(id: &str) -> Json {
+    json!({"id": id, "type": "join"})
+}
+
+#[test]
+fn places_become_ids() {
+    let patch = json!([
+        add("/nodes/1", join("j")),
+        add("/edges/-", json!({"from": "a", "to": "j"})),
+        add("/nodes/2/timeout_s", json!(5)),
+        {"op": "replace", "path": "/edges/1/when", "value": "true"},
+        {"op": "remove", "path": "/nodes/4/config/body/nodes/1"},
+        {"op": "remove", "path": "/nodes/4/config/body/edges/0"},
+        {"op": "replace", "path": "/nodes/4/config/body/output", "value": "${nodes.x.output}"},
+        add("/output", json!("${nodes.c.output}")),
+    ]);
+    assert_eq!(
+        text(&operations(&base(), patch)),
+        [
+            r#"[{"edge":{"from":"x","to":"y"},"op":"remove_edge"},"#,
+            r#"{"id":"y","op":"remove_node"},"#,
+            r#"{"after":"a","node":{"id":"j","type":"join"},"op":"add_node"},"#,
+            r#"{"at":"/output","op":"set","value":"${nodes.c.output}"},"#,
+            r#"{"at":"/timeout_s","node":"b","op":"set","value":5},"#,
+            r#"{"at":"/config/body/output","node":"m","op":"set","value":"${nodes.x.output}"},"#,
+            r#"{"edge":{"from":"a","to":"j"},"op":"add_edge"},"#,
+            r#"{"edge":{"from":"b","to":"c","when":"true"},"op":"replace_edge"}]"#,
+        ]
+        .concat()
+    );
+}
+
+#[test]
+fn the_body_of_a_request_is_data() {
+    let definition = canonical(&json!({"name": "w", "version": "1", "nodes": [
+        {"id": "h", "type": "http", "config": {"url": "https://example.com/", "body": {"nodes": [1]}}}]}));
+    let patch = json!([{"op": "replace", "path": "/nodes/0/config/body/nodes/0", "value": 2}]);
+    assert_eq!(
+        text(&operations(&definition, patch)),
+        r#"[{"at":"/config/body/nodes","node":"h","op":"set","value":[2]}]"#
+    );
+}
+
+#[test]
+fn another_type_or_another_graph_is_another_node() {
+    let patch = json!([{"op": "replace", "path": "/nodes/3", "value": join("m")}]);
+    let logged = text(&operations(&base(), patch));
+    assert_eq!(
+        logged,
+        r#"[{"edge":{"from":"x","to":"y"},"op":"remove_edge"},{"id":"x","op":"remove_node"},{"id":"y","op":"remove_node"},{"id":"m","op":"remove_node"},{"node":{"id":"m","type":"join"},"op":"add_node"}]"#
+    );
+    let patch = json!([{"op": "copy", "from": "/nodes/2", "path": "/nodes/3/config/body/nodes/-"}, {"op": "remove", "path": "/nodes/2"}, {"op": "remove", "path": "/edges/1"}]);
+    let logged = text(&operations(&base(), patch));
+    assert!(
+        logged.contains(r#"{"id":"c","op":"remove_node"}"#) && logged.contains(r#"{"body":"m","node":{"#),
+        "{logged}"
+    );
+}
+
+#[test]
+fn a_refusal_names_gate_and_place() {
+    assert_eq!(refused(json!([{"op": "remove", "path": "/nodes/9"}])), ["POINTER_NOT_FOUND /0/path"]);
+    assert_eq!(refused(json!([{"op": "remove", "path": "/nodes/0"}])), ["UNKNOWN_REFERENCE /edges/0/from"]);
+    assert_eq!(refused(json!([add("/edges/-", json!({"from": "c", "to": "a"}))])), ["CYCLE /edges/2"]);
+    assert_eq!(refused(json!([add("/nodes/-", join("a"))])), ["DUPLICATE_ID /nodes/4/id"]);
+    assert_eq!(
+        refused(json!([{"op": "replace", "path": "/name", "value": "v"}, add("/inputs", json!({}))])),
+        ["FIXED_MEMBER /name", "FIXED_MEMBER /inputs"]
+    );
+    assert_eq!(refused(json!([{"op": "replace", "path": "", "value": 1}]))[0], "FIXED_MEMBER /name");
+    assert_eq!(refused(json!([{"op": "remove", "path": "/nodes"}]))[0], "MISSING_FIELD ");
+}
+
+#[test]
+fn functions_fill_in_what_a_patch_adds_and_nothing_else() {
+    let spec = FunctionSpec { timeout_s: Some(7.0), effect: Some(Effect::Pure), ..FunctionSpec::default() };
+    let table: FunctionTable = [("f".to_owned(), spec.clone()), ("g".to_owned(), spec)].into_iter().collect();
+    let node = json!({"id": "n", "type": "function", "config": {"name": "g"}});
+    let patch = json!([add("/nodes/-", node), add("/nodes/0/priority", json!("high"))]);
+    let resolved = made(&base(), &patch, Some(&table)).unwrap();
+    let after = json_of(&resolved.ir);
+    assert_eq!(after["nodes"][4]["timeout_s"], 7);
+    assert_eq!((&after["nodes"][4]["effect"], &after["nodes"][0]["priority"]), (&json!("pure"), &json!("high")));
+    assert_eq!((after["nodes"][0].get("timeout_s"), after["nodes"][1].get("timeout_s")), (None, None));
+    // The log needs no table any more.
+    assert_eq!(materialize(&base(), &[&resolved.operations], &Limits::default()).unwrap().hash, resolved.ir.hash);
+    // A function that nobody registered is unknown, unless the definition calls it already.
+    let unknown = json!([{"op": "replace", "path": "/nodes/0/config/name", "value": "h"}]);
+    let Refusal::Meaning(faults) = made(&base(), &unknown, Some(&FunctionTable::new())).unwrap_err() else { panic!() };
+    assert_eq!((faults[0].code, &*faults[0].pointer), ("UNKNOWN_FUNCTION", "/nodes/0/config/name"));
+    assert!(made(&base(), &json!([add("/nodes/0/timeout_s", json!(1))]), Some(&FunctionTable::new())).is_ok());
+    let called = json!([{"op": "replace", "path": "/nodes/0/config/name", "value": "g"}]);
+    let after = json_of(&made(&base(), &called, Some(&table)).unwrap().ir);
+    // What a node states stays as stated.
+    assert_eq!((&after["nodes"][0]["effect"], &after["nodes"][0]["timeout_s"]), (&json!("write"), &json!(7)));
+}
+
+#[test]
+fn patches_conflict_where_they_touch_the_same() {
+    let of = |patch: Json| operations(&base(), patch);
+    let found = |mine: &[Operation], theirs: &[Operation]| -> Vec<String> {
+        conflicts(mine, &[theirs]).into_iter().map(|conflict| conflict.what).collect()
+    };
+    let timeout = of(json!([add("/nodes/0/timeout_s", json!(5))]));
+    let name = of(json!([{"op": "replace", "path": "/nodes/0/config/name", "value": "g"}]));
+    let no_m = of(json!([{"op": "remove", "path": "/nodes/3"}]));
+    let in_m = of(json!([add("/nodes/3/config/body/nodes/-", join("z"))]));
+    let output_of_m = of(json!([{"op": "replace", "path": "/nodes/3/config/body/output", "value": 1}]));
+    let no_c = of(json!([{"op": "remove", "path": "/nodes/2"}, {"op": "remove", "path": "/edges/1"}]));
+    let to_c = of(json!([add("/nodes/-", join("j")), add("/edges/-", json!({"from": "j", "to": "c"}))]));
+    let guard = of(json!([{"op": "replace", "path": "/edges/1/when", "value": "true"}]));
+    assert_eq!(found(&timeout, &name), Vec::<String>::new());
+    assert_eq!(found(&timeout, &timeout), ["/timeout_s of a"]);
+    assert_eq!(found(&in_m, &output_of_m), Vec::<String>::new());
+    assert_eq!(found(&in_m, &no_m), ["/config/body/nodes of m"]);
+    assert_eq!(found(&output_of_m, &no_m), ["/config/body/output of m"]);
+    assert_eq!(found(&to_c, &no_c), ["the node c"]);
+    assert_eq!(found(&no_c, &guard), ["the edge b → c", "the node c"]);
+    assert_eq!(found(&guard, &to_c), Vec::<String>::new());
+    let all = conflicts(&no_c, &[&timeout, &guard, &to_c]);
+    assert_eq!(
+        all.iter().map(|conflict| (conflict.operation, conflict.patch)).collect::<Vec<_>>(),
+        [(0, 1), (1, 1), (1, 2)]
+    );
+    assert_eq!(
+        nodes_added(&of(
+            json!([add("/nodes/-", serde_json::from_slice::<Json>(&base()).unwrap()["nodes"][3].clone()), {"op": "replace", "path": "/nodes/4/id", "value": "k"}, {"op": "remove", "path": "/nodes/3"}])
+        )),
+        3
+    );
+}
+
+#[test]
+fn a_patch_is_dropped_where_nothing_stands_on_it() {
+    let limits = Limits::default();
+    let base = base();
+    let step = |definition: &[u8], patch: Json| {
+        let resolved = made(definition, &patch, None).unwrap();
+        (resolved.operations, resolved.ir.canonical.to_vec())
+    };
+    let (added, one) = step(&base, json!([add("/nodes/-", join("j"))]));
+    let (timeout, two) = step(&one, json!([add("/nodes/0/timeout_s", json!(5))]));
+    let (edge, three) = step(&two, json!([add("/edges/-", json!({"from": "a", "to": "j"}))]));
+    let (reads, _) = step(&three, json!([add("/output", json!("${nodes.j.status}"))]));
+    let patches: [&[Operation]; 4] = [&added, &timeout, &edge, &reads];
+    let stands = |patches: &[&[Operation]], which| match rollback(&base, patches, which, &limits) {
+        Err(Standing::Stands { patch, what }) => (patch, what),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(stands(&patches, 0), (2, "the node j".to_owned()));
+    // No operation of the last one names j: it does not compile without it.
+    let without: [&[Operation]; 3] = [&added, &timeout, &reads];
+    assert_eq!(stands(&without, 0), (2, "there is no node \"j\" (byte 0 of the expression)".to_owned()));
+    let dropped = rollback(&base, &patches, 1, &limits).unwrap();
+    assert!(json_of(&dropped)["nodes"][0].get("timeout_s").is_none());
+    assert_eq!(dropped.hash, materialize(&base, &[&added, &edge, &reads], &limits).unwrap().hash);
+    assert!(matches!(rollback(&base, &patches, 4, &limits), Err(Standing::Unknown)));
+    assert_eq!(rollback(&base, &[&added], 0, &limits).unwrap().canonical.to_vec(), base);
+}
+
+#[test]
+fn an_operation_that_does_not_fit_is_named() {
+    let misfit = |logged: &str| {
+        let operations = read_operations(logged.as_bytes()).unwrap();
+        match materialize(&base(), &[&operations], &Limits::default()) {
+            Err(Refusal::Meaning(faults)) => faults[0].message.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (logged, message) in [
+        (r#"[{"op":"remove_node","id":"z"}]"#, r#"there is no node "z""#),
+        (r#"[{"op":"move_node","id":"z"}]"#, r#"there is no node "z""#),
+        (r#"[{"op":"add_node","body":"a","node":{"id":"z"}}]"#, r#"there is no body of "a""#),
+        (r#"[{"op":"add_node","node":{"id":"x"}}]"#, r#"the node "x" is there already"#),
+        (r#"[{"op":"remove_edge","edge":{"from":"a","to":"c"}}]"#, "there is no edge a → c"),
+        (r#"[{"op":"replace_edge","edge":{"from":"a","to":"b","on":"error"}}]"#, "there is no edge a → b (on error)"),
+        (r#"[{"op":"move_edge","edge":{"from":"a","to":"c"}}]"#, "there is no edge a → c"),
+        (r#"[{"op":"add_edge","edge":{"from":"a","to":"b"}}]"#, "the edge a → b is there already"),
+        (r#"[{"op":"add_edge","edge":{"from":"a","to":"x"}}]"#, "the ends of the edge a → x stand in two graphs"),
+        (
+            r#"[{"op":"set","node":"a","at":"/retry/max_attempts","value":1}]"#,
+            r#""/retry/max_attempts" of "a" is not there"#,
+        ),
+        (r#"[{"op":"unset","node":"a","at":"/retry"}]"#, r#""/retry" of "a" is not there"#),
+        (r#"[{"op":"set","node":"a","at":"/id","value":"b"}]"#, r#"a member of "a" cannot change its id or its body"#),
+        (
+            r#"[{"op":"set","node":"a","at":"/type","value":"map"},{"op":"set","node":"a","at":"/config","value":{"body":{}}}]"#,
+            r#"a member of "a" cannot change its id or its body"#,
+        ),
+        (r#"[{"op":"unset","node":"m","at":"/config/body"}]"#, r#"a member of "m" cannot change its id or its body"#),
+        (
+            r#"[{"op":"set","node":"m","at":"/config/body/nodes","value":[]}]"#,
+            r#"a member of "m" cannot change its id or its body"#,
+        ),
+        (r#"[{"op":"set","at":"/nodes","value":[]}]"#, "nodes and edges are added and removed by their ids"),
+        (r#"[{"op":"set","at":"","value":[]}]"#, "a member is set, not the whole"),
+    ] {
+        assert_eq!(misfit(logged), message, "{logged}");
+    }
+    for wrong in ["[1]", r#"[{"op":"x"}]"#, r#"[{"op":"set","node":"a"}]"#, r#"[{"op":"add_node","node":{}}]"#, "["] {
+        assert!(read_operations(wrong.as_bytes()).is_err(), "{wrong}");
+    }
+}
+
+/// An empty list of edges says what none says.
+fn without_empty_edges(definition: &Json) -> Json {
+    let mut definition = definition.clone();
+    let mut open = vec![&mut definition];
+    while let Some(value) = open.pop() {
+        match value {
+            Json::Object(map) => {
+                if map.get("edges").is_some_and(|edges| edges.as_array().is_some_and(Vec::is_empty)) {
+                    map.remove("edges");
+                }
+                open.extend(map.values_mut());
+            }
+            Json::Array(items) => open.extend(items),
+            _ => {}
+        }
+    }
+    definition
+}
+
+/// With every list of nodes and edges in one order.
+fn in_order(definition: &Json) -> Json {
+    let mut definition = without_empty_edges(definition);
+    let mut open = vec![&mut definition];
+    while let Some(value) = open.pop() {
+        match value {
+            Json::Object(map) => {
+                for name in ["nodes", "edges"] {
+                    if let Some(list) = map.get_mut(name).and_then(Json::as_array_mut) {
+                        list.sort_by_key(|item| {
+                            [&item["id"], &item["from"], &item["to"], &item["on"]].map(Json::to_string)
+                        });
+                    }
+                }
+                open.extend(map.values_mut());
+            }
+            Json::Array(items) => open.extend(items),
+            _ => {}
+        }
+    }
+    definition
+}
+
+/// The patch from one definition to another, resolved.
+fn step(before: &Ir, after: &Json) -> Resolved {
+    let value = |json: &[u8]| parse(json, &Default::default()).unwrap();
+    let patch = diff(&value(&before.canonical), &value(after.to_string().as_bytes()));
+    let mut out = Vec::new();
+    patch.to_value().write(&mut out);
+    let limits = PatchLimits { carried_max: usize::MAX, ..PatchLimits::default() };
+    resolve(&before.canonical, &out, None, &limits, &Limits::default()).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+}
+
+fn changed(random: &mut Random, definition: &Json) -> Json {
+    let mut after = definition.clone();
+    for _ in 0..1 + random.below(4) {
+        random::change(random, &mut after);
+    }
+    after
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn ids_say_what_places_said(seed in any::<u64>()) {
+        let random = &mut Random(seed);
+        let before = random::definition(random);
+        let after = changed(random, &before);
+        let (base, wanted) = (ok(&before), ok(&after));
+        let resolved = step(&base, &after);
+        prop_assert_eq!(without_empty_edges(&json_of(&resolved.ir)), without_empty_edges(&json_of(&wanted)));
+        // Base and operations give the same hash, from memory and from the log.
+        let logged = write_operations(&resolved.operations);
+        let read = read_operations(&logged).unwrap();
+        prop_assert_eq!(write_operations(&read), logged);
+        let again = materialize(&base.canonical, &[&read], &Limits::default()).unwrap();
+        prop_assert_eq!((again.hash, &again.canonical), (resolved.ir.hash, &resolved.ir.canonical));
+        // The same patch again resolves to nothing.
+        prop_assert!(step(&again, &after).operations.is_empty());
+    }
+
+    #[test]
+    fn patches_apply_in_order_and_the_last_one_is_dropped_without_a_trace(seed in any::<u64>()) {
+        let random = &mut Random(seed);
+        let mut definition = random::definition(random);
+        let base = ok(&definition);
+        let (mut irs, mut patches) = (vec![ok(&definition)], Vec::new());
+        for _ in 0..4 {
+            definition = changed(random, &json_of(irs.last().unwrap()));
+            let resolved = step(irs.last().unwrap(), &definition);
+            patches.push(resolved.operations);
+            irs.push(resolved.ir);
+        }
+        let limits = Limits::default();
+        let lists: Vec<&[Operation]> = patches.iter().map(Vec::as_slice).collect();
+        for end in 0..=lists.len() {
+            prop_assert_eq!(materialize(&base.canonical, &lists[..end], &limits).unwrap().hash, irs[end].hash);
+        }
+        prop_assert_eq!(rollback(&base.canonical, &lists, 3, &limits).unwrap().hash, irs[3].hash);
+        for which in 0..3 {
+            let rest: Vec<&[Operation]> = lists.iter().enumerate().filter(|(at, _)| *at != which).map(|(_, list)| *list).collect();
+            match rollback(&base.canonical, &lists, which, &limits) {
+                Ok(ir) => prop_assert_eq!(materialize(&base.canonical, &rest, &limits).unwrap().hash, ir.hash),
+                Err(Standing::Stands { patch, .. }) => prop_assert!(patch > which && patch < 4),
+                Err(other) => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+
+    #[test]
+    fn patches_without_conflict_commute(seed in any::<u64>()) {
+        let random = &mut Random(seed);
+        let definition = random::definition(random);
+        let base = ok(&definition);
+        let limits = Limits::default();
+        let mine = step(&base, &changed(random, &definition)).operations;
+        let theirs = step(&base, &changed(random, &definition)).operations;
+        let found = conflicts(&mine, &[&theirs]);
+        prop_assert_eq!(found.is_empty(), conflicts(&theirs, &[&mine]).is_empty(), "a conflict has two sides");
+        if found.is_empty() {
+            let one = materialize(&base.canonical, &[&theirs, &mine], &limits);
+            let other = materialize(&base.canonical, &[&mine, &theirs], &limits);
+            match (one, other) {
+                (Ok(one), Ok(other)) => prop_assert_eq!(in_order(&json_of(&one)), in_order(&json_of(&other))),
+                (Err(Refusal::Meaning(one)), Err(Refusal::Meaning(other))) => {
+                    // Together they make no definition (a cycle); but each operation fits.
+                    prop_assert!(one.iter().chain(&other).all(|fault| fault.code != "MISFIT"), "{:?}", one);
+                }
+                (one, other) => prop_assert!(false, "{:?} {:?}", one.is_ok(), other.is_ok()),
+            }
+        }
+    }
+}
