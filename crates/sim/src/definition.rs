@@ -4,18 +4,26 @@ use crate::chance::Chance;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
+/// Their names.
+pub(crate) const WORKFLOWS: [&str; 3] = ["w0", "w1", "w2"];
+
 /// A random definition. `without` names nodes to leave out (`w0.n3`, and `w0.b2_0` within the body of `n2`).
 pub(crate) fn definition(seed: u64, name: &str, version: u64, without: &BTreeSet<String>) -> Value {
     let mut chance = Chance::of(seed, name, version);
     let count = 1 + chance.below(8) as usize;
-    let has_children = name == "w0" && chance.one_in(3);
+    // A later one has none of an earlier one, so that no run is its own child.
+    let children = match name {
+        "w0" if chance.one_in(3) => 2,
+        "w1" if chance.one_in(4) => 1,
+        _ => 0,
+    };
     let mut nodes = Vec::new();
     let mut edges = Vec::new();
     let is_left_out = |id: &str| without.contains(&format!("{name}.{id}"));
     for at in 0..count {
         let chance = &mut Chance::of(seed, name, (version << 32) | (at as u64 + 1));
         let id = format!("n{at}");
-        let mut node = node(chance, &id, Within { alone: !has_children, ..Within::default() }, &is_left_out);
+        let mut node = node(chance, &id, Within { children, ..Within::default() }, &is_left_out);
         node["id"] = json!(id);
         let mut incoming = 0;
         for from in 0..at {
@@ -42,7 +50,7 @@ pub(crate) fn definition(seed: u64, name: &str, version: u64, without: &BTreeSet
         }
     }
     let mut document = json!({"name": name, "version": version.to_string(), "nodes": nodes, "edges": edges,
-        "inputs": {"type": "object", "properties": {"x": {"type": "integer"}}}});
+        "inputs": {"type": "object", "properties": {"x": {"type": "integer"}, "to": {"type": "string"}}}});
     if chance.one_in(5) {
         document["timeout_s"] = json!(20 + chance.below(200));
     }
@@ -84,38 +92,95 @@ struct Within {
     map: bool,
     iteration: bool,
     depth: u64,
-    /// No other workflow is run from here.
-    alone: bool,
+    /// Workflows that may be run from here: so many of the last ones.
+    children: u64,
 }
 
 /// A node of any type.
 fn node(chance: &mut Chance, id: &str, within: Within, is_left_out: &dyn Fn(&str) -> bool) -> Value {
-    let mut node = match chance.below(17) {
+    let mut node = match chance.below(20) {
         0 => json!({"type": "join"}),
         1 => json!({"type": "timer", "config": {"duration_s": chance.below(50)}}),
         2 => {
             let on_timeout = chance.of_these(&["approve", "reject", "fail"]);
             let mut config = json!({"prompt": "Go on?", "on_timeout": on_timeout});
+            let after = 1 + chance.below(90);
             if !chance.one_in(4) {
-                config["timeout_s"] = json!(1 + chance.below(90));
+                config["timeout_s"] = json!(after);
+            }
+            if after > 1 && chance.one_in(3) {
+                config["escalate_to"] = json!(["them"]);
+                config["escalate_after_s"] = json!(after / 2);
             }
             json!({"type": "approval", "config": config})
         }
         3..=5 if within.depth < 2 => map(chance, id, within, is_left_out),
         14 if within.depth < 2 => iteration(chance, id, within, is_left_out),
         15 => json!({"type": "agent", "config": {"model": "m", "prompt": "Is ${inputs.x} much?"}}),
-        // The other one has none, so that no run is its own child.
-        16 if !within.alone => {
-            let config = json!({"workflow": "w1", "tag": "main", "inputs": {"x": "${inputs.x}"}});
-            json!({"type": "composite", "config": config})
-        }
+        16 if within.children > 0 => composite(chance, within.children),
+        17 | 18 => signal(chance),
         6 => json!({"type": "http", "config": {"method": "GET", "url": "https://example.com/a"}}),
         _ => function(chance, within),
     };
     if chance.one_in(6) {
         node["on_error"] = json!("continue");
     }
+    let holds_others = matches!(node["type"].as_str(), Some("map" | "loop" | "composite"));
+    let key = chance.of_these(&["a", "b", "${inputs.x}", "${null}", "${inputs.x > 1}", "${inputs.none}"]);
+    if chance.one_in(8) && !holds_others {
+        node["concurrency_key"] = json!(if chance.one_in(3) { key } else { "a" });
+    }
     node
+}
+
+/// Another workflow, again where it fails at times.
+fn composite(chance: &mut Chance, children: u64) -> Value {
+    let workflow = format!("w{}", 2 - chance.below(children));
+    let mut config = json!({"workflow": workflow, "inputs": {"x": "${inputs.x}", "to": "${inputs.to}"}});
+    match chance.below(8) {
+        0 => config["version"] = json!("1"),
+        // It may not be there.
+        1 => config["version"] = json!("2"),
+        2 => config["tag"] = json!("canary"),
+        _ => config["tag"] = json!("main"),
+    }
+    match chance.below(16) {
+        0 => config["inputs"]["x"] = json!("no"),
+        1 => config["inputs"]["x"] = json!("${inputs.none}"),
+        _ => {}
+    }
+    let mut node = json!({"type": "composite", "config": config});
+    if chance.one_in(3) {
+        node["retry"] = json!({"max_attempts": 1 + chance.below(3), "initial_s": 1, "non_retryable": ["Fatal"]});
+    }
+    if chance.one_in(4) {
+        node["timeout_s"] = json!(1 + chance.below(60));
+    }
+    if chance.one_in(4) {
+        node["compensation"] = json!({"name": "undo", "input": {"x": "${inputs.x}"}});
+    }
+    node
+}
+
+/// A wait for a signal, or a signal to some run.
+fn signal(chance: &mut Chance) -> Value {
+    let name = chance.of_these(&["s", "s", "s${inputs.x}", "${inputs.none}"]);
+    let name = if chance.one_in(4) { name } else { "s" };
+    let mut config = json!({"name": name});
+    if chance.one_in(3) {
+        let run = chance.of_these(&["${inputs.to}", "${inputs.to}", "${run.id}", "nobody"]);
+        config["send"] = json!({"run_id": run, "payload": {"v": "${inputs.x}"}});
+        return json!({"type": "signal", "config": config});
+    }
+    if chance.one_in(2) {
+        // Some have no `v`: the condition fails for them.
+        config["match"] = json!(chance.of_these(&["signal.payload.v > 1", "signal.payload.v == inputs.x"]));
+    }
+    if chance.one_in(2) {
+        config["timeout_s"] = json!(1 + chance.below(60));
+        config["on_timeout"] = json!(chance.of_these(&["fail", "continue"]));
+    }
+    json!({"type": "signal", "config": config})
 }
 
 fn function(chance: &mut Chance, within: Within) -> Value {
@@ -133,6 +198,11 @@ fn function(chance: &mut Chance, within: Within) -> Value {
     }
     let effect = chance.of_these(&["pure", "read", "write"]);
     let mut node = json!({"type": "function", "config": {"name": "f"}, "input": input, "effect": effect});
+    if chance.one_in(8) {
+        node["config"]["name"] = json!("slow");
+        node["rate_limit"] =
+            json!({"count": 1 + chance.below(2), "per_s": 1 + chance.below(6), "burst": 1 + chance.below(2)});
+    }
     if chance.one_in(2) {
         node["retry"] = json!({"max_attempts": 1 + chance.below(3), "initial_s": 1, "non_retryable": ["Fatal"]});
         if chance.one_in(3) {

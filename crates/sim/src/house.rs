@@ -33,6 +33,8 @@ pub(crate) enum Asked {
     Cancel(apex_machine::RunId),
     Pause(apex_machine::RunId),
     Resume(apex_machine::RunId),
+    Signal { run_id: apex_machine::RunId, sent: crate::oracle::waiting::Sent },
+    Publish,
     Resolve { ticket: String, approve: bool },
     Result { run_id: apex_machine::RunId, node: String, attempt: u32, compensation: bool },
 }

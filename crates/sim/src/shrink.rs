@@ -1,7 +1,7 @@
 //! A history that fails, made smaller: parts are left out as long as it still fails.
 
 use crate::coverage::Coverage;
-use crate::definition::definition;
+use crate::definition::{WORKFLOWS, definition};
 use crate::plan::Plan;
 use crate::wrong::Wrong;
 use crate::{live, plan};
@@ -71,8 +71,7 @@ impl Shrinking {
         let Plan { seed, without, .. } = &self.plan;
         let mut less = without.clone();
         less.insert(node.clone());
-        let drawn =
-            |without| ["w0", "w1"].map(|name| [1, 2, 3].map(|version| definition(*seed, name, version, without)));
+        let drawn = |without| WORKFLOWS.map(|name| [1, 2, 3].map(|version| definition(*seed, name, version, without)));
         if drawn(without) != drawn(&less) {
             self.leave_out(&[node]);
         }
@@ -97,7 +96,7 @@ impl Shrinking {
 
 /// Every node that a definition may have, outer ones first.
 fn nodes() -> Vec<String> {
-    let mut names: Vec<String> = ["w0", "w1"].iter().flat_map(|w| (0..8).map(move |n| format!("{w}.n{n}"))).collect();
+    let mut names: Vec<String> = WORKFLOWS.iter().flat_map(|w| (0..8).map(move |n| format!("{w}.n{n}"))).collect();
     let mut at = 0;
     while at < names.len() {
         if names[at].matches('_').count() < 2 {

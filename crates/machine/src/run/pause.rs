@@ -27,6 +27,8 @@ impl Machine {
         let slot = self.open_run(&command.tenant, &command.run_id)?;
         self.check_name("by", &command.by)?;
         self.check_text("reason", &command.reason)?;
+        // What a fast run has decided in this turn has no offset before it is recorded.
+        self.seal();
         let Some(run) = self.state.run(slot) else { return Err(unknown_run(&command.run_id)) };
         let (existing, offset) = (run.is_paused(), run.next_seq);
         if run.failing.is_some() && !existing {

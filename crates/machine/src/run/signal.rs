@@ -18,7 +18,7 @@ use crate::run::pause::answer_of;
 use crate::run::scope::View;
 use crate::run::verdict::Fails;
 use crate::state::Listener;
-use crate::state::run::Fault;
+use crate::state::run::{Fault, Run};
 use crate::state::symbols::Sym;
 use apex_ir::expressions::{ExprError, Expression};
 use apex_ir::ir::{Kind, Send};
@@ -271,6 +271,11 @@ impl Machine {
                 Ok(answer.offset)
             });
         self.hand(sender);
+        // A signal to itself may make the run fail, or the body that the node stands in: nothing of it begins any more.
+        let is_over = |run: &Run| run.failing.is_some() || run.is_given_up(at.scope);
+        if self.state.run(at.slot).is_none_or(is_over) {
+            return Ok(());
+        }
         let outcome = match sent {
             Ok(offset) => Ok(format!("{{\"offset\":{offset}}}").into_bytes()),
             Err(refused) => {

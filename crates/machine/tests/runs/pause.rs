@@ -1,7 +1,7 @@
 //! Pausing: what is in flight ends and is recorded, what follows waits for the resume.
 
 use crate::world::{SECOND, World, failed};
-use apex_machine::command::{Command, PauseRun, ResumeRun};
+use apex_machine::command::{Command, Fidelity, JobResult, PauseRun, ResumeRun};
 use apex_machine::{Config, Reply, RunId, RunState};
 
 const CHAIN: &str = r#"{"name": "w", "version": "1", "nodes": [
@@ -107,4 +107,18 @@ fn nobody_pauses_a_run_of_another_tenant() {
     let command = ResumeRun { tenant: "other".into(), run_id, by: String::new() };
     assert_eq!(world.ask(Command::ResumeRun(command)).outcome.unwrap_err().code, "RUN_NOT_FOUND");
     assert_eq!(world.state(&run_id), RunState::Paused);
+}
+
+#[test]
+fn the_checkpoint_of_a_fast_run_is_at_its_own_offset_also_when_the_turn_is_not_recorded_yet() {
+    let config = Config { partitions: 4, fidelity: Fidelity::Fast, ..Config::default() };
+    let mut world = World::new(config);
+    world.register(CHAIN);
+    let run = world.start("w", 1, "{}");
+    let job = *world.jobs.keys().next().unwrap();
+    let failed = JobResult { job, attempt: 1, outcome: failed("Broken") };
+    let pause = PauseRun { tenant: "t".into(), run_id: run, reason: "look".into(), by: "me".into() };
+    world.turn(vec![(0, Command::JobResult(failed)), (0, Command::PauseRun(pause))]);
+    let created = world.seen.iter().find(|seen| seen.name == "CheckpointCreated").unwrap();
+    assert_eq!(created.payload["offset"], created.seq);
 }

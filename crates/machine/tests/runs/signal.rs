@@ -142,3 +142,20 @@ fn what_a_run_keeps_is_bounded() {
     assert_eq!(refused(signal(&mut world, run, "go", "{\"a\":1,\"a\":2}", "")).code, "VALUE_INVALID");
     assert_eq!(refused(signal(&mut world, run, "", "1", "")).code, "VALUE_INVALID");
 }
+
+#[test]
+fn a_run_that_fails_by_its_own_signal_records_nothing_more_of_the_sender() {
+    let nodes = json!([
+        {"id": "first", "type": "function", "config": {"name": "f"}},
+        waits(json!({"name": "go"})),
+        {"id": "send", "type": "signal", "config": {"name": "go", "send": {"run_id": "${run.id}", "payload": "no"}}},
+        {"id": "next", "type": "join"}]);
+    let edges = json!([
+        {"from": "first", "to": "send"},
+        {"from": "s", "to": "next", "when": "nodes.s.output.payload > 1"}]);
+    let mut world = world(&nodes, &edges);
+    let run = world.start("w", 1, "{}");
+    world.ok("first", "1");
+    let names: Vec<&str> = world.events(&run).iter().map(|seen| seen.name).collect();
+    assert_eq!(names[names.len() - 2..], ["SignalReceived", "WorkflowFailed"]);
+}

@@ -2,25 +2,30 @@
 
 use super::{PARTITIONS, SECOND, TENANT, World};
 use crate::chance::Chance;
-use crate::definition::definition;
+use crate::definition::{WORKFLOWS, definition};
 use crate::house::Asked;
+use crate::oracle::around::Published;
 use crate::oracle::judge::{Decision, Told};
+use crate::oracle::waiting::Sent;
 use crate::wrong::Wrong;
 use apex_machine::command::{
-    CancelRun, DropDeadLetter, Goal, Heartbeat, JobResult, Outcome, PauseRun, Priority, RegisterWorkflow,
-    ResolveApproval, ResumeRun, Selector, StartRun, TagWorkflow,
+    CancelRun, DropDeadLetter, Fidelity, Goal, Heartbeat, JobResult, Outcome, PauseRun, Priority, PublishSignal,
+    RegisterWorkflow, ResolveApproval, ResumeRun, Selector, SignalRun, StartRun, TagWorkflow,
 };
 use apex_machine::view::LetterFilter;
 use apex_machine::{Command, Config, Job, Machine, RunId, RunState};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
 impl World<'_> {
     pub(super) fn act(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
         match chance.below(100) {
             0..14 => self.start(chance),
             14..46 => (0..1 + chance.below(4)).for_each(|_| self.executor(chance)),
             46..51 => self.late_results(chance),
-            51..55 => self.cancel(chance),
-            55..62 => self.decide(chance),
+            51..54 => self.cancel(chance),
+            54..57 => self.signal(chance),
+            57..62 => self.decide(chance),
             62 => self.resume_all(),
             63..76 => {
                 self.now += chance.below(20) as i64 * SECOND;
@@ -28,7 +33,7 @@ impl World<'_> {
             }
             76..78 => self.heartbeat(chance),
             78 => self.drop_letter(chance),
-            79 => {}
+            79 => self.some_event(chance),
             80..84 => return self.rest(),
             84..88 => return self.snapshot(chance),
             88..91 => self.registry(chance)?,
@@ -79,7 +84,7 @@ impl World<'_> {
     }
 
     pub(super) fn registry(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
-        let name = chance.of_these(&["w0", "w1"]);
+        let name = chance.of_these(&WORKFLOWS);
         if chance.one_in(2) {
             return self.register(name, chance.one_in(2));
         }
@@ -112,14 +117,16 @@ impl World<'_> {
             self.send_start(again);
             return;
         }
-        let workflow = chance.of_these(&["w0", "w1"]);
+        let workflow = chance.of_these(&WORKFLOWS);
         let selector = match chance.below(6) {
             0 => Selector::Tag("main".into()),
             1 => Selector::Tag("canary".into()),
             2 => Selector::Version((1 + chance.below(self.versions[workflow])).to_string()),
             _ => Selector::Latest,
         };
-        let inputs = if chance.one_in(20) { json!({"x": "no"}) } else { json!({"x": chance.below(4)}) };
+        let to = self.some_run(chance).map_or_else(|| "nobody".into(), |run| run.to_string());
+        let x = if chance.one_in(20) { json!("no") } else { json!(chance.below(4)) };
+        let inputs = json!({"to": to, "x": x});
         let key = if chance.one_in(2) { format!("key{}", chance.below(4)) } else { String::new() };
         let goal = chance.one_in(6).then(|| Goal {
             text: "do it".into(),
@@ -139,7 +146,7 @@ impl World<'_> {
             correlation: "c".into(),
             priority: Priority::Medium,
             labels: Vec::new(),
-            fidelity: None,
+            fidelity: chance.one_in(3).then_some(Fidelity::Fast),
             goal,
             schedule: String::new(),
         };
@@ -282,6 +289,49 @@ impl World<'_> {
         paused.collect::<Vec<_>>().into_iter().for_each(|run_id| self.resume(run_id));
     }
 
+    /// What a signal carries: no two carry the same.
+    fn payload(&mut self, chance: &mut Chance) -> Value {
+        self.tokens += 1;
+        match chance.below(4) {
+            0 => json!({"n": self.tokens}),
+            1 => json!({"v": "text", "n": self.tokens}),
+            _ => json!({"v": chance.below(4), "n": self.tokens}),
+        }
+    }
+
+    pub(super) fn signal(&mut self, chance: &mut Chance) {
+        let run_id = self.some_run(chance).unwrap_or_else(|| self.run_id(chance));
+        let mut sent = Sent { name: signal_name(chance), payload: self.payload(chance), key: String::new() };
+        if chance.one_in(3) {
+            sent.key = format!("key{}", chance.below(3));
+        }
+        self.ledger.offers(run_id).signals.push(sent.clone());
+        let payload = sent.payload.to_string().into_bytes();
+        let (tenant, by) = (TENANT.into(), "me".into());
+        let Sent { name, key, .. } = sent.clone();
+        let command = SignalRun { tenant, run_id, name, payload, idempotency_key: key, by };
+        self.ask(Some(Asked::Signal { run_id, sent }), Command::SignalRun(command));
+    }
+
+    fn some_event(&mut self, chance: &mut Chance) {
+        let (name, payload) = (signal_name(chance), self.payload(chance));
+        let key = if chance.one_in(3) { format!("all{}", chance.below(2)) } else { String::new() };
+        self.publish(name, payload, key);
+    }
+
+    /// An event for all that wait for it.
+    pub(super) fn publish(&mut self, name: String, payload: Value, key: String) {
+        let command = PublishSignal {
+            tenant: TENANT.into(),
+            name: name.clone(),
+            payload: payload.to_string().into_bytes(),
+            idempotency_key: key.clone(),
+            by: "me".into(),
+        };
+        self.ledger.shared.published.push(Published { name, payload, key, taken: BTreeSet::new() });
+        self.ask(Some(Asked::Publish), Command::PublishSignal(command));
+    }
+
     /// People decide what runs wait for, or what they waited for once.
     pub(super) fn decide(&mut self, chance: &mut Chance) {
         for view in self.house.machine.approvals(TENANT, None, 4, "").items {
@@ -347,6 +397,10 @@ impl World<'_> {
 
 pub(super) fn failed(kind: &str, retryable: Option<bool>) -> Outcome {
     Outcome::Failed { kind: kind.into(), message: "it broke".into(), retryable }
+}
+
+fn signal_name(chance: &mut Chance) -> String {
+    if chance.one_in(5) { format!("s{}", chance.below(4)) } else { "s".into() }
 }
 
 /// Does this version of the compiler take a definition?

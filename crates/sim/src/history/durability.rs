@@ -2,6 +2,7 @@
 
 use super::{PARTITIONS, World};
 use crate::house::Asked;
+use crate::oracle::judge::Happening;
 use crate::oracle::run::{Phase, Work};
 use crate::wrong::{Wrong, check};
 use apex_machine::{Answer, Job, Refusal, Released, Reply};
@@ -46,10 +47,8 @@ impl World<'_> {
             if let Some(job) = self.house.jobs.get(&id) {
                 let judge = &self.ledger.judges[&job.run_id];
                 let key = (job.node.to_string(), u64::from(job.attempt));
-                let is_wanted = !job.compensation
-                    && judge.run.phase == Phase::Running
-                    && judge.run.in_flight().contains(&key)
-                    && !judge.is_beyond;
+                let is_wanted =
+                    !job.compensation && judge.run.phase == Phase::Running && judge.run.in_flight().contains(&key);
                 check!(!is_wanted, "invariant 1: a cancel of {key:?}, which is wanted\n{}", judge.tail());
             }
         }
@@ -60,7 +59,7 @@ impl World<'_> {
             let judge = &self.ledger.judges[&ended.run_id];
             check!(judge.run.phase == Phase::Ended, "invariant 1: run {} is said to have ended", ended.run_id);
             let state = ended.state.as_str();
-            check!(judge.is_beyond || judge.run.state() == state, "run {} ended as {state}", ended.run_id);
+            check!(judge.run.state() == state, "run {} ended as {state}", ended.run_id);
         }
         Ok(())
     }
@@ -71,10 +70,8 @@ impl World<'_> {
         let (node, attempt) = (job.node.to_string(), u64::from(job.attempt));
         let suffix = if job.compensation { "/undo" } else { "" };
         let key = format!("{}/{node}{suffix}", job.run_id);
-        check!(judge.is_beyond || job.idempotency_key == key, "the key of {job:?} is to be {key}");
-        let wanted = if judge.is_beyond {
-            None
-        } else if job.compensation {
+        check!(job.idempotency_key == key, "the key of {job:?} is to be {key}");
+        let wanted = if job.compensation {
             let is_wanted = judge.run.undoing_in_flight() == Some((node.as_str(), attempt));
             check!(is_wanted, "invariant 1: {job:?} before its event is durable\n{}", judge.tail());
             judge.run.undoing.as_ref().map(|undoing| undoing.input.clone())
@@ -89,10 +86,7 @@ impl World<'_> {
         let input: Value = serde_json::from_slice(&job.input).map_err(|error| Wrong(error.to_string()))?;
         check!(wanted.is_none_or(|wanted| wanted == input), "another input of {job:?}");
         let progress = judge.run.progress.get(&node).map_or_else(Vec::new, |value| value.to_string().into_bytes());
-        check!(
-            job.compensation || judge.is_beyond || *job.progress == *progress,
-            "{job:?} does not know how far it was: {progress:?}"
-        );
+        check!(job.compensation || *job.progress == *progress, "{job:?} does not know how far it was: {progress:?}");
         let is_new = job.compensation || judge.handed_out.insert((node, attempt));
         check!(is_new, "{job:?} is handed out twice");
         let before = self.house.jobs.insert(job.id, job);
@@ -131,12 +125,21 @@ impl World<'_> {
                 check!(hash == format!("sha256:{wanted}") || hash.is_empty(), "invariant 4: of another request");
             }
             Asked::Cancel(_) => {
-                let is_ending = judge.is_some_and(|judge| judge.is_beyond || judge.run.phase != Phase::Running);
+                let is_ending = judge.is_some_and(|judge| judge.run.phase != Phase::Running);
                 check!(is_ending, "invariant 1: the run goes on");
             }
             Asked::Pause(_) => {
                 let is_said = judge.is_some_and(|judge| judge.history.iter().any(|h| h.name == "RunPaused"));
                 check!(is_said, "invariant 1: the pause is not durable");
+            }
+            Asked::Signal { run_id, sent } => {
+                let said = |h: &&Happening| {
+                    let is_it = h.payload["payload"] == sent.payload;
+                    let has_key = !sent.key.is_empty() && h.text("idempotency_key") == sent.key;
+                    h.name == "SignalReceived" && (is_it || answer.existing && has_key)
+                };
+                let is_said = judge.is_some_and(|judge| judge.history.iter().any(|h| said(&h)));
+                check!(is_said, "invariant 1: the signal is not durable in run {run_id}");
             }
             Asked::Resolve { ticket, approve } => {
                 let node = ticket.split_once('~').map_or("", |(_, node)| node);
@@ -154,9 +157,14 @@ impl World<'_> {
                 } else {
                     judge.run.in_flight().contains(&key)
                 };
-                check!(judge.is_beyond || !waits, "invariant 1: the result is not durable\n{}", judge.tail());
+                check!(!waits, "invariant 1: the result is not durable\n{}", judge.tail());
             }
-            Asked::Result { .. } | Asked::Register | Asked::Tag | Asked::DropLetter | Asked::Resume(_) => {}
+            Asked::Result { .. }
+            | Asked::Publish
+            | Asked::Register
+            | Asked::Tag
+            | Asked::DropLetter
+            | Asked::Resume(_) => {}
         }
         Ok(())
     }
@@ -173,15 +181,23 @@ impl World<'_> {
             (Asked::Start(start), "PARTITION_UNKNOWN") => start.run_id.partition() >= PARTITIONS,
             (Asked::Start(_), "WORKFLOW_NOT_FOUND") => true,
             (Asked::Pause(run_id), "WRONG_STATE") => {
-                self.ledger.judges.get(run_id).is_some_and(|judge| judge.is_beyond || judge.run.phase != Phase::Running)
+                self.ledger.judges.get(run_id).is_some_and(|judge| judge.run.phase != Phase::Running)
             }
-            (Asked::Cancel(run_id) | Asked::Pause(run_id) | Asked::Resume(run_id), "RUN_NOT_FOUND") => {
+            (Asked::Signal { run_id, .. }, "WRONG_STATE") => {
+                self.ledger.judges.get(run_id).is_some_and(|judge| judge.run.phase != Phase::Running)
+            }
+            (Asked::Signal { .. }, "LIMIT_EXCEEDED") => limits.signals_buffered_max < 10,
+            (
+                Asked::Cancel(run_id) | Asked::Pause(run_id) | Asked::Resume(run_id) | Asked::Signal { run_id, .. },
+                "RUN_NOT_FOUND",
+            ) => {
                 let judge = self.ledger.judges.get(run_id);
                 judge.is_none_or(|judge| judge.run.phase == Phase::Ended && limits.runs_ended_max < 10)
             }
-            (Asked::Cancel(run_id) | Asked::Pause(run_id) | Asked::Resume(run_id), "RUN_ENDED") => {
-                self.ledger.judges.get(run_id).is_some_and(|judge| judge.run.phase == Phase::Ended)
-            }
+            (
+                Asked::Cancel(run_id) | Asked::Pause(run_id) | Asked::Resume(run_id) | Asked::Signal { run_id, .. },
+                "RUN_ENDED",
+            ) => self.ledger.judges.get(run_id).is_some_and(|judge| judge.run.phase == Phase::Ended),
             (Asked::Resolve { .. }, "TICKET_NOT_FOUND" | "TICKET_RESOLVED") => true,
             (Asked::Register, "WORKFLOW_EXISTS" | "WORKFLOW_INVALID") => true,
             (Asked::Tag, "WORKFLOW_NOT_FOUND" | "TAG_MOVED") => true,

@@ -8,6 +8,7 @@ mod rest;
 
 use crate::chance::Chance;
 use crate::coverage::Coverage;
+use crate::definition::WORKFLOWS;
 use crate::disk::SimDisk;
 use crate::house::{Asked, House};
 use crate::oracle::ledger::Ledger;
@@ -61,6 +62,7 @@ pub(crate) fn run(plan: &Plan, coverage: &mut Coverage) -> Result<(), Wrong> {
     config.limits.result_bytes_max = 3_000;
     let (tight_turns, tight_starts, short_keys) = (chance.one_in(2), chance.one_in(4), chance.one_in(3));
     let (per_turn, per_visit) = (1 + chance.below(12) as u32, 1 + chance.below(6) as u32);
+    let (few_signals, few_levels, few_awake) = (chance.one_in(4), chance.one_in(4), chance.one_in(4));
     if plan.has("limits") {
         if tight_turns {
             config.limits.events_per_turn_max = per_turn;
@@ -69,6 +71,15 @@ pub(crate) fn run(plan: &Plan, coverage: &mut Coverage) -> Result<(), Wrong> {
         if tight_starts {
             config.limits.runs_open_max = 2;
             config.limits.runs_ended_max = 2;
+        }
+        if few_signals {
+            config.limits.signals_buffered_max = 1 + per_visit as usize;
+        }
+        if few_levels {
+            config.limits.depth_max = 2;
+        }
+        if few_awake {
+            config.limits.runs_awake_max = 1;
         }
         if short_keys {
             config.limits.idempotency_ttl_ns = 40 * SECOND;
@@ -89,11 +100,11 @@ pub(crate) fn run(plan: &Plan, coverage: &mut Coverage) -> Result<(), Wrong> {
     let mut world = World {
         plan,
         coverage,
+        ledger: Ledger::new(config.limits.clone()),
         config,
         options,
         disk,
         house,
-        ledger: Ledger::default(),
         bodies: Vec::new(),
         now: BEGINNING,
         term: recovered.term,
@@ -104,7 +115,7 @@ pub(crate) fn run(plan: &Plan, coverage: &mut Coverage) -> Result<(), Wrong> {
         batch: Vec::new(),
         large,
     };
-    for name in ["w0", "w1"] {
+    for name in WORKFLOWS {
         world.register(name, false)?;
     }
     world.turn()?;

@@ -27,10 +27,8 @@ impl World<'_> {
         let machine = &self.house.machine;
         check!(self.house.asked.is_empty(), "nobody answered {:?}", self.house.asked);
         let (mut dues, mut approvals, mut in_flight, mut open) = (Vec::new(), 0, 0, 0);
-        let mut is_beyond = false;
         for (run_id, judge) in &self.ledger.judges {
-            is_beyond |= judge.is_beyond;
-            if judge.is_beyond || judge.run.phase == Phase::Ended {
+            if judge.run.phase == Phase::Ended {
                 continue;
             }
             let run = &judge.run;
@@ -54,15 +52,15 @@ impl World<'_> {
             in_flight += waits as u64 + u64::from(run.undoing_in_flight().is_some());
             open += 1;
         }
-        if !is_beyond {
-            let counts = machine.counts();
-            let have = (counts.runs_open, counts.timers, counts.approvals, counts.jobs_in_flight);
-            let want = (open, dues.len() as u64, approvals, in_flight);
-            check!(have == want, "runs, timers, approvals, jobs are {have:?}, to be {want:?}");
-            let (next, want) = (machine.next_due(), dues.iter().min().copied());
-            check!(next == want, "the next timer is due at {next:?}, to be {want:?}");
-            check!(want.is_none_or(|due| due >= self.now), "a timer was due at {want:?}, it is {}", self.now);
-        }
+        let moves = self.ledger.moves();
+        check!(moves.is_empty(), "all rests, but {moves:?}");
+        let counts = machine.counts();
+        let have = (counts.runs_open, counts.timers, counts.approvals, counts.jobs_in_flight);
+        let want = (open, dues.len() as u64, approvals, in_flight);
+        check!(have == want, "runs, timers, approvals, jobs are {have:?}, to be {want:?}");
+        let (next, want) = (machine.next_due(), dues.iter().min().copied());
+        check!(next == want, "the next timer is due at {next:?}, to be {want:?}");
+        check!(want.is_none_or(|due| due >= self.now), "a timer was due at {want:?}, it is {}", self.now);
         let is_told = |job: &&Job| self.house.told.contains(&(job.id, job.attempt));
         for job in self.house.jobs.values().filter(|job| !is_told(job)) {
             let judge = &self.ledger.judges[&job.run_id];
@@ -73,7 +71,7 @@ impl World<'_> {
                 judge.run.in_flight().contains(&key)
             };
             let is_failing = judge.run.phase == Phase::Failing && !judge.run.paused && !job.compensation;
-            let was_asked = self.house.asked_to_end.contains(&job.id) || judge.is_beyond;
+            let was_asked = self.house.asked_to_end.contains(&job.id);
             check!(is_awaited || was_asked, "nobody waits for {job:?}, and nobody said so\n{}", judge.tail());
             check!(!is_failing || was_asked, "the run fails, and nobody asked {job:?} to end\n{}", judge.tail());
         }

@@ -92,6 +92,22 @@ pub(crate) struct Compensation {
     pub(crate) timeout_ns: i64,
 }
 
+/// How often a tool may be called: `ahead` of its rate at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rate {
+    pub(crate) interval_ns: i64,
+    pub(crate) ahead_ns: i64,
+}
+
+impl Rate {
+    fn of(document: &Value) -> Option<Rate> {
+        let count = document["count"].as_i64()?;
+        let interval_ns = nanoseconds(&document["per_s"]).unwrap_or(SECOND) / count;
+        let burst = document["burst"].as_i64().unwrap_or(count);
+        Some(Rate { interval_ns, ahead_ns: interval_ns * (burst - 1) })
+    }
+}
+
 /// A node.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -109,6 +125,9 @@ pub(crate) struct Node {
     pub(crate) cancel_rest: bool,
     pub(crate) continues: bool,
     pub(crate) compensation: Option<Compensation>,
+    /// Of its critical section.
+    pub(crate) key: Option<Value>,
+    pub(crate) rate: Option<Rate>,
     pub(crate) body: Option<Rc<Graph>>,
     /// Places of edges into it and out of it.
     pub(crate) into: Vec<usize>,
@@ -219,6 +238,8 @@ impl Node {
                 retry: Retry::of(&undo["retry"], &Retry::none(3)),
                 timeout_ns: nanoseconds(&undo["timeout_s"]).unwrap_or(0),
             }),
+            key: document.get("concurrency_key").cloned(),
+            rate: Rate::of(&document["rate_limit"]),
             body: config.get("body").map(|body| Rc::new(Graph::of(body))),
             kind,
             config,

@@ -1,11 +1,15 @@
 //! One run, followed event by event. Every event must be something that the run may do now, or that was really offered
 //! from outside, or whose time has come; and it must say what the run computes.
 
-use super::definition::{Graph, SECOND};
+use super::around::Around;
+pub(crate) use super::children::Parent;
+use super::definition::{Graph, SECOND, nanoseconds};
 use super::expression::NoValue;
 use super::run::{Ending, Items, Iterations, Limits, Phase, Readiness, Run, Undoing, Verdict, Work, split};
+use super::waiting::{Sent, free_within};
 use crate::coverage::Coverage;
 use crate::wrong::{Wrong, check};
+use apex_machine::RunId;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -17,22 +21,24 @@ pub(crate) struct Happening {
     pub(crate) name: &'static str,
     pub(crate) time: i64,
     pub(crate) payload: Value,
+    /// It stands in the record of a whole turn, which leaves out what the run does not read itself.
+    pub(crate) in_turn: bool,
 }
 
 impl Happening {
     pub(crate) fn text(&self, field: &str) -> &str {
         self.payload[field].as_str().unwrap_or_default()
     }
-    fn number(&self, field: &str) -> u64 {
+    pub(crate) fn number(&self, field: &str) -> u64 {
         self.payload[field].as_u64().unwrap_or(0)
     }
-    fn flag(&self, field: &str) -> bool {
+    pub(crate) fn flag(&self, field: &str) -> bool {
         self.payload[field] == true
     }
-    fn due(&self) -> Option<i64> {
+    pub(crate) fn due(&self) -> Option<i64> {
         self.payload["due"].as_str().and_then(read_time)
     }
-    fn error_type(&self) -> &str {
+    pub(crate) fn error_type(&self) -> &str {
         self.payload["error"]["type"].as_str().unwrap_or_default()
     }
 }
@@ -68,6 +74,8 @@ pub(crate) struct Offers {
     pub(crate) cancels: VecDeque<bool>,
     /// Signs of life: instance, attempt, how far it is.
     pub(crate) beats: Vec<(String, u64, Value)>,
+    /// In any order: each has a payload of its own.
+    pub(crate) signals: Vec<Sent>,
     pub(crate) pauses: u64,
     pub(crate) resumes: u64,
 }
@@ -83,17 +91,27 @@ pub(crate) struct Judge {
     pub(crate) handed_out: BTreeSet<(String, u64)>,
     /// Attempts in flight when the ownership began, of a run that was failing: nobody executes them.
     pub(crate) lost: BTreeSet<(String, u64)>,
-    /// It met an event that the oracle does not know: only what holds for every run is checked.
-    pub(crate) is_beyond: bool,
+    /// Of the child of a composite node.
+    pub(crate) parent: Option<Parent>,
+    /// Runs that it stands in.
+    pub(crate) depth: u64,
+    /// Its turns are recorded, not its events.
+    pub(crate) is_fast: bool,
 }
 
-fn same_error(error: NoValue) -> Wrong {
+pub(super) fn same_error(error: NoValue) -> Wrong {
     Wrong(format!("an expression is to fail: {}", error.0))
 }
 
 impl Judge {
-    pub(crate) fn new(graph: Rc<Graph>, inputs: Value, start: &Happening, offers: Offers) -> Result<Judge, Wrong> {
-        let run = Run::new(Rc::clone(&graph), inputs, start.time);
+    pub(crate) fn new(
+        id: RunId,
+        graph: Rc<Graph>,
+        inputs: Value,
+        start: &Happening,
+        offers: Offers,
+    ) -> Result<Judge, Wrong> {
+        let run = Run::new(id, Rc::clone(&graph), inputs, start.time);
         check!(start.payload["nodes_total"] == json!(graph.nodes.len()), "a wrong number of nodes");
         check!(start.due() == run.due, "the run is due at {:?}, to be {:?}", start.due(), run.due);
         Ok(Judge {
@@ -103,7 +121,9 @@ impl Judge {
             offers,
             handed_out: BTreeSet::new(),
             lost: BTreeSet::new(),
-            is_beyond: false,
+            parent: None,
+            depth: 0,
+            is_fast: start.text("fidelity") == "fast",
         })
     }
 
@@ -115,7 +135,12 @@ impl Judge {
     }
 
     /// Follows one event.
-    pub(crate) fn follow(&mut self, h: &Happening, coverage: &mut Coverage) -> Result<(), Wrong> {
+    pub(crate) fn follow(
+        &mut self,
+        h: &Happening,
+        around: &mut Around<'_>,
+        coverage: &mut Coverage,
+    ) -> Result<(), Wrong> {
         check!(self.run.phase != Phase::Ended, "{} follows the end of the run", h.name);
         let node = h.text("node").to_owned();
         let (from, at) = (self.run.state(), self.run.standing(&node));
@@ -124,7 +149,7 @@ impl Judge {
                 if undoing.in_flight { "being undone" } else { "waits to be undone again" }
             });
         self.history.push(h.clone());
-        let followed = self.apply(h);
+        let followed = self.apply(h, around);
         followed.map_err(|wrong| Wrong(format!("{} {}: {wrong}\n{}", h.name, h.payload, self.tail())))?;
         coverage.run_moved(from, h.name, self.run.state());
         if h.name.starts_with("Compensation") && h.name != "CompensationPlanned" || h.flag("compensation") {
@@ -145,16 +170,16 @@ impl Judge {
         Ok(())
     }
 
-    fn apply(&mut self, h: &Happening) -> Result<(), Wrong> {
+    fn apply(&mut self, h: &Happening, around: &mut Around<'_>) -> Result<(), Wrong> {
         match h.name {
-            "RunCancelled" => self.cancelled(h),
+            "RunCancelled" => self.cancelled(h, around),
             "CheckpointCreated" => self.checkpoint(h),
             "RunPaused" => self.paused(h),
             "RunResumed" => self.resumed(),
-            "WorkflowCompleted" => self.completed(h),
-            "WorkflowFailed" => self.failed(h),
-            "ToolCallRequested" => self.requested(h),
-            "ToolResultReceived" => self.result(h),
+            "WorkflowCompleted" => self.completed(h, around),
+            "WorkflowFailed" => self.failed(h, around),
+            "ToolCallRequested" => self.requested(h, around),
+            "ToolResultReceived" => self.result(h, around),
             "DeadLettered" => self.dead_lettered(h),
             "HeartbeatRecorded" => self.beat(h),
             "NodeSkipped" => self.skipped(h),
@@ -162,35 +187,59 @@ impl Judge {
             "NodeRetryScheduled" => self.retry(h),
             "ScopeOpened" => self.opened(h),
             "ScopeClosed" => self.closed(h),
-            "TimerStarted" => self.timer_started(h),
+            "ChildStarted" => self.child_started(h, around),
+            "ChildEnded" => self.child_ended(h, around),
+            "TimerStarted" => match h.text("timer") {
+                "signal" => self.signal_awaited(h),
+                "rate" => self.turn_awaited(h, around),
+                _ => self.timer_started(h),
+            },
             "TimerFired" => self.timer_fired(h),
+            "SignalReceived" => self.signal_received(h, around),
+            "LockAcquired" => self.lock_acquired(h, around),
+            "LockReleased" => self.lock_released(h),
             "ApprovalRequested" => self.approval_requested(h),
+            "ApprovalEscalated" => self.escalated(h),
             "ApprovalResolved" => self.approval_resolved(h),
             "CompensationPlanned" => self.planned(h),
             "CompensationRequested" => self.undo_requested(h),
             "CompensationCompleted" => self.undo_completed(h),
-            _ => {
-                self.is_beyond = true;
-                Ok(())
-            }
+            _ => Err(Wrong("the oracle does not know this event".into())),
         }
     }
 
     // --- what is compared ---------------------------------------------------------------------------------------
 
-    fn running(&self) -> Result<(), Wrong> {
+    /// Whether an event says this; what a turn leaves out it need not say.
+    pub(super) fn says(&self, h: &Happening, field: &str, value: &Value) -> bool {
+        let have = &h.payload[field];
+        have == value || (h.in_turn && have.is_null())
+    }
+
+    pub(super) fn running(&self) -> Result<(), Wrong> {
         check!(self.run.phase == Phase::Running, "the run is {:?}: nothing new begins", self.run.phase);
         Ok(())
     }
 
     /// The run goes on, and nobody holds it.
-    fn awake(&self) -> Result<(), Wrong> {
+    pub(super) fn awake(&self) -> Result<(), Wrong> {
         check!(!self.run.paused, "the run is paused: nothing new begins");
         self.running()
     }
 
+    /// Nothing was heard of the node, its edges let it begin, and it holds the key of its critical section.
+    pub(super) fn ready(&self, instance: &str, wanted: Readiness) -> Result<(), Wrong> {
+        self.may_begin(instance, wanted)?;
+        if wanted == Readiness::Start
+            && let Some(key) = self.key_of(instance).map_err(same_error)?
+        {
+            check!(self.run.held.get(instance) == Some(&key), "{instance} does not hold the key {key}");
+        }
+        Ok(())
+    }
+
     /// Nothing was heard of the node, and its edges let it begin.
-    fn ready(&self, instance: &str, wanted: Readiness) -> Result<(), Wrong> {
+    pub(super) fn may_begin(&self, instance: &str, wanted: Readiness) -> Result<(), Wrong> {
         self.awake()?;
         let (graph, scope) = self.run.place(instance)?;
         let (prefix, id) = split(instance);
@@ -240,7 +289,7 @@ impl Judge {
     }
 
     /// Decides a node as an event says, and compares what follows.
-    fn settle(&mut self, h: &Happening, verdict: Verdict) -> Result<(), Wrong> {
+    pub(super) fn settle(&mut self, h: &Happening, verdict: Verdict) -> Result<(), Wrong> {
         let instance = h.text("node");
         let was_running = self.run.phase == Phase::Running;
         let before = self.run.scopes.get(split(instance).0).map_or(Ending::No, |scope| scope.ending.clone());
@@ -250,7 +299,7 @@ impl Judge {
     }
 
     /// A node whose expression cannot be evaluated ends the run.
-    fn expression_fails(&mut self, h: &Happening, error: NoValue) -> Result<(), Wrong> {
+    pub(super) fn expression_fails(&mut self, h: &Happening, error: NoValue) -> Result<(), Wrong> {
         let instance = h.text("node");
         self.run.decide(instance, Verdict::failed("ExpressionFailed", &error.0), h.offset)?;
         self.run.fail("EXPRESSION_FAILED", "ExpressionFailed", instance);
@@ -259,8 +308,15 @@ impl Judge {
 
     // --- the run ------------------------------------------------------------------------------------------------
 
-    fn cancelled(&mut self, h: &Happening) -> Result<(), Wrong> {
-        let cancel = self.offers.cancels.pop_front().ok_or_else(|| Wrong("nobody cancelled".into()))?;
+    fn cancelled(&mut self, h: &Happening, around: &Around<'_>) -> Result<(), Wrong> {
+        let above = self.parent.as_ref().and_then(|parent| around.judges.get(&parent.run));
+        let cancel = match above.and_then(|above| above.gave_up(&self.run.id)) {
+            Some(compensate) if h.text("by").is_empty() => {
+                Some(compensate).filter(|_| self.run.phase == Phase::Running)
+            }
+            _ => self.offers.cancels.pop_front(),
+        };
+        let cancel = cancel.ok_or_else(|| Wrong("nobody cancelled".into()))?;
         check!(h.flag("compensate") == cancel, "another cancel than was asked for");
         if std::mem::take(&mut self.run.paused) && self.run.phase == Phase::Failing {
             // It fails already; the cancel only ends the pause.
@@ -306,8 +362,9 @@ impl Judge {
         Ok(())
     }
 
-    fn completed(&mut self, h: &Happening) -> Result<(), Wrong> {
+    fn completed(&mut self, h: &Happening, around: &Around<'_>) -> Result<(), Wrong> {
         self.awake()?;
+        self.parent_knows(around)?;
         self.no_moves()?;
         let output = self.run.output_of("").map_err(same_error)?;
         check!(h.payload["output"] == output, "the output is to be {output}");
@@ -326,9 +383,10 @@ impl Judge {
         Ok(())
     }
 
-    fn failed(&mut self, h: &Happening) -> Result<(), Wrong> {
+    fn failed(&mut self, h: &Happening, around: &Around<'_>) -> Result<(), Wrong> {
+        self.parent_knows(around)?;
         self.output_fails()?;
-        check!(self.run.in_flight().is_empty(), "invariant 6: jobs are in flight");
+        check!(!self.run.is_busy(), "invariant 6: jobs or children are in flight");
         check!(self.run.letters.is_empty(), "dead letters are not written: {:?}", self.run.letters);
         if self.run.phase == Phase::Failing {
             let steps = self.run.to_undo();
@@ -350,31 +408,51 @@ impl Judge {
 
     // --- nodes --------------------------------------------------------------------------------------------------
 
-    fn requested(&mut self, h: &Happening) -> Result<(), Wrong> {
+    /// An attempt after the first one that may begin now: its number, and the input it has. `None`: none waits.
+    pub(super) fn again(&self, h: &Happening, instance: &str) -> Result<Option<(u64, Value)>, Wrong> {
+        let (due, attempt, input) = match self.run.work(instance) {
+            Some(Work::Retry { attempt, due, input }) => (*due, *attempt, input),
+            Some(Work::Turn { due, before: Some((attempt, input)) }) => (*due, *attempt, input),
+            Some(Work::Again { attempt, input }) => (i64::MIN, *attempt, input),
+            _ => return Ok(None),
+        };
+        self.awake()?;
+        check!(h.time >= due, "it is too early for the next attempt: {due}");
+        check!(!self.is_over(instance), "{instance} was given up");
+        Ok(Some((attempt + 1, input.clone())))
+    }
+
+    fn requested(&mut self, h: &Happening, around: &mut Around<'_>) -> Result<(), Wrong> {
         let instance = h.text("node");
         self.awake()?;
-        let (graph, scope) = self.run.place(instance)?;
+        let (graph, _) = self.run.place(instance)?;
         let (prefix, id) = split(instance);
         let node = &graph.nodes[id];
-        let (attempt, input) = match scope.work.get(id) {
-            Some(Work::Retry { attempt, due, input }) => {
-                check!(h.time >= *due, "it is too early for the next attempt: {due}");
-                check!(!self.run.is_given_up(prefix) && !scope.doomed.contains(id), "{instance} was given up");
-                (attempt + 1, input.clone())
+        let turn = match self.run.work(instance) {
+            Some(Work::Turn { due, .. }) => Some(*due),
+            _ => None,
+        };
+        let input = if node.kind == "function" { &node.input } else { &Value::Null };
+        let (attempt, input) = match (self.again(h, instance)?, turn) {
+            (Some(again), _) => again,
+            (None, Some(due)) => {
+                check!(h.time >= due && !self.is_over(instance), "its turn has not come");
+                (1, self.run.render(prefix, input).map_err(same_error)?)
             }
-            Some(Work::Again { attempt, input }) => {
-                check!(!self.run.is_given_up(prefix) && !scope.doomed.contains(id), "{instance} was given up");
-                (attempt + 1, input.clone())
-            }
-            _ => {
+            (None, None) => {
                 self.ready(instance, Readiness::Start)?;
-                let input = if node.kind == "function" { &node.input } else { &Value::Null };
                 (1, self.run.render(prefix, input).map_err(same_error)?)
             }
         };
+        let tool = h.text("rate_name");
+        check!(tool.is_empty() == (node.rate.is_none() || turn.is_some()), "whether it counts for a rate is wrong");
+        if !tool.is_empty() {
+            self.counts(h, instance, tool, None, around)?;
+        }
         check!(h.number("attempt") == attempt, "it is attempt {attempt}");
         check!(h.text("kind") == node.kind, "it is a node of type {}", node.kind);
-        check!(node.kind != "function" || h.payload["input"] == input, "the input is to be {input}");
+        let says_input = h.payload["input"] == input || (h.in_turn && h.flag("omitted"));
+        check!(node.kind != "function" || says_input, "the input is to be {input}");
         let attempts = node.retry.attempts_max();
         check!(h.number("max_attempts") == attempts, "it has {attempts} attempts");
         check!(h.payload["timeout_ns"] == node.timeout_ns, "its time limit is {} ns", node.timeout_ns);
@@ -391,7 +469,7 @@ impl Judge {
         if attempt == 1 { self.run.begin(instance) } else { Ok(()) }
     }
 
-    fn result(&mut self, h: &Happening) -> Result<(), Wrong> {
+    fn result(&mut self, h: &Happening, around: &mut Around<'_>) -> Result<(), Wrong> {
         let instance = h.text("node");
         let (graph, scope) = self.run.place(instance)?;
         let (prefix, id) = split(instance);
@@ -400,7 +478,18 @@ impl Judge {
         let is_doomed = scope.doomed.contains(id);
         let is_taken_back = h.text("status") == "cancelled" && is_doomed;
         match work {
-            None => self.began_and_ended(h),
+            None => self.began_and_ended(h, around),
+            Some(Work::Turn { due, before: None }) if !is_taken_back => {
+                check!(h.time >= due, "its turn has not come");
+                let rendered = self.run.render(prefix, &graph.nodes[id].input);
+                let error = rendered.err().ok_or_else(|| Wrong("its input can be evaluated".into()))?;
+                self.expression_fails(h, error)
+            }
+            Some(Work::Signal { due, .. }) if !is_taken_back => self.signal_is_late(h, due, false),
+            Some(Work::Retry { .. } | Work::Again { .. }) if graph.nodes[id].kind == "composite" && !is_taken_back => {
+                self.again(h, instance)?;
+                self.child_cannot_begin(h, around)
+            }
             Some(Work::Job { attempt, limits, input }) => {
                 check!(h.number("attempt") == attempt, "invariant 4: attempt {attempt} is the current one");
                 let node = &graph.nodes[id];
@@ -424,7 +513,8 @@ impl Judge {
                 if h.flag("retry") {
                     self.run.last_result.insert(instance.into(), h.offset);
                     let scope = self.run.scope_mut(instance)?;
-                    scope.work.insert(id.into(), Work::Scheduling { attempt, error: told.error, input });
+                    let again = Work::Scheduling { attempt, error: told.error, input, correct: false };
+                    scope.work.insert(id.into(), again);
                     return Ok(());
                 }
                 let message = h.payload["error"]["message"].as_str().unwrap_or_default();
@@ -434,7 +524,7 @@ impl Judge {
                 };
                 self.last_attempt(h, verdict)
             }
-            Some(Work::Retry { due, .. }) if h.text("status") == "timeout" => {
+            Some(Work::Retry { due, .. } | Work::Turn { due, .. }) if h.text("status") == "timeout" => {
                 let is_over = self.run.close_by.get(instance).is_some_and(|by| h.time >= *by) && h.time >= due;
                 check!(is_over, "the time of all attempts is not over");
                 self.last_attempt(h, Verdict::failed("Timeout", ""))
@@ -446,7 +536,7 @@ impl Judge {
             }
             Some(Work::Items(_)) if !is_taken_back => self.map_ends(h),
             Some(Work::Iterations(_)) if !is_taken_back => self.loop_ends(h),
-            Some(Work::Approval { due }) if !is_taken_back => {
+            Some(Work::Approval { due, .. }) if !is_taken_back => {
                 check!(graph.nodes[id].config["on_timeout"] == "fail", "its time limit does not fail it");
                 check!(h.error_type() == "ApprovalTimeout" && due.is_some_and(|due| h.time >= due), "it is not over");
                 self.settle(h, Verdict::failed("ApprovalTimeout", ""))
@@ -455,6 +545,7 @@ impl Judge {
                 check!(is_taken_back, "nobody takes {instance} back");
                 check!(self.run.open_items(instance) == 0, "items of {instance} are open");
                 self.awake()?;
+                check!(!matches!(self.run.work(instance), Some(Work::Child(_))), "its child is told first");
                 self.run.decide(instance, Verdict::failed("Cancelled", ""), h.offset)
             }
         }
@@ -529,7 +620,7 @@ impl Judge {
         if let Some(at) = self.offers.told.iter().position(is_mine) {
             let told = &self.offers.told[at];
             let fits = told.status == status
-                && if status == "ok" { h.payload["output"] == told.output } else { h.error_type() == told.error };
+                && if status == "ok" { self.says(h, "output", &told.output) } else { h.error_type() == told.error };
             if fits {
                 let told = self.offers.told.remove(at).ok_or_else(|| Wrong("it is gone".into()))?;
                 let unknown = write && matches!(told.status, "timeout" | "cancelled");
@@ -570,7 +661,7 @@ impl Judge {
     }
 
     /// A node that is decided by beginning: a join, a map of nothing, one that cannot begin.
-    fn began_and_ended(&mut self, h: &Happening) -> Result<(), Wrong> {
+    fn began_and_ended(&mut self, h: &Happening, around: &Around<'_>) -> Result<(), Wrong> {
         let instance = h.text("node").to_owned();
         let (graph, _) = self.run.place(&instance)?;
         let (prefix, id) = split(&instance);
@@ -581,18 +672,22 @@ impl Judge {
             self.run.fail("QUORUM_UNREACHABLE", "QuorumUnreachable", &instance);
             return self.expect_fails(h, true, &Ending::No);
         }
-        self.ready(&instance, Readiness::Start)?;
+        self.may_begin(&instance, Readiness::Start)?;
         self.run.begin(&instance)?;
+        if let Err(error) = self.key_of(&instance) {
+            return self.expression_fails(h, error);
+        }
+        self.ready(&instance, Readiness::Start)?;
         match node.kind.as_str() {
             "join" => {
                 let output = json!({"live": self.run.live(&instance)});
-                check!(h.text("status") == "ok" && h.payload["output"] == output, "the output is to be {output}");
+                check!(h.text("status") == "ok" && self.says(h, "output", &output), "the output is to be {output}");
                 self.settle(h, Verdict::ok(output))
             }
             "map" => match self.list_of(prefix, &node.config["over"]) {
                 Ok(over) => {
                     check!(over.is_empty() && h.text("status") == "ok", "it has {} items", over.len());
-                    check!(h.payload["output"] == json!([]), "the output is to be an empty list");
+                    check!(self.says(h, "output", &json!([])), "the output is to be an empty list");
                     self.settle(h, Verdict::ok(json!([])))
                 }
                 Err(error) => self.expression_fails(h, error),
@@ -608,17 +703,33 @@ impl Judge {
                     Err(error) => self.expression_fails(h, error),
                 }
             }
-            "composite" => {
-                // It did not even begin; what it does otherwise is beyond the oracle as well.
-                self.is_beyond = true;
-                Ok(())
-            }
+            "composite" => self.child_cannot_begin(h, around),
+            "signal" => self.signal_began_and_ended(h, around),
             "function" => match self.run.render(prefix, &node.input) {
                 Ok(_) => Err(Wrong("its input can be evaluated".into())),
                 Err(error) => self.expression_fails(h, error),
             },
             other => Err(Wrong(format!("a node of type {other} does not end like this"))),
         }
+    }
+
+    /// A composite node fails instead of starting its child.
+    fn child_cannot_begin(&mut self, h: &Happening, around: &Around<'_>) -> Result<(), Wrong> {
+        let instance = h.text("node");
+        let (graph, _) = self.run.place(instance)?;
+        let (prefix, id) = split(instance);
+        let config = &graph.nodes[id].config;
+        let is_first = self.run.work(instance).is_none();
+        if let Some(Err(error)) =
+            config.get("inputs").filter(|_| is_first).map(|inputs| self.run.render(prefix, inputs))
+        {
+            return self.expression_fails(h, error);
+        }
+        let reasons = self.no_child(instance, around)?;
+        let kind = h.error_type();
+        check!(h.text("status") == "error" && reasons.contains(&kind), "its child may not begin by {reasons:?}");
+        let message = h.payload["error"]["message"].as_str().unwrap_or_default();
+        self.settle(h, Verdict::failed(kind, message))
     }
 
     fn list_of(&self, prefix: &str, over: &Value) -> Result<Vec<Value>, NoValue> {
@@ -636,7 +747,7 @@ impl Judge {
         let Some(Work::Items(items)) = self.run.work(&instance).cloned() else {
             return Err(Wrong(format!("{instance} is no map")));
         };
-        if h.error_type() == "ExpressionFailed" {
+        if h.error_type() == "ExpressionFailed" && items.failure.is_none() {
             check!(self.output_of_body_fails(&instance, items.opened), "the output of no item fails");
             return self.expression_fails(h, NoValue(String::new()));
         }
@@ -648,7 +759,7 @@ impl Judge {
         }
         check!(items.opened == items.over.len(), "invariant 5: {} items were opened", items.opened);
         let output = Value::Array(items.outputs);
-        check!(h.text("status") == "ok" && h.payload["output"] == output, "the output is to be {output}");
+        check!(h.text("status") == "ok" && self.says(h, "output", &output), "the output is to be {output}");
         self.settle(h, Verdict::ok(output))
     }
 
@@ -671,7 +782,7 @@ impl Judge {
         let Some(Work::Iterations(iterations)) = self.run.work(&instance).cloned() else {
             return Err(Wrong(format!("{instance} is no loop")));
         };
-        if h.error_type() == "ExpressionFailed" {
+        if h.error_type() == "ExpressionFailed" && iterations.failure.is_none() {
             let is_done = self.run.open_items(&instance) == 0 && iterations.failure.is_none();
             let fails = is_done && self.run.goes_on(prefix, &graph.nodes[id], &iterations).is_err();
             check!(fails || self.output_of_body_fails(&instance, iterations.next), "no expression of it fails");
@@ -686,7 +797,7 @@ impl Judge {
         let goes_on = self.run.goes_on(prefix, &graph.nodes[id], &iterations).map_err(same_error)?;
         check!(!goes_on, "iteration {} is to begin", iterations.next);
         let output = iterations.last;
-        check!(h.text("status") == "ok" && h.payload["output"] == output, "the output is to be {output}");
+        check!(h.text("status") == "ok" && self.says(h, "output", &output), "the output is to be {output}");
         self.settle(h, Verdict::ok(output))
     }
 
@@ -741,7 +852,7 @@ impl Judge {
         self.awake()?;
         let (graph, scope) = self.run.place(instance)?;
         let (prefix, id) = split(instance);
-        let Some(Work::Scheduling { attempt, error, input }) = scope.work.get(id).cloned() else {
+        let Some(Work::Scheduling { attempt, error, input, correct: false }) = scope.work.get(id).cloned() else {
             return Err(Wrong(format!("{instance} is not to be tried again")));
         };
         check!(!self.run.is_given_up(prefix), "{instance} was given up");
@@ -827,6 +938,7 @@ impl Judge {
                 scope.work.clear();
             }
         }
+        free_within(&mut self.run.held, &inner);
         let items = match self.run.scope_mut(&instance)?.work.get_mut(id) {
             Some(Work::Items(items)) => items,
             Some(Work::Iterations(iterations)) => {
@@ -889,6 +1001,13 @@ impl Judge {
                 self.run.scope_mut(&instance)?.work.insert(id.into(), Work::Again { attempt, input });
                 return Ok(());
             }
+            "rate" => return self.turn_is_missed(h),
+            "signal" => {
+                let Some(Work::Signal { due, .. }) = self.run.work(h.text("node")) else {
+                    return Err(Wrong("it waits for no signal".into()));
+                };
+                return self.signal_is_late(h, *due, true);
+            }
             _ => {}
         }
         let instance = h.text("node");
@@ -896,8 +1015,8 @@ impl Judge {
             return Err(Wrong(format!("{instance} waits for no time")));
         };
         check!(h.time >= *due, "it is not the time: {due}");
-        let output = h.payload["output"].clone();
-        check!(output["fired_at"].as_str().and_then(read_time) == Some(h.time), "it fires now");
+        let output = json!({"fired_at": apex_machine::render::time(h.time)});
+        check!(self.says(h, "output", &output), "it fires now");
         self.settle(h, Verdict::ok(output))
     }
 
@@ -906,10 +1025,15 @@ impl Judge {
         self.ready(&instance, Readiness::Start)?;
         let (graph, _) = self.run.place(&instance)?;
         let (_, id) = split(&instance);
-        let due = super::definition::nanoseconds(&graph.nodes[id].config["timeout_s"]).map(|after| h.time + after);
+        let after = |name: &str| nanoseconds(&graph.nodes[id].config[name]).map(|after| h.time + after);
+        let (due, escalates) = (after("timeout_s"), after("escalate_after_s"));
         check!(h.due() == due, "due is to be {due:?}");
+        check!(
+            h.payload["escalate_due"].as_str().and_then(read_time) == escalates,
+            "others are asked at {escalates:?}"
+        );
         self.run.requested = true;
-        self.run.scope_mut(&instance)?.work.insert(id.into(), Work::Approval { due });
+        self.run.scope_mut(&instance)?.work.insert(id.into(), Work::Approval { due, escalates });
         self.run.begin(&instance)
     }
 
@@ -917,7 +1041,7 @@ impl Judge {
         let instance = h.text("node").to_owned();
         let (graph, scope) = self.run.place(&instance)?;
         let (_, id) = split(&instance);
-        let Some(Work::Approval { due }) = scope.work.get(id) else {
+        let Some(Work::Approval { due, .. }) = scope.work.get(id) else {
             return Err(Wrong(format!("invariant 4: {instance} waits for no decision")));
         };
         let (approve, reason, edits) = if h.flag("timed_out") {
@@ -925,7 +1049,14 @@ impl Judge {
             let approves = graph.nodes[id].config["on_timeout"] == "approve";
             (approves, h.text("reason").to_owned(), Value::Null)
         } else {
-            let at = self.offers.decisions.iter().position(|decision| decision.instance == instance);
+            // One that came too early was refused.
+            let is_it = |decision: &Decision| {
+                let edits = &h.payload["output"]["edits"];
+                decision.instance == instance
+                    && decision.approve == (h.text("decision") == "approve")
+                    && decision.edits == *edits
+            };
+            let at = self.offers.decisions.iter().position(is_it);
             let decision = at.and_then(|at| self.offers.decisions.remove(at));
             let decision = decision.ok_or_else(|| Wrong("nobody decided".into()))?;
             (decision.approve, decision.reason, decision.edits)
@@ -945,7 +1076,7 @@ impl Judge {
     fn planned(&mut self, h: &Happening) -> Result<(), Wrong> {
         self.output_fails()?;
         check!(self.run.phase == Phase::Failing, "invariant 6: what is undone is said once, of a failing run");
-        check!(self.run.in_flight().is_empty(), "invariant 6: jobs are in flight");
+        check!(!self.run.is_busy(), "invariant 6: jobs or children are in flight");
         let steps = self.run.to_undo();
         check!(h.payload["steps"] == json!(steps) && !steps.is_empty(), "invariant 6: to undo are {steps:?}");
         if !h.payload["error"].is_null() {
@@ -964,8 +1095,14 @@ impl Judge {
         check!(self.run.phase == Phase::Undoing && !self.run.paused, "invariant 6: nothing is undone yet");
         let next = self.run.plan.first().map(String::as_str).unwrap_or_default();
         check!(next == h.text("node"), "invariant 6: {next} is next");
-        let (graph, id) = self.run.node(next).ok_or_else(|| Wrong(format!("there is no {next}")))?;
+        let (run, node) = self.run.step(next).ok_or_else(|| Wrong(format!("there is no {next}")))?;
+        let (graph, id) = run.node(node).ok_or_else(|| Wrong(format!("there is no {next}")))?;
         graph.nodes[id].compensation.clone().ok_or_else(|| Wrong(format!("{next} is not undone")))
+    }
+
+    fn undo_input(&self, step: &str, compensation: &super::definition::Compensation) -> Result<Value, NoValue> {
+        let (run, node) = self.run.step(step).ok_or_else(|| NoValue(format!("there is no {step}")))?;
+        run.render(split(node).0, &compensation.input)
     }
 
     fn undo_requested(&mut self, h: &Happening) -> Result<(), Wrong> {
@@ -981,7 +1118,7 @@ impl Judge {
         };
         let input = match &self.run.undoing {
             Some(undoing) => undoing.input.clone(),
-            None => self.run.render(split(h.text("node")).0, &compensation.input).map_err(same_error)?,
+            None => self.undo_input(h.text("node"), &compensation).map_err(same_error)?,
         };
         check!(h.number("attempt") == attempt, "it is attempt {attempt}");
         check!(h.text("name") == compensation.name, "it is undone by {}", compensation.name);
@@ -1032,7 +1169,7 @@ impl Judge {
             let is_given_up = !success && h.error_type() == "Timeout";
             check!(is_given_up || self.undo_outcome(h, success).is_ok(), "the time of the compensation is over");
         } else if self.run.undoing.is_none() {
-            let rendered = self.run.render(split(h.text("node")).0, &compensation.input);
+            let rendered = self.undo_input(h.text("node"), &compensation);
             check!(!success && rendered.is_err(), "it was never requested");
         } else {
             let (error, retryable) = self.undo_outcome(h, success)?;

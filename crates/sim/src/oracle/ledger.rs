@@ -1,16 +1,17 @@
 //! All durable records, in order: their numbers and hashes, the registry, the keys, and a judge for each run.
 
-use super::definition::Graph;
-use super::judge::{Happening, Judge, Offers};
+use super::around::{Around, Shared, holder, line};
+use super::judge::{Happening, Judge, Offers, Parent};
+use super::registry::Registry;
 use super::run::Phase;
 use crate::coverage::Coverage;
 use crate::wrong::{Wrong, check};
-use apex_machine::command::{Selector, StartRun};
+use apex_machine::command::StartRun;
 use apex_machine::record::{NONE, verify_chain};
 use apex_machine::render::{payload_json, type_name};
-use apex_machine::{Header, RunId};
+use apex_machine::{Fidelity, Header, Limits, RunId};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// Where the records of a run (or of the registry) stand.
@@ -19,12 +20,6 @@ struct Chain {
     next: u64,
     head: u64,
     hash: [u8; 32],
-}
-
-/// A version of a workflow.
-struct Version {
-    version: String,
-    graph: Rc<Graph>,
 }
 
 /// A key, and the run that has it.
@@ -43,8 +38,9 @@ pub(crate) struct Ledger {
     time: i64,
     sequences: BTreeMap<u16, u64>,
     chains: BTreeMap<RunId, Chain>,
-    versions: BTreeMap<String, Vec<Version>>,
-    tags: BTreeMap<(String, String), String>,
+    registry: Registry,
+    pub(crate) shared: Shared,
+    pub(crate) limits: Limits,
     pub(crate) judges: BTreeMap<RunId, Judge>,
     /// In the order of their runs; a key may be taken again when its time is over.
     pub(crate) keys: Vec<Key>,
@@ -55,6 +51,10 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    pub(crate) fn new(limits: Limits) -> Ledger {
+        Ledger { limits, ..Ledger::default() }
+    }
+
     /// Follows one durable record.
     pub(crate) fn follow(&mut self, body: &[u8], coverage: &mut Coverage) -> Result<(), Wrong> {
         let position = self.position;
@@ -84,77 +84,70 @@ impl Ledger {
         chain.next += 1;
         let payload = payload_json(body).map_err(unreadable)?;
         let payload = serde_json::from_slice(&payload).map_err(|error| Wrong(format!("its payload: {error}")))?;
-        let happening = Happening { offset: header.run_seq, name, time: header.time_ns, payload };
+        let happening =
+            |name, payload, in_turn| Happening { offset: header.run_seq, name, time: header.time_ns, payload, in_turn };
         if header.run_id == RunId::REGISTRY {
-            return self.register(&happening);
+            return self.register(&happening(name, payload, false));
         }
-        match name {
-            "GoalReceived" | "PlanGenerated" => {
-                check!(self.starts.contains_key(&header.run_id), "nobody asked for it");
-                coverage.run_moved("", name, "PENDING");
-                Ok(())
-            }
-            "RunStarted" => {
-                coverage.run_moved("", name, "PENDING");
-                self.start(header.run_id, &happening)
-            }
-            _ => {
-                let judge = self.judges.get_mut(&header.run_id);
-                let judge = judge.ok_or_else(|| Wrong(format!("{name} of a run that did not start")))?;
-                if judge.is_beyond {
-                    judge.history.push(happening.clone());
-                    if matches!(name, "WorkflowCompleted" | "WorkflowFailed") {
-                        judge.run.phase = Phase::Ended;
-                    }
-                } else {
-                    judge
-                        .follow(&happening, coverage)
-                        .map_err(|wrong| Wrong(format!("run {}: {wrong}", header.run_id)))?;
-                }
-                if judge.run.phase == Phase::Ended
-                    && let Some(expires) = happening.payload["key_expires"].as_str().and_then(super::judge::read_time)
-                    && let Some(key) = self.keys.iter_mut().find(|key| key.run_id == header.run_id)
-                {
-                    key.expires = expires;
-                }
-                Ok(())
-            }
+        if name != "TurnRecorded" {
+            return self.happens(header.run_id, &happening(name, payload, false), coverage);
         }
-    }
-
-    fn register(&mut self, h: &Happening) -> Result<(), Wrong> {
-        let (name, version) = (h.text("name").to_owned(), h.text("version").to_owned());
-        match h.name {
-            "WorkflowRegistered" => {
-                let versions = self.versions.entry(name).or_default();
-                check!(versions.iter().all(|other| other.version != version), "version {version} is there already");
-                versions.push(Version { version, graph: Rc::new(Graph::of(&h.payload["definition"])) });
-            }
-            "WorkflowTagged" => {
-                let is_there = self.version(&name, &version).is_some();
-                check!(is_there, "a tag of version {version}, which is not there");
-                let before = self.tags.insert((name, h.text("tag").to_owned()), version).unwrap_or_default();
-                check!(before == h.text("previous_version"), "it pointed at {before}");
-            }
-            _ => {}
+        let is_fast = self.judges.get(&header.run_id).is_some_and(|judge| judge.is_fast);
+        check!(is_fast, "a turn in one record, of a run that records every change");
+        for decision in payload["decisions"].as_array().into_iter().flatten() {
+            let name = decision["type"].as_str().and_then(event_name);
+            let name = name.ok_or_else(|| Wrong(format!("a decision without a name: {decision}")))?;
+            self.happens(header.run_id, &happening(name, decision["payload"].clone(), true), coverage)?;
         }
         Ok(())
     }
 
-    fn version(&self, name: &str, version: &str) -> Option<&Version> {
-        self.versions.get(name)?.iter().find(|known| known.version == version)
+    /// Something happens to a run.
+    fn happens(&mut self, run_id: RunId, h: &Happening, coverage: &mut Coverage) -> Result<(), Wrong> {
+        match h.name {
+            "GoalReceived" | "PlanGenerated" => {
+                check!(self.starts.contains_key(&run_id), "nobody asked for it");
+                coverage.run_moved("", h.name, "PENDING");
+                return Ok(());
+            }
+            "RunStarted" => {
+                coverage.run_moved("", h.name, "PENDING");
+                return self.start(run_id, h);
+            }
+            _ => {}
+        }
+        let judge = self.judges.remove(&run_id);
+        let mut judge = judge.ok_or_else(|| Wrong(format!("{} of a run that did not start", h.name)))?;
+        let mut around = Around {
+            judges: &self.judges,
+            registry: &self.registry,
+            shared: &mut self.shared,
+            limits: &self.limits,
+            position: self.position,
+        };
+        let followed = judge.follow(h, &mut around, coverage);
+        followed.map_err(|wrong| Wrong(format!("run {run_id}: {wrong}")))?;
+        if judge.run.phase == Phase::Ended {
+            if let Some(parent) = &judge.parent
+                && let Some(above) = self.judges.get_mut(&parent.run)
+            {
+                above.child_is_done(&judge.run);
+            }
+            if let Some(expires) = h.payload["key_expires"].as_str().and_then(super::judge::read_time)
+                && let Some(key) = self.keys.iter_mut().find(|key| key.run_id == run_id)
+            {
+                key.expires = expires;
+            }
+        }
+        self.judges.insert(run_id, judge);
+        Ok(())
     }
 
-    /// The version that a selector names now.
-    fn select(&self, name: &str, selector: &Selector) -> Option<&Version> {
-        let tagged = |tag: &str| self.tags.get(&(name.to_owned(), tag.to_owned()));
-        match selector {
-            Selector::Version(version) => self.version(name, version),
-            Selector::Tag(tag) => self.version(name, tagged(tag)?),
-            Selector::Latest => match tagged("main") {
-                Some(version) => self.version(name, version),
-                None => self.versions.get(name)?.last(),
-            },
+    fn register(&mut self, h: &Happening) -> Result<(), Wrong> {
+        match h.name {
+            "WorkflowRegistered" => self.registry.registered(h),
+            "WorkflowTagged" => self.registry.tagged(h),
+            _ => Ok(()),
         }
     }
 
@@ -164,7 +157,7 @@ impl Ledger {
             return self.start_child(run_id, parent, h);
         }
         let asked = self.starts.get(&run_id).ok_or_else(|| Wrong(format!("nobody asked for run {run_id}")))?;
-        let selected = self.select(&asked.workflow, &asked.selector);
+        let selected = self.registry.select(&asked.workflow, &asked.selector);
         let selected = selected.ok_or_else(|| Wrong(format!("{} is not registered", asked.workflow)))?;
         check!(h.text("workflow") == asked.workflow, "another workflow than {}", asked.workflow);
         check!(h.text("version") == selected.version, "another version than {}", selected.version);
@@ -178,23 +171,54 @@ impl Ledger {
             check!(standing.is_none(), "invariant 4: key {key} belongs to run {:?}", standing.map(|key| key.run_id));
             self.keys.push(Key { run_id, key: key.into(), expires: i64::MAX });
         }
-        let judge = Judge::new(graph, inputs, h, self.early.remove(&run_id).unwrap_or_default())?;
+        let fidelity = asked.fidelity.map_or("", |fidelity| if fidelity == Fidelity::Fast { "fast" } else { "" });
+        check!(h.text("fidelity") == fidelity, "its fidelity is to be {fidelity:?}");
+        let offers = self.early.remove(&run_id).unwrap_or_default();
+        self.judges.insert(run_id, Judge::new(run_id, graph, inputs, h, offers)?);
+        Ok(())
+    }
+
+    /// The child of a composite node: as the event of that node said it would be.
+    fn start_child(&mut self, run_id: RunId, parent: RunId, h: &Happening) -> Result<(), Wrong> {
+        let above = self.judges.get_mut(&parent);
+        let above = above.ok_or_else(|| Wrong(format!("{run_id} is of a run that did not start: {parent}")))?;
+        let node = h.text("parent_node").to_owned();
+        let (workflow, child, inputs) = above.child_begins(&node, &run_id)?;
+        check!(h.text("workflow") == workflow && h.text("version") == child, "it is to be {workflow} {child}");
+        check!(h.payload["inputs"] == inputs, "its inputs are to be {inputs}");
+        let depth = above.depth + 1;
+        check!(h.payload["depth"] == depth, "it stands {depth} deep");
+        check!((h.text("fidelity") == "fast") == above.is_fast, "it is recorded as its parent");
+        let version = self.registry.version(&workflow, &child);
+        let graph = version.map(|version| Rc::clone(&version.graph));
+        let graph = graph.ok_or_else(|| Wrong("a run of a version that is not registered".into()))?;
+        let offers = self.early.remove(&run_id).unwrap_or_default();
+        let mut judge = Judge::new(run_id, graph, inputs, h, offers)?;
+        judge.parent = Some(Parent { run: parent, node });
+        judge.depth = depth;
         self.judges.insert(run_id, judge);
         Ok(())
     }
 
-    /// A run of a run. What goes between the two is beyond the oracle: of a child, and of a run that has one, it checks
-    /// what holds for all records, that nothing acts or answers too early, and that it ends.
-    fn start_child(&mut self, run_id: RunId, parent: RunId, h: &Happening) -> Result<(), Wrong> {
-        let known = self.judges.get(&parent);
-        check!(known.is_some_and(|judge| judge.is_beyond), "{parent} did not say that it starts {run_id}");
-        let version = self.version(h.text("workflow"), h.text("version"));
-        let graph = version.map(|version| Rc::clone(&version.graph));
-        let graph = graph.ok_or_else(|| Wrong("a run of a version that is not registered".into()))?;
-        let mut judge = Judge::new(graph, h.payload["inputs"].clone(), h, Offers::default())?;
-        judge.is_beyond = true;
-        self.judges.insert(run_id, judge);
-        Ok(())
+    /// What runs that rest must do together: who is first in line for a free key gets it, a child that nobody needs ends.
+    pub(crate) fn moves(&self) -> Vec<String> {
+        let mut moves = Vec::new();
+        let runs = || self.judges.values().map(|judge| &judge.run).filter(|run| run.phase != Phase::Ended);
+        let keys: BTreeSet<&str> = runs().flat_map(|run| run.awaited_keys()).collect();
+        for key in keys {
+            if holder(runs(), key).is_none()
+                && let Some((_, run, node)) = line(runs(), key).first()
+            {
+                moves.push(format!("{node} of run {run} gets the key {key}"));
+            }
+        }
+        for (run_id, judge) in self.judges.iter().filter(|(_, judge)| judge.run.phase == Phase::Running) {
+            let above = judge.parent.as_ref().and_then(|parent| self.judges.get(&parent.run));
+            if above.is_some_and(|above| above.gave_up(run_id).is_some()) {
+                moves.push(format!("run {run_id} ends: nobody needs it"));
+            }
+        }
+        moves
     }
 
     /// What is offered to a run.
@@ -208,6 +232,7 @@ impl Ledger {
     /// What was offered was taken, or has changed nothing.
     pub(crate) fn forget_offers(&mut self) {
         self.early.clear();
+        self.shared.published.clear();
         for judge in self.judges.values_mut() {
             // A sign of life may be recorded later: where a second has passed, or the attempt ends.
             let beats = std::mem::take(&mut judge.offers.beats);
@@ -231,4 +256,8 @@ impl Ledger {
     pub(crate) fn open(&self) -> impl Iterator<Item = (&RunId, &Judge)> {
         self.judges.iter().filter(|(_, judge)| judge.run.phase != Phase::Ended)
     }
+}
+
+fn event_name(name: &str) -> Option<&'static str> {
+    (0..=u8::MAX).filter_map(type_name).find(|known| *known == name)
 }

@@ -3,8 +3,12 @@
 //! Holds: how a definition reads, the small part of CEL that is drawn, a run and what it may do, a judge that follows
 //! the events of a run, and a ledger that follows all records. Knows nothing of the machine's state nor of the compiler.
 
+pub(crate) mod around;
+mod children;
 pub(crate) mod definition;
 pub(crate) mod expression;
 pub(crate) mod judge;
 pub(crate) mod ledger;
+mod registry;
 pub(crate) mod run;
+pub(crate) mod waiting;

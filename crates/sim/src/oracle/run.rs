@@ -3,6 +3,7 @@
 use super::definition::{Graph, Join, Node};
 use super::expression::{Names, NoValue, is_true, render};
 use crate::wrong::{Wrong, check};
+use apex_machine::RunId;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -56,6 +57,8 @@ pub(crate) enum Work {
         attempt: u64,
         error: String,
         input: Value,
+        /// A model is asked for another input first.
+        correct: bool,
     },
     Retry {
         attempt: u64,
@@ -72,9 +75,60 @@ pub(crate) enum Work {
     },
     Approval {
         due: Option<i64>,
+        /// When others are asked as well; none: nobody is, or they were.
+        escalates: Option<i64>,
     },
+    /// Waits for a signal.
+    Signal {
+        name: String,
+        due: Option<i64>,
+        /// Offset of the event that says so.
+        since: u64,
+    },
+    /// Stands in line for the key of a critical section.
+    Line {
+        key: String,
+        /// Position of the event that says so.
+        at: u64,
+    },
+    /// Waits for its turn at its tool. With the attempt before and its input where it is tried again.
+    Turn {
+        due: i64,
+        before: Option<(u64, Value)>,
+    },
+    /// A composite node waits for its child.
+    Child(Child),
     Items(Items),
     Iterations(Iterations),
+}
+
+/// An attempt of a composite node.
+#[derive(Debug, Clone)]
+pub(crate) struct Child {
+    pub(crate) run: RunId,
+    pub(crate) attempt: u64,
+    pub(crate) due: Option<i64>,
+    pub(crate) version: String,
+    pub(crate) inputs: Value,
+    /// Its own first event is there.
+    pub(crate) begun: bool,
+}
+
+/// A signal that no node has taken yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) offset: u64,
+    pub(crate) name: String,
+    pub(crate) payload: Value,
+}
+
+/// The end of a child was recorded, and its own last event is to follow.
+#[derive(Debug, Clone)]
+pub(crate) struct ChildEnding {
+    pub(crate) node: String,
+    pub(crate) taken_back: bool,
+    /// What it did is to be undone with the run, if it completes.
+    pub(crate) keeps: bool,
 }
 
 impl Work {
@@ -87,18 +141,37 @@ impl Work {
             Work::Again { .. } => "to be requested again",
             Work::Timer { .. } => "waits for its time",
             Work::Approval { .. } => "waits for a decision",
+            Work::Signal { .. } => "waits for a signal",
+            Work::Line { .. } => "stands in line",
+            Work::Turn { .. } => "waits for its turn",
+            Work::Child(_) => "child open",
             Work::Items(_) => "items open",
             Work::Iterations(_) => "iterates",
         }
     }
 
-    fn due(&self) -> Option<i64> {
-        match self {
-            Work::Job { limits, .. } => limits.due(),
-            Work::Approval { due } => *due,
-            Work::Retry { due, .. } | Work::Timer { due } => Some(*due),
-            Work::Scheduling { .. } | Work::Again { .. } | Work::Items(_) | Work::Iterations(_) => None,
-        }
+    /// Times at which something of it is due.
+    fn dues(&self) -> impl Iterator<Item = i64> {
+        let [first, second] = match self {
+            Work::Job { limits, .. } => [limits.due(), None],
+            Work::Approval { due, escalates } => [*due, *escalates],
+            Work::Signal { due, .. } | Work::Child(Child { due, .. }) => [*due, None],
+            Work::Retry { due, .. } | Work::Timer { due } | Work::Turn { due, .. } => [Some(*due), None],
+            Work::Scheduling { .. } | Work::Again { .. } | Work::Line { .. } => [None, None],
+            Work::Items(_) | Work::Iterations(_) => [None, None],
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// It goes on by itself: a failing run waits for it.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        matches!(self, Work::Job { .. } | Work::Child(_))
+    }
+
+    /// Nobody but the world outside can end it.
+    fn waits(&self) -> bool {
+        use Work::{Approval, Line, Retry, Signal, Timer, Turn};
+        matches!(self, Retry { .. } | Timer { .. } | Approval { .. } | Signal { .. } | Line { .. } | Turn { .. })
     }
 }
 
@@ -132,7 +205,7 @@ pub(crate) enum Ending {
 }
 
 /// One instance of a graph.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Scope {
     pub(crate) graph: Rc<Graph>,
     /// Prefix of the scope around it, and the node in that.
@@ -187,8 +260,9 @@ pub(crate) enum Readiness {
 }
 
 /// A run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Run {
+    pub(crate) id: RunId,
     pub(crate) inputs: Value,
     /// By the prefix of the instances in it: "" or `m[3].`.
     pub(crate) scopes: BTreeMap<String, Scope>,
@@ -214,6 +288,16 @@ pub(crate) struct Run {
     pub(crate) undone: Vec<(String, bool)>,
     pub(crate) undo_due: Option<i64>,
     pub(crate) undo_expired: bool,
+    /// Keys of critical sections, by the instance that holds each.
+    pub(crate) held: BTreeMap<String, String>,
+    /// Signals that came before a node asked for them.
+    pub(crate) kept: Vec<Kept>,
+    /// Idempotency keys of signals, with their offsets.
+    pub(crate) signal_keys: BTreeMap<String, u64>,
+    /// Children whose end is recorded here and not by themselves yet.
+    pub(crate) ending: BTreeMap<RunId, ChildEnding>,
+    /// Children that completed and have something to undo, by the node that started them.
+    pub(crate) completed: BTreeMap<String, Run>,
 }
 
 /// What an expression sees from within a scope.
@@ -222,6 +306,8 @@ struct From<'a> {
     prefix: &'a str,
     /// The iteration that may begin, for the condition of a loop.
     ahead: Option<&'a Iterations>,
+    /// What a signal carries, for the condition of a node that waits for it.
+    signal: Option<&'a Value>,
 }
 
 impl From<'_> {
@@ -244,6 +330,8 @@ impl Names for From<'_> {
         };
         match path {
             ["inputs", rest @ ..] => below(&self.run.inputs, rest),
+            ["run", "id"] => Ok(Some(json!(self.run.id.to_string()))),
+            ["signal", "payload", rest @ ..] => below(self.signal.ok_or_else(unknown)?, rest),
             ["item", rest @ ..] => below(&self.innermost("map").ok_or_else(unknown)?.item, rest),
             ["index"] => Ok(Some(json!(self.innermost("map").ok_or_else(unknown)?.index))),
             ["iteration"] => Ok(Some(json!(match self.ahead {
@@ -282,9 +370,10 @@ pub(crate) fn split(instance: &str) -> (&str, &str) {
 
 impl Run {
     /// A run that has just started.
-    pub(crate) fn new(graph: Rc<Graph>, inputs: Value, now: i64) -> Run {
+    pub(crate) fn new(id: RunId, graph: Rc<Graph>, inputs: Value, now: i64) -> Run {
         let due = graph.timeout_ns.map(|timeout| now + timeout);
         let mut run = Run {
+            id,
             inputs,
             scopes: BTreeMap::new(),
             phase: Phase::Running,
@@ -303,6 +392,11 @@ impl Run {
             undone: Vec::new(),
             undo_due: None,
             undo_expired: false,
+            held: BTreeMap::new(),
+            kept: Vec::new(),
+            signal_keys: BTreeMap::new(),
+            ending: BTreeMap::new(),
+            completed: BTreeMap::new(),
         };
         run.open("", graph, None, 0, Value::Null);
         run
@@ -434,7 +528,7 @@ impl Run {
             return dues;
         }
         let works = self.scopes.values().filter(|scope| !scope.closed).flat_map(|scope| scope.work.values());
-        dues.extend(works.filter_map(Work::due));
+        dues.extend(works.flat_map(Work::dues));
         dues.extend(self.due.filter(|_| self.phase == Phase::Running));
         dues.extend(self.undoing.as_ref().and_then(|undoing| undoing.due));
         dues.extend(self.undo_due.filter(|_| self.phase == Phase::Undoing));
@@ -458,13 +552,11 @@ impl Run {
             (Phase::Failing | Phase::Undoing, _) => "COMPENSATING",
             (Phase::Running, _) => {
                 let works: Vec<&Work> = self.scopes.values().flat_map(|scope| scope.work.values()).collect();
-                let waits =
-                    |work: &&Work| matches!(work, Work::Retry { .. } | Work::Timer { .. } | Work::Approval { .. });
                 if !self.requested {
                     "PENDING"
-                } else if works.iter().any(|work| matches!(work, Work::Job { .. })) {
+                } else if works.iter().any(|work| work.is_in_flight()) {
                     "RUNNING"
-                } else if works.iter().any(waits) {
+                } else if works.iter().any(|work| work.waits()) {
                     "WAITING"
                 } else {
                     "RUNNING"
@@ -518,14 +610,14 @@ impl Run {
     }
 
     pub(crate) fn render(&self, prefix: &str, template: &Value) -> Result<Value, NoValue> {
-        render(template, &From { run: self, prefix, ahead: None })
+        render(template, &From { run: self, prefix, ahead: None, signal: None })
     }
 
     /// Whether a loop goes on.
     pub(crate) fn goes_on(&self, prefix: &str, node: &Node, ahead: &Iterations) -> Result<bool, NoValue> {
         let max = node.config["max_iterations"].as_u64().unwrap_or(0) as usize;
         let condition = node.config["while"].as_str().unwrap_or_default();
-        Ok(ahead.next < max && is_true(condition, &From { run: self, prefix, ahead: Some(ahead) })?)
+        Ok(ahead.next < max && is_true(condition, &From { run: self, prefix, ahead: Some(ahead), signal: None })?)
     }
 
     /// The output of a scope whose nodes are all decided.
@@ -548,19 +640,23 @@ impl Run {
         match self.phase {
             Phase::Ended => Vec::new(),
             _ if !self.letters.is_empty() => vec![format!("the dead letters of {:?} are written", self.letters)],
+            _ if self.left().next().is_some() => self.left().map(|node| format!("{node} gives its key back")).collect(),
             _ if self.paused => Vec::new(),
             Phase::Running => {
                 let mut moves = Vec::new();
                 for (prefix, scope) in self.scopes.iter().filter(|(_, scope)| !scope.closed) {
                     self.moves_in(prefix, scope, &mut moves);
                 }
-                if self.root().decided.len() == self.root().graph.nodes.len() {
+                if self.root().decided.len() == self.root().graph.nodes.len() && self.ending.is_empty() {
                     moves.push("the run ends".into());
                 }
                 moves
             }
-            Phase::Failing if self.in_flight().is_empty() => vec!["what is undone is said, or the run ends".into()],
-            Phase::Failing => Vec::new(),
+            Phase::Failing if self.is_busy() => {
+                let children = self.children().filter(|(_, child)| !child.begun);
+                children.map(|(node, _)| format!("the child of {node} never begins")).collect()
+            }
+            Phase::Failing => vec!["what is undone is said, or the run ends".into()],
             Phase::Undoing if self.plan.is_empty() => vec!["the run ends".into()],
             Phase::Undoing if self.undo_expired => vec!["the rest is given up".into()],
             Phase::Undoing if self.undoing.is_none() => vec![format!("{} is undone", self.plan[0])],
@@ -574,13 +670,14 @@ impl Run {
             let instance = format!("{prefix}{}", node.id);
             let work = scope.work.get(&node.id);
             if is_given_up || scope.doomed.contains(&node.id) {
-                if matches!(work, Some(Work::Job { .. })) || scope.doomed.contains(&node.id) {
+                if work.is_some_and(Work::is_in_flight) || scope.doomed.contains(&node.id) {
                     moves.push(format!("{instance} is taken back"));
                 }
                 continue;
             }
             match work {
                 None if self.readiness(prefix, node) != Readiness::NotYet => moves.push(format!("{instance} begins")),
+                Some(Work::Child(child)) if !child.begun => moves.push(format!("the child of {instance} begins")),
                 Some(Work::Scheduling { .. }) => moves.push(format!("{instance} is scheduled again")),
                 Some(Work::Again { .. }) => moves.push(format!("{instance} is requested again")),
                 Some(Work::Iterations(_)) if self.open_items(&instance) == 0 => {
@@ -608,23 +705,100 @@ impl Run {
     /// No job is in flight in a scope or within it.
     pub(crate) fn is_idle(&self, prefix: &str) -> bool {
         let works = self.within(prefix).into_iter().flat_map(|inner| self.scopes[&inner].work.values());
-        !works.into_iter().any(|work| matches!(work, Work::Job { .. }))
+        !works.into_iter().any(Work::is_in_flight)
     }
 
-    /// Instances to undo, newest result first.
+    /// Something goes on that a failing run waits for: jobs, children, children that are about to end.
+    pub(crate) fn is_busy(&self) -> bool {
+        let mut works = self.scopes.values().filter(|scope| !scope.closed).flat_map(|scope| scope.work.values());
+        works.any(Work::is_in_flight) || !self.ending.is_empty()
+    }
+
+    /// Steps to undo, newest result first. Those of a child stand where the child ended.
     pub(crate) fn to_undo(&self) -> Vec<String> {
-        let mut found: Vec<(u64, String)> = Vec::new();
+        let mut found: Vec<(u64, String, Vec<String>)> = Vec::new();
+        let at = |instance: &str| self.last_result.get(instance).copied().unwrap_or(0);
         for (prefix, scope) in self.scopes.iter().filter(|_| self.compensate) {
             for node in scope.graph.nodes.values().filter(|node| node.compensation.is_some()) {
                 let instance = format!("{prefix}{}", node.id);
                 let is_ok = scope.decided.get(&node.id).is_some_and(|verdict| verdict.status == "ok");
                 if is_ok || self.unknown.contains(&instance) {
-                    found.push((self.last_result.get(&instance).copied().unwrap_or(0), instance));
+                    found.push((at(&instance), instance.clone(), vec![instance]));
                 }
             }
         }
+        for (node, child) in self.completed.iter().filter(|_| self.compensate) {
+            let steps = child.to_undo().into_iter().map(|step| format!("{node}/{step}")).collect();
+            found.push((at(node), node.clone(), steps));
+        }
         found.sort();
-        found.into_iter().rev().map(|(_, instance)| instance).collect()
+        found.into_iter().rev().flat_map(|(.., steps)| steps).collect()
+    }
+
+    /// The run that a step is of (itself, or a child that completed), and the instance in it.
+    pub(crate) fn step<'s>(&self, step: &'s str) -> Option<(&Run, &'s str)> {
+        match step.split_once('/') {
+            None => Some((self, step)),
+            Some((node, rest)) => self.completed.get(node)?.step(rest),
+        }
+    }
+
+    /// Composite nodes with their children.
+    pub(crate) fn children(&self) -> impl Iterator<Item = (String, &Child)> {
+        self.scopes.iter().filter(|(_, scope)| !scope.closed).flat_map(|(prefix, scope)| {
+            scope.work.iter().filter_map(move |(id, work)| match work {
+                Work::Child(child) => Some((format!("{prefix}{id}"), child)),
+                _ => None,
+            })
+        })
+    }
+
+    /// Nodes that are decided and hold a key.
+    fn left(&self) -> impl Iterator<Item = &String> {
+        self.held.keys().filter(|node| {
+            let (prefix, id) = split(node);
+            self.scopes.get(prefix).is_some_and(|scope| scope.decided.contains_key(id))
+        })
+    }
+
+    /// Whether a node that waits for signals wants one. One that its condition fails for is not wanted.
+    pub(crate) fn wants(&self, instance: &str, payload: &Value) -> bool {
+        let (prefix, id) = split(instance);
+        let Some(node) = self.scopes.get(prefix).and_then(|scope| scope.graph.nodes.get(id)) else { return false };
+        let from = From { run: self, prefix, ahead: None, signal: Some(payload) };
+        node.config["match"].as_str().is_none_or(|condition| is_true(condition, &from).unwrap_or(false))
+    }
+
+    /// Nodes that wait for a signal, with its name and since when.
+    pub(crate) fn listening(&self) -> impl Iterator<Item = (String, &str, u64)> {
+        self.scopes.iter().filter(|(_, scope)| !scope.closed).flat_map(|(prefix, scope)| {
+            scope.work.iter().filter_map(move |(id, work)| match work {
+                Work::Signal { name, since, .. } => Some((format!("{prefix}{id}"), name.as_str(), *since)),
+                _ => None,
+            })
+        })
+    }
+
+    /// Keys that somebody stands in line for.
+    pub(crate) fn awaited_keys(&self) -> impl Iterator<Item = &str> {
+        self.scopes.values().filter(|scope| !scope.closed).flat_map(|scope| {
+            scope.work.values().filter_map(|work| match work {
+                Work::Line { key, .. } => Some(key.as_str()),
+                _ => None,
+            })
+        })
+    }
+
+    /// Nodes that stand in line for a key, with the position of the event that says so. Those of a run that is paused
+    /// have left their lines for a while.
+    pub(crate) fn lines<'r>(&'r self, key: &'r str) -> impl Iterator<Item = (u64, String)> {
+        let scopes = self.scopes.iter().filter(|(_, scope)| !self.paused && !scope.closed);
+        scopes.flat_map(move |(prefix, scope)| {
+            scope.work.iter().filter_map(move |(id, work)| match work {
+                Work::Line { key: wanted, at } if wanted == key => Some((*at, format!("{prefix}{id}"))),
+                _ => None,
+            })
+        })
     }
 
     // --- what happens -------------------------------------------------------------------------------------------
@@ -680,7 +854,7 @@ impl Run {
             let edge = &graph.edges[at];
             let mut live = status == if edge.on_error { "failed" } else { "ok" };
             if live && let Some(when) = &edge.when {
-                match is_true(when, &From { run: self, prefix, ahead: None }) {
+                match is_true(when, &From { run: self, prefix, ahead: None, signal: None }) {
                     Ok(is_live) => live = is_live,
                     Err(_) => {
                         self.fail("EXPRESSION_FAILED", "ExpressionFailed", instance);
@@ -713,8 +887,10 @@ impl Run {
         self.phase = Phase::Failing;
         self.failure = Some(Failure { code, kind: kind.into(), node: node.into() });
         for scope in self.scopes.values_mut() {
-            scope.work.retain(|_, work| matches!(work, Work::Job { .. }));
+            scope.work.retain(|_, work| work.is_in_flight());
         }
+        let held = std::mem::take(&mut self.held);
+        self.held = held.into_iter().filter(|(node, _)| matches!(self.work(node), Some(Work::Job { .. }))).collect();
     }
 }
 

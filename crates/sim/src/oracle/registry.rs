@@ -1,0 +1,57 @@
+//! Versions of workflows, and the tags that point at them.
+
+use super::definition::Graph;
+use super::judge::Happening;
+use crate::wrong::{Wrong, check};
+use apex_machine::command::Selector;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// A version of a workflow.
+pub(crate) struct Version {
+    pub(crate) version: String,
+    pub(crate) graph: Rc<Graph>,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Registry {
+    versions: BTreeMap<String, Vec<Version>>,
+    tags: BTreeMap<(String, String), String>,
+}
+
+impl Registry {
+    pub(crate) fn registered(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let version = h.text("version").to_owned();
+        let versions = self.versions.entry(h.text("name").into()).or_default();
+        check!(versions.iter().all(|other| other.version != version), "version {version} is there already");
+        versions.push(Version { version, graph: Rc::new(Graph::of(&h.payload["definition"])) });
+        Ok(())
+    }
+
+    pub(crate) fn tagged(&mut self, h: &Happening) -> Result<(), Wrong> {
+        let (name, version) = (h.text("name").to_owned(), h.text("version").to_owned());
+        let is_there = self.version(&name, &version).is_some();
+        check!(is_there, "a tag of version {version}, which is not there");
+        let before = self.tags.insert((name, h.text("tag").to_owned()), version).unwrap_or_default();
+        check!(before == h.text("previous_version"), "it pointed at {before}");
+        Ok(())
+    }
+
+    pub(crate) fn version(&self, name: &str, version: &str) -> Option<&Version> {
+        self.versions.get(name)?.iter().find(|known| known.version == version)
+    }
+
+    /// The version that a selector names now.
+    pub(crate) fn select(&self, name: &str, selector: &Selector) -> Option<&Version> {
+        let tagged = |tag: &str| self.tags.get(&(name.to_owned(), tag.to_owned()));
+        match selector {
+            Selector::Version(version) => self.version(name, version),
+            Selector::Tag(tag) => self.version(name, tagged(tag)?),
+            Selector::Latest => match tagged("main") {
+                Some(version) => self.version(name, version),
+                None => self.versions.get(name)?.last(),
+            },
+        }
+    }
+}
