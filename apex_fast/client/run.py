@@ -138,6 +138,16 @@ class Run:
         request = run_pb2.ResumeRunRequest(run_id=self.id)
         await self._connection.unary(f"{SERVICE}/ResumeRun", request, run_pb2.ResumeRunResponse)
 
+    async def migrate(self, version: str = "", *, tag: str = "") -> int:
+        """Move it to another version of its workflow (or to that of a tag; neither: `main`); the epoch that it is in.
+
+        Raises WrongState (RUN_ENDED), NotFound, InvalidInput (VERSION_INCOMPATIBLE, with each place).
+        """
+        chosen = {"version": version} if version else {"tag": tag} if tag else {}
+        request = run_pb2.MigrateRunRequest(run_id=self.id, **chosen)
+        answer = await self._connection.unary(f"{SERVICE}/MigrateRun", request, run_pb2.MigrateRunResponse, retry=True)
+        return answer.epoch
+
     async def signal(self, name: str, payload: Any = None, *, idempotency_key: str = "") -> None:
         """Tell it something. ``payload``: anything msgspec encodes. Raises WrongState where it has ended."""
         request = run_pb2.SignalRunRequest(

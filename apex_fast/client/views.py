@@ -63,6 +63,8 @@ class RunInfo:
     """The run whose composite node it runs for; empty: of none."""
     parent_node: str = ""
     """Instance path of that node."""
+    epoch: int = 0
+    """How often its definition was changed under it."""
 
     @property
     def has_ended(self) -> bool:
@@ -88,6 +90,7 @@ class RunInfo:
             started=run.started_time,
             ended=run.ended_time,
             ir_hash=run.ir_hash,
+            epoch=run.epoch,
             labels=dict(run.labels),
             parent_run_id=run.parent_run_id,
             parent_node=run.parent_node,

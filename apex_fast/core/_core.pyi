@@ -149,6 +149,13 @@ class ResumeRun:
     def __new__(cls, tenant: str, run_id: str, by: str = "") -> ResumeRun: ...
 
 @final
+class MigrateRun:
+    """Move a run to another version of its workflow. The answer's `details`: `{"version", "epoch"}`."""
+    def __new__(
+        cls, tenant: str, run_id: str, version: str | None = None, tag: str | None = None, by: str = ""
+    ) -> MigrateRun: ...
+
+@final
 class SignalRun:
     """Tell a run something. `payload`: JSON, None is null."""
     def __new__(
@@ -223,6 +230,7 @@ _Command: TypeAlias = (
     | CancelRun
     | PauseRun
     | ResumeRun
+    | MigrateRun
     | SignalRun
     | PublishSignal
     | ResolveApproval

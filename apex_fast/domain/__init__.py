@@ -29,6 +29,7 @@ from apex_fast.core import (
     LogVerdict,
     LogView,
     Machine,
+    MigrateRun,
     PauseRun,
     PublishSignal,
     PutSchedule,
@@ -60,6 +61,7 @@ Command = (
     | CancelRun
     | PauseRun
     | ResumeRun
+    | MigrateRun
     | SignalRun
     | PublishSignal
     | ResolveApproval
@@ -96,6 +98,7 @@ __all__ = [
     "LogVerdict",
     "LogView",
     "Machine",
+    "MigrateRun",
     "PauseRun",
     "PublishSignal",
     "PutSchedule",

@@ -219,6 +219,16 @@ class _PauseDetails(msgspec.Struct):
 _PAUSE = msgspec.json.Decoder(_PauseDetails)
 
 
+class Migrated(msgspec.Struct):
+    """What a run was moved to."""
+
+    version: str = ""
+    epoch: int = 0
+
+
+_MIGRATED = msgspec.json.Decoder(Migrated)
+
+
 class _PublishDetails(msgspec.Struct):
     runs: int = 0
 
@@ -229,6 +239,11 @@ _PUBLISHED = msgspec.json.Decoder(_PublishDetails)
 def runs_of(reply: Reply) -> int:
     """How many runs took an event."""
     return _PUBLISHED.decode(reply.details).runs
+
+
+def migrated_of(reply: Reply) -> Migrated:
+    """The version that a run has after a migration."""
+    return _MIGRATED.decode(reply.details)
 
 
 def checkpoint_of(reply: Reply) -> str:

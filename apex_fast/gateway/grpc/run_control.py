@@ -1,8 +1,8 @@
-"""Steering runs over gRPC, and asking them: pause, resume, signals, queries."""
+"""Steering runs over gRPC, and asking them: pause, resume, migrate, signals, queries."""
 
 from functools import partial
 
-from apex_fast.domain import PauseRun, PublishSignal, Reply, ResumeRun, SignalRun
+from apex_fast.domain import MigrateRun, PauseRun, PublishSignal, Reply, ResumeRun, SignalRun
 from apex_fast.errors import NotRunning
 from apex_fast.gateway.admission import tenant_of
 from apex_fast.gateway.bodies import (
@@ -16,7 +16,8 @@ from apex_fast.gateway.bodies import (
 from apex_fast.gateway.faults import refusal_of
 from apex_fast.gateway.grpc.method import Metadata, Method, unary
 from apex_fast.gateway.house import House
-from apex_fast.gateway.translate import checkpoint_of, runs_of, state_number
+from apex_fast.gateway.registry import FIRST_TAG
+from apex_fast.gateway.translate import checkpoint_of, migrated_of, runs_of, state_number
 from apex_fast.wire.apex.v1 import run_pb2
 
 
@@ -31,6 +32,7 @@ class RunControl:
         return [
             unary(service, "PauseRun", self.pause_run),
             unary(service, "ResumeRun", self.resume_run),
+            unary(service, "MigrateRun", self.migrate_run),
             unary(service, "SignalRun", self.signal_run),
             unary(service, "PublishSignal", self.publish_signal),
             unary(service, "QueryRun", self.query_run),
@@ -63,6 +65,28 @@ class RunControl:
             self._house.outbox.grpc_error(token, refusal_of(reply))
             return
         answer = run_pb2.ResumeRunResponse(state=state_number(reply.state), offset=reply.offset)
+        self._house.outbox.grpc(token, answer.SerializeToString())
+
+    def migrate_run(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`MigrateRun`."""
+        request = run_pb2.MigrateRunRequest.FromString(message)
+        version = request.version or None
+        tag = None if version else request.tag or FIRST_TAG
+        command = MigrateRun(tenant_of(metadata), request.run_id, version, tag)
+        self._house.engine.submit(command, partial(self._migrated, token))
+
+    def _migrated(self, token: int, reply: Reply) -> None:
+        if reply.code:
+            self._house.outbox.grpc_error(token, refusal_of(reply))
+            return
+        migrated = migrated_of(reply)
+        answer = run_pb2.MigrateRunResponse(
+            state=state_number(reply.state),
+            offset=reply.offset,
+            version=migrated.version,
+            epoch=migrated.epoch,
+            existing=reply.existing,
+        )
         self._house.outbox.grpc(token, answer.SerializeToString())
 
     def signal_run(self, token: int, metadata: Metadata, message: bytes) -> None:

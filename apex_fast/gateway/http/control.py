@@ -1,4 +1,4 @@
-"""Steering runs over HTTP, and asking them: pause, resume, signals, queries."""
+"""Steering runs over HTTP, and asking them: pause, resume, migrate, signals, queries."""
 
 from functools import partial
 from typing import Annotated
@@ -6,14 +6,15 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from apex_fast.domain import PauseRun, PublishSignal, Reply, ResumeRun, SignalRun
-from apex_fast.gateway.bodies import KEY_CHARS_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX, Body, check_key
+from apex_fast.domain import MigrateRun, PauseRun, PublishSignal, Reply, ResumeRun, SignalRun
+from apex_fast.gateway.bodies import KEY_CHARS_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX, Body, check_key, invalid
 from apex_fast.gateway.faults import refusal_of
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http.exchange import JSON, Exchange
 from apex_fast.gateway.http.route import Answer, Route
 from apex_fast.gateway.http.runs import State
-from apex_fast.gateway.translate import checkpoint_of, runs_of
+from apex_fast.gateway.registry import FIRST_TAG
+from apex_fast.gateway.translate import checkpoint_of, migrated_of, runs_of
 
 SIGNAL_KEY = {"Idempotency-Key": "A run takes one signal of a key (at most 255 characters)."}
 
@@ -41,6 +42,27 @@ class RunResumed(msgspec.Struct):
     run_id: str
     state: State
     offset: int
+
+
+class MigrateBody(Body):
+    """The version that a run is moved to."""
+
+    version: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)] | None = None
+    tag: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)] | None = None
+    """Where it points now. Without version and tag: `main`."""
+
+
+class RunMigrated(msgspec.Struct):
+    """A run that goes on under another version, durably."""
+
+    run_id: str
+    state: State
+    offset: int
+    version: str
+    epoch: int
+    """Goes up with each migration."""
+    existing: bool
+    """It had that version already."""
 
 
 class SignalBody(Body):
@@ -75,6 +97,7 @@ class QueryQuery(Body):
 
 
 _PAUSE = msgspec.json.Decoder(PauseBody)
+_MIGRATE = msgspec.json.Decoder(MigrateBody)
 _SIGNAL = msgspec.json.Decoder(SignalBody)
 
 
@@ -92,6 +115,10 @@ class ControlRoutes:
                   problems=("RUN_NOT_FOUND", "RUN_ENDED", "WRONG_STATE")),
             Route("POST", "/runs/{id}/resume", "resumeRun", "Let a paused run go on", "runs", self.resume,
                   [Answer(200, "It goes on, durably", RunResumed)], problems=("RUN_NOT_FOUND", "RUN_ENDED")),
+            Route("POST", "/runs/{id}/migrate", "migrateRun", "Move a run to another version of its workflow", "runs",
+                  self.migrate, [Answer(200, "Moved, durably", RunMigrated)], body=MigrateBody, body_required=False,
+                  problems=("RUN_NOT_FOUND", "RUN_ENDED", "WRONG_STATE", "WORKFLOW_NOT_FOUND",
+                            "VERSION_INCOMPATIBLE")),
             Route("POST", "/runs/{id}/signal", "signalRun", "Tell a run something; kept until a node asks for it",
                   "runs", self.signal, [Answer(200, "Taken, durably", RunSignalled)], body=SignalBody,
                   headers=SIGNAL_KEY,
@@ -129,6 +156,24 @@ class ControlRoutes:
             return
         state: State = reply.state  # type: ignore[assignment]
         exchange.answer(200, RunResumed(reply.run_id, state, reply.offset))
+
+    def migrate(self, exchange: Exchange) -> None:
+        """`POST /runs/{id}/migrate`."""
+        body = exchange.read(_MIGRATE) if exchange.body else MigrateBody()
+        if body.version and body.tag:
+            raise invalid("/tag", "either a version or a tag")
+        tag = None if body.version else body.tag or FIRST_TAG
+        command = MigrateRun(exchange.tenant, exchange.params["id"], body.version, tag)
+        self._house.engine.submit(command, partial(self._migrated, exchange))
+
+    def _migrated(self, exchange: Exchange, reply: Reply) -> None:
+        if reply.code:
+            exchange.fail(refusal_of(reply))
+            return
+        state: State = reply.state  # type: ignore[assignment]
+        now = migrated_of(reply)
+        moved = RunMigrated(reply.run_id, state, reply.offset, now.version, now.epoch, reply.existing)
+        exchange.answer(200, moved)
 
     def signal(self, exchange: Exchange) -> None:
         """`POST /runs/{id}/signal`."""

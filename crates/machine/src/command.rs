@@ -27,6 +27,8 @@ pub enum Command {
     PauseRun(PauseRun),
     /// Lets a held run go on.
     ResumeRun(ResumeRun),
+    /// Moves a run to another version of its workflow.
+    MigrateRun(MigrateRun),
     /// Tells a run something.
     SignalRun(SignalRun),
     /// Tells every run of a tenant that waits for it.
@@ -230,7 +232,7 @@ pub struct ReplayRun {
     pub from: String,
     /// Everything runs again, with the same inputs.
     pub live: bool,
-    /// Another version; `None`: that of the origin.
+    /// Another version; `None`: the last one of the origin.
     pub version: Option<String>,
     /// Nodes that write may run.
     pub allow_writes: bool,
@@ -286,6 +288,19 @@ pub struct ResumeRun {
     pub tenant: String,
     /// Which.
     pub run_id: RunId,
+    /// Who.
+    pub by: String,
+}
+
+/// Moves a run to another version of its workflow: from then on it goes on under that one.
+#[derive(Debug, Clone)]
+pub struct MigrateRun {
+    /// Whose.
+    pub tenant: String,
+    /// Which.
+    pub run_id: RunId,
+    /// To which version.
+    pub selector: Selector,
     /// Who.
     pub by: String,
 }

@@ -172,6 +172,7 @@ impl Machine {
             Command::CancelRun(command) => self.cancel_run(token, &command),
             Command::PauseRun(command) => self.pause_run(token, &command),
             Command::ResumeRun(command) => self.resume_run(token, &command),
+            Command::MigrateRun(command) => self.migrate_run(token, &command),
             Command::SignalRun(command) => self.signal_run(token, &command),
             Command::PublishSignal(command) => self.publish_signal(token, command),
             Command::ResolveApproval(command) => self.resolve_approval(token, &command),

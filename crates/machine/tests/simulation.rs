@@ -6,7 +6,8 @@
 mod world;
 
 use apex_machine::command::{
-    ChangeSchedule, Command, DropDeadLetter, Fidelity, Heartbeat, JobResult, Outcome, Overlap, ScheduleChange, Timing,
+    ChangeSchedule, Command, DropDeadLetter, Fidelity, Heartbeat, JobResult, MigrateRun, Outcome, Overlap,
+    ScheduleChange, Selector, Timing,
 };
 use apex_machine::view::LetterFilter;
 use apex_machine::{Config, Job, JobKind, RunId, history};
@@ -212,6 +213,44 @@ fn outcome(chance: &mut Chance, job: &Job) -> Outcome {
     }
 }
 
+/// Another version: the same graph, or one with nodes and edges more or less, or with other policies.
+fn next_version(chance: &mut Chance, before: &Value, version: u64) -> Value {
+    let mut document = before.clone();
+    document["version"] = json!(version.to_string());
+    for _ in 0..chance.below(4) {
+        let nodes = document["nodes"].as_array().unwrap();
+        let ids: Vec<String> = nodes.iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect();
+        let any = |chance: &mut Chance| chance.below(ids.len() as u64) as usize;
+        let (one, other) = (any(chance), any(chance));
+        match chance.below(6) {
+            0 | 1 => {
+                let id = format!("v{version}_{}", chance.below(4));
+                let mut node = function(chance, other);
+                node["id"] = json!(id);
+                document["nodes"].as_array_mut().unwrap().push(node);
+                let mut edge = json!({"from": ids[one], "to": id});
+                match chance.below(5) {
+                    0 => edge["when"] = json!(format!("nodes.{}.status == 'ok'", ids[one])),
+                    1 => edge["on"] = json!("error"),
+                    _ => {}
+                }
+                if !chance.one_in(4) {
+                    document["edges"].as_array_mut().unwrap().push(edge);
+                }
+            }
+            2 if ids.len() > 1 => {
+                document["nodes"].as_array_mut().unwrap().remove(one);
+                let stays = |edge: &Value| edge["from"] != json!(ids[one]) && edge["to"] != json!(ids[one]);
+                document["edges"].as_array_mut().unwrap().retain(stays);
+            }
+            3 => document["edges"].as_array_mut().unwrap().push(json!({"from": ids[one], "to": ids[other]})),
+            4 => document["nodes"][one]["timeout_s"] = json!(1 + chance.below(30)),
+            _ => document["nodes"][one]["priority"] = json!("high"),
+        }
+    }
+    document
+}
+
 /// Sets, pauses, resumes or removes a schedule.
 fn schedule(chance: &mut Chance) -> Command {
     let name = format!("s{}", chance.below(2));
@@ -391,7 +430,8 @@ fn check_sections(world: &World) {
                 let is_alone = before.as_ref().is_none_or(|before| *before == place);
                 assert!(is_alone, "{place:?} enters the section {key} of {before:?}");
             }
-            "ToolResultReceived" => in_section.retain(|_, inside| *inside != place),
+            // What waits for its next attempt, corrected or not, is not in flight.
+            "ToolResultReceived" | "CorrectionProposed" => in_section.retain(|_, inside| *inside != place),
             _ => {}
         }
     }
@@ -405,9 +445,13 @@ fn check_history(world: &World, run: &RunId) {
     };
     let view = world.machine.run("t", run).unwrap();
     assert_eq!(checked.records, view.offset + 1);
-    let selector = apex_machine::command::Selector::Version(view.version.to_string());
-    let definition = world.machine.workflow("t", &view.workflow, &selector).unwrap().definition;
-    let has_composite = String::from_utf8_lossy(&definition).contains("\"type\":\"composite\"");
+    let begins = |name| ["RunStarted", "RunMigrated"].contains(&name);
+    let versions =
+        world.events(run).into_iter().filter(|event| begins(event.name)).map(|event| &event.payload["version"]);
+    let has_composite = versions.filter_map(Value::as_str).any(|version| {
+        let definition = world.machine.workflow("t", &view.workflow, &Selector::Version(version.into())).unwrap();
+        String::from_utf8_lossy(&definition.definition).contains("\"type\":\"composite\"")
+    });
     let is_of_composite = has_composite || view.parent_run.is_some();
     let is_shared = world.events(run).iter().any(|event| {
         ["SignalReceived", "LockAcquired", "ApprovalEscalated"].contains(&event.name)
@@ -449,7 +493,17 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         let document = definition(&mut chance, &format!("w{workflows}"));
         let text = document.to_string();
         match apex_ir::compile(text.as_bytes(), None, &apex_ir::Limits::default()) {
-            Ok(_) => world.register(&text),
+            Ok(_) => {
+                world.register(&text);
+                let mut version = 2;
+                while version < 5 {
+                    let text = next_version(&mut chance, &document, version).to_string();
+                    if apex_ir::compile(text.as_bytes(), None, &apex_ir::Limits::default()).is_ok() {
+                        world.register(&text);
+                        version += 1;
+                    }
+                }
+            }
             // A guard may name a node that is not upstream of its edge, and so on: draw again.
             Err(_) => continue,
         }
@@ -570,6 +624,12 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
                 (0, Command::ResumeRun(apex_machine::command::ResumeRun { tenant, run_id, by }))
             });
         }
+        if chance.one_in(4) && !runs.is_empty() {
+            let run_id = runs[chance.below(runs.len() as u64) as usize];
+            let selector = Selector::Version((1 + chance.below(4)).to_string());
+            commands
+                .push((0, Command::MigrateRun(MigrateRun { tenant: "t".into(), run_id, selector, by: String::new() })));
+        }
         let (count, _) = world.turn(commands);
         assert!(count <= bound, "invariant 10: a turn of {count} records, bound {bound}");
         if world.machine.counts().runs_resting > 0 {
@@ -681,5 +741,5 @@ fn invariants_hold_on_every_seed() {
     }
     println!("{occurred:?}");
     // Every event that this version makes, but those of goals, was met.
-    assert!(occurred.len() >= 34, "{occurred:?}");
+    assert!(occurred.len() >= 35, "{occurred:?}");
 }

@@ -338,6 +338,19 @@ impl ResumeRun {
 }
 
 #[pyclass(frozen, module = "apex_fast.core._core")]
+struct MigrateRun(command::MigrateRun);
+
+#[pymethods]
+impl MigrateRun {
+    #[new]
+    #[pyo3(signature = (tenant, run_id, version = None, tag = None, by = ""))]
+    fn new(tenant: String, run_id: &str, version: Option<String>, tag: Option<String>, by: &str) -> PyResult<Self> {
+        let (run_id, selector) = (parse_run_id(run_id)?, selector(version, tag));
+        Ok(Self(command::MigrateRun { tenant, run_id, selector, by: by.to_owned() }))
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
 struct SignalRun(command::SignalRun);
 
 #[pymethods]
@@ -536,6 +549,9 @@ pub(crate) fn extract(object: &Bound<'_, PyAny>, now_ns: i64, ids: &mut Ids) -> 
     if let Ok(c) = object.cast_exact::<ResumeRun>() {
         return Ok(Command::ResumeRun(c.get().0.clone()));
     }
+    if let Ok(c) = object.cast_exact::<MigrateRun>() {
+        return Ok(Command::MigrateRun(c.get().0.clone()));
+    }
     if let Ok(c) = object.cast_exact::<RegisterWorkflow>() {
         return Ok(Command::RegisterWorkflow(c.get().0.clone()));
     }
@@ -566,6 +582,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<CancelRun>()?;
     module.add_class::<PauseRun>()?;
     module.add_class::<ResumeRun>()?;
+    module.add_class::<MigrateRun>()?;
     module.add_class::<SignalRun>()?;
     module.add_class::<PublishSignal>()?;
     module.add_class::<ResolveApproval>()?;

@@ -78,6 +78,7 @@ events! {
     16 WorkflowCompleted in run,
     17 WorkflowFailed in run,
     18 CheckpointCreated in run,
+    19 RunMigrated in run,
     20 TurnRecorded in turn,
     30 ToolCallRequested in node,
     31 ToolResultReceived in node,

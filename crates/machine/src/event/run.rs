@@ -71,6 +71,20 @@ message! {
 }
 
 message! {
+    /// The run goes on under another version of its workflow; every record from here on is of the new epoch. `due`: when
+    /// the whole run is out of time now.
+    RunMigrated<'a> {
+        1 version: &'a str,
+        2 ir_hash: Hash,
+        3 epoch: u32,
+        4 nodes_total: u32,
+        5 due: Time,
+        6 previous_version: &'a str,
+        7 by: &'a str,
+    }
+}
+
+message! {
     /// Someone wants the run to end.
     RunCancelled<'a> {
         1 reason: &'a str,

@@ -7,6 +7,7 @@
 use super::fold::{self, Record};
 use super::{Difference, History, HistoryError};
 use crate::action::JobKind;
+use crate::command::{MigrateRun, Selector};
 use crate::error::{code, kind};
 use crate::event::node::ToolResultReceived;
 use crate::event::run::RunStarted;
@@ -21,8 +22,9 @@ use crate::run::correction::NO_CORRECTION;
 use crate::run::node::NOT_NEEDED;
 use crate::run::result::Ended;
 use crate::run::saga::{FAILING, OUT_OF_TIME};
+use crate::run::work::Work;
 use crate::state::fold::find_scope;
-use crate::state::run::{Fault, NO_SLOT, ROOT, StepPhase, Wait, split_path};
+use crate::state::run::{Fault, NO_SLOT, ROOT, Status, StepPhase, Wait, split_path};
 use crate::state::{Timer, TimerKind, Version};
 use apex_ir::ir::Kind;
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,16 +124,14 @@ impl<'h> Driver<'h> {
     /// those decide, other runs and the registry decide, too. And it is recorded
     /// in full: a fast run does not say what was decided on. Reads every record.
     fn is_alone(&self) -> Result<bool, HistoryError> {
-        let mut is_alone = true;
+        let (mut is_alone, mut workflow) = (true, "");
         for at in 0..self.records.len() {
             is_alone &= match self.event(at)? {
                 Event::RunStarted(e) => {
-                    let mut definitions = self.history.definitions.iter();
-                    let its = definitions.find(|one| one.name == e.workflow && one.version == e.version);
-                    e.parent_run.is_empty()
-                        && e.fidelity != "fast"
-                        && !its.is_some_and(|its| has_composite(its.definition))
+                    workflow = e.workflow;
+                    e.parent_run.is_empty() && e.fidelity != "fast" && !self.has_composite(workflow, e.version)
                 }
+                Event::RunMigrated(e) => !self.has_composite(workflow, e.version),
                 Event::SignalReceived(_) | Event::LockAcquired(_) | Event::ApprovalEscalated(_) => false,
                 // For a signal, or for a turn at a tool.
                 Event::TimerStarted(e) => e.timer.is_empty(),
@@ -141,6 +141,12 @@ impl<'h> Driver<'h> {
             };
         }
         Ok(is_alone)
+    }
+
+    fn has_composite(&self, workflow: &str, version: &str) -> bool {
+        let mut definitions = self.history.definitions.iter();
+        let its = definitions.find(|one| one.name == workflow && one.version == version);
+        its.is_some_and(|its| has_composite(its.definition))
     }
 
     fn all(&mut self) -> Result<(), HistoryError> {
@@ -253,6 +259,16 @@ impl<'h> Driver<'h> {
             | Event::HeartbeatRecorded(_)
             | Event::CheckpointCreated(_) => {
                 machine.emit(slot, event, record.header.causation);
+            }
+            Event::RunMigrated(e) => {
+                // Decided anew: what it is refused for today is another decision.
+                let command = MigrateRun {
+                    tenant: record.header.tenant.to_owned(),
+                    run_id: record.header.run_id,
+                    selector: Selector::Version(e.version.to_owned()),
+                    by: e.by.to_owned(),
+                };
+                return machine.try_migrate(&command).is_ok();
             }
             Event::ToolCallRequested(e) => return self.waited(slot, e.node),
             Event::TimerFired(e) if e.timer == "retry" => return self.waited(slot, e.node),
@@ -367,12 +383,20 @@ impl<'h> Driver<'h> {
         true
     }
 
-    /// A record that follows from other runs: it is folded as it is, and what comes of it is work.
+    /// A record that follows from other runs: it is folded as it is, and what comes of it is decided.
     fn accept(&mut self, slot: u32, event: &Event<'h>, causation: u64) {
-        self.machine.emit(slot, event, causation);
-        if let Some(root) = self.machine.state.run_mut(slot).and_then(|run| run.scope_mut(ROOT)) {
-            // Without counters the run makes them, and its work, from its state.
-            root.cells.clear();
+        let machine = &mut self.machine;
+        let Some(program) = machine.ready(slot) else { return };
+        let touched = machine.emit(slot, event, causation);
+        let Some(node) = machine.state.run(slot).and_then(|run| run.node(touched.scope, touched.slot)) else { return };
+        let Some(ix) = program.ix(node.sym) else { return };
+        if node.status != Status::Open {
+            machine.settle(slot, &program, touched.scope, touched.slot, ix);
+            return;
+        }
+        machine.note_slot(slot, &program, touched.scope, touched.slot, ix);
+        if let Some(run) = machine.state.run_mut(slot) {
+            run.work.push_back(Work::Retry { scope: touched.scope, slot: touched.slot });
         }
     }
 

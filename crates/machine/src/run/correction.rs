@@ -12,7 +12,7 @@ use crate::partition::program::Program;
 use crate::run::node::{At, effect_name};
 use crate::run::result::Ended;
 use crate::run::work::Work;
-use crate::state::run::{Care, Fault, Wait};
+use crate::state::run::{Care, Fault, Node, Wait};
 use apex_ir::ir::Kind;
 use apex_ir::value;
 
@@ -34,9 +34,13 @@ impl Machine {
     /// Records that the model is asked, and makes the job.
     pub(crate) fn request_correction(&mut self, program: &Program, at: At, node_slot: u32) {
         let node = &program.ir.nodes[at.ix as usize];
-        let (Some(correction), Kind::Function { name, .. }) = (&node.correction, &node.kind) else { return };
         let Some(run) = self.state.run(at.slot) else { return };
         let Some(state) = run.node(at.scope, node_slot) else { return };
+        let (Some(correction), Kind::Function { name, .. }) = (&node.correction, &node.kind) else {
+            // The run was moved to a version in which nobody is asked.
+            let (attempt, fault) = (state.attempt, uncorrected(state, "its version has none any more"));
+            return self.fail_attempt(program, at, attempt, fault);
+        };
         let Wait::Retry { flight, .. } = &state.wait else { return };
         let mut input = b"{\"function\":".to_vec();
         write_json_str(name, &mut input);
@@ -94,10 +98,7 @@ impl Machine {
             Ok(_) => "it came too late".into(),
             Err(fault) => fault.message,
         };
-        let failed = state.error.as_deref().cloned();
-        let failed = failed.unwrap_or_else(|| Fault { kind: kind::CANCELLED.into(), message: "".into() });
-        let message = format!("{}{NO_CORRECTION}{why})", failed.message);
-        let fault = Fault { kind: failed.kind, message: message.into() };
+        let fault = uncorrected(state, &why);
         self.fail_attempt(program, at, attempt, fault);
     }
 
@@ -124,6 +125,13 @@ impl Machine {
         let event = ToolResultReceived { attempt, status: ended.status, ..ToolResultReceived::default() };
         self.decide_attempt(program, at, event, &ended);
     }
+}
+
+/// The error of a node, and why it was not corrected.
+fn uncorrected(node: &Node, why: &str) -> Fault {
+    let failed = node.error.as_deref().cloned();
+    let failed = failed.unwrap_or_else(|| Fault { kind: kind::CANCELLED.into(), message: "".into() });
+    Fault { kind: failed.kind, message: format!("{}{NO_CORRECTION}{why})", failed.message).into() }
 }
 
 impl Care {

@@ -17,7 +17,7 @@ use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::partition::turn::refusal;
 use crate::run::again::Again;
-use crate::run::changes::changes;
+use crate::run::changes::Versions;
 use crate::run::node::{At, NOT_NEEDED};
 use crate::run::pause::unknown_run;
 use crate::run::start::Origin;
@@ -83,6 +83,16 @@ impl<'h> Past<'h> {
         })
     }
 
+    /// The version that it ran last.
+    fn version(&self) -> Option<&'h str> {
+        let versions = self.events().filter_map(|(_, event)| match event {
+            Event::RunStarted(e) => Some(e.version),
+            Event::RunMigrated(e) => Some(e.version),
+            _ => None,
+        });
+        versions.last()
+    }
+
     /// The instance that a record decided, where what it says came from outside and holds by itself.
     fn given<'e>(&self, record: &Record<'_>, event: &Event<'e>, requested: &BTreeSet<&str>) -> Option<&'e str> {
         match event {
@@ -127,7 +137,9 @@ impl Machine {
             return Err(unknown_run(&command.origin));
         }
         let started = past.started().ok_or_else(|| unknown_run(&command.origin))?;
-        let version = command.version.as_deref().unwrap_or(started.version);
+        // What it did under a version before stands unchanged in the last one.
+        let last = past.version().unwrap_or(started.version);
+        let version = command.version.as_deref().unwrap_or(last);
         let selector = Selector::Version(version.to_owned());
         let start = StartRun {
             tenant: command.tenant.clone(),
@@ -158,10 +170,10 @@ impl Machine {
         let again = Again::new(&program, &command.from, command.live).ok_or_else(|| no_such_node(&command.from))?;
         let (frozen, undecided) = self.frozen_of(&past, &program, &again);
         if command.version.is_some() && !command.live {
-            let selector = Selector::Version(started.version.to_owned());
+            let selector = Selector::Version(last.to_owned());
             let old = self.select_program(&StartRun { selector, ..start.clone() })?.2;
             let kept: BTreeSet<&str> = frozen.keys().map(|path| crate::state::run::split_path(path).1).collect();
-            let found = changes(&old.ir.canonical, &program.ir.canonical, &kept);
+            let found = Versions::read(&old.ir.canonical, &program.ir.canonical).changes(&kept);
             if !found.is_empty() {
                 let message = format!("version {version} is another one where the run keeps its results");
                 return Err(listed(code::VERSION_INCOMPATIBLE, message, &found));
@@ -345,7 +357,7 @@ fn no_such_node(from: &str) -> Refusal {
 }
 
 /// A refusal that names places: pointer and sentence.
-fn listed(code: &'static str, message: String, found: &[(String, String)]) -> Refusal {
+pub(crate) fn listed(code: &'static str, message: String, found: &[(String, String)]) -> Refusal {
     let mut details = b"{\"errors\":[".to_vec();
     for (n, (pointer, detail)) in found.iter().enumerate() {
         details.extend_from_slice(if n > 0 { b",{\"pointer\":" } else { b"{\"pointer\":" });

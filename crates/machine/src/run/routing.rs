@@ -150,7 +150,7 @@ impl Machine {
         work.clear();
         for (at, scope) in scopes.iter_mut().enumerate() {
             if let Some(scope) = scope.as_deref_mut().filter(|scope| !scope.closed) {
-                fill(program, at as u32, scope);
+                fill(program, scope);
                 resume(program, at as u32, scope, work);
             }
         }
@@ -162,7 +162,7 @@ impl Machine {
         let Run { scopes, work, .. } = run;
         let Some(scope) = scopes.get_mut(scope_ix as usize).and_then(Option::as_deref_mut) else { return };
         scope.graph = graph;
-        fill(program, scope_ix, scope);
+        fill(program, scope);
         begin(program, scope_ix, scope, work);
     }
 }
@@ -195,12 +195,14 @@ fn begin(program: &Program, scope_ix: u32, scope: &mut Scope, work: &mut VecDequ
 }
 
 /// Fresh cells, with the slots of nodes that were touched.
-fn fill(program: &Program, _scope_ix: u32, scope: &mut Scope) {
+fn fill(program: &Program, scope: &mut Scope) {
     let nodes = program.ir.graphs[scope.graph as usize].nodes.clone();
     scope.cells.clear();
     scope.cells.resize(nodes.len(), Cell { live: 0, dead: 0, slot: NO_SLOT, fired: false });
     scope.undecided = nodes.len() as u32;
-    for (slot, node) in scope.nodes.iter().enumerate() {
+    for (slot, node) in scope.nodes.iter_mut().enumerate() {
+        // `resume` says it again of what is still taken back.
+        node.doomed = false;
         if let Some(ix) = program.ix(node.sym).filter(|ix| nodes.contains(ix)) {
             let cell = &mut scope.cells[(ix - nodes.start) as usize];
             cell.slot = slot as u32;
@@ -224,7 +226,8 @@ pub(crate) fn doom(program: &Program, scope: &mut Scope, ix: NodeIx) {
     }
 }
 
-fn has_begun(node: &Node) -> bool {
+/// Something happened to it: it is decided, or waits for something.
+pub(crate) fn has_begun(node: &Node) -> bool {
     node.status != Status::Open || !matches!(node.wait, Wait::Nothing)
 }
 

@@ -101,6 +101,22 @@ impl<'a> View<'a> {
     }
 }
 
+/// How many names of a path a JSON Pointer spells, where it leads there.
+fn leads_to(pointer: &str, path: &[Box<str>]) -> Option<usize> {
+    let mut names = path.iter();
+    let mut length = 0;
+    for token in pointer.split('/').skip(1) {
+        let name = names.next()?;
+        let is_it =
+            if token.contains('~') { token.replace("~1", "/").replace("~0", "~") == **name } else { token == &**name };
+        if !is_it {
+            return None;
+        }
+        length += 1;
+    }
+    Some(length)
+}
+
 impl expressions::Scope for View<'_> {
     fn inputs(&self) -> &[u8] {
         &self.run.inputs
@@ -123,12 +139,14 @@ impl expressions::Scope for View<'_> {
             Kept::All(output) => below(output, path),
             Kept::Parts(parts) => {
                 let ix = node.ix as usize;
-                let Some((place, length)) = self.program.ir.nodes[ix].keeps.locate(path) else {
-                    return Member::Missing;
-                };
-                let pointer = &self.program.pointers[ix][place];
-                match parts.iter().find(|(kept, _)| kept == pointer) {
-                    Some((_, value)) => below(value, &path[length..]),
+                let located = self.program.ir.nodes[ix].keeps.locate(path);
+                let exact = located.and_then(|(place, length)| {
+                    let pointer = &self.program.pointers[ix][place];
+                    Some((length, &parts.iter().find(|(kept, _)| kept == pointer)?.1))
+                });
+                // A program that the run had before kept what stands above.
+                match exact.or_else(|| parts.iter().find_map(|(kept, value)| Some((leads_to(kept, path)?, value)))) {
+                    Some((length, value)) => below(value, &path[length..]),
                     None => Member::Missing,
                 }
             }

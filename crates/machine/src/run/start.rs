@@ -60,10 +60,7 @@ impl Machine {
             return Err(over("idempotency_keys_per_tenant_max", keys_max));
         }
         let (version, hash, program) = self.select_program(command)?;
-        if let Some((kind, pointer)) = program.ir.unsupported.first() {
-            let message = format!("{} at {pointer} does not run yet", format!("{kind:?}").to_lowercase());
-            return Err(refusal(code::NODE_TYPE_NOT_RUNNING, message));
-        }
+        refuse_unsupported(&program)?;
         program.ir.check_inputs(&command.inputs).map_err(|found| Refusal {
             code: code::INPUTS_INVALID,
             message: found.first().map_or_else(String::new, |first| first.message.clone()),
@@ -213,4 +210,11 @@ pub(crate) enum Started {
     New(u32),
     /// The run was there before.
     Existing(Answer),
+}
+
+/// Refuses a program with nodes that do not run yet.
+pub(crate) fn refuse_unsupported(program: &Program) -> Result<(), Refusal> {
+    let Some((kind, pointer)) = program.ir.unsupported.first() else { return Ok(()) };
+    let message = format!("{} at {pointer} does not run yet", format!("{kind:?}").to_lowercase());
+    Err(refusal(code::NODE_TYPE_NOT_RUNNING, message))
 }

@@ -697,6 +697,13 @@ impl Run {
         self.extra.as_ref().is_some_and(|extra| !extra.ending.is_empty())
     }
 
+    /// Forgets what was made of its program: the counters and the work. Both follow from the state and another one.
+    pub(crate) fn forget_program(&mut self) {
+        self.program = None;
+        self.work.clear();
+        self.scopes.iter_mut().flatten().for_each(|scope| scope.cells.clear());
+    }
+
     /// A scope that is there. Scopes are only named by nodes and work that cannot outlive them.
     pub(crate) fn scope(&self, scope: u32) -> Option<&Scope> {
         self.scopes.get(scope as usize)?.as_deref()

@@ -16,6 +16,7 @@ mod limits;
 mod lock;
 mod r#loop;
 mod map;
+mod migrate;
 mod pause;
 mod rate;
 mod registry;

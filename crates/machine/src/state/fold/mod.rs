@@ -465,6 +465,7 @@ impl Folding<'_> {
             Event::RunResumed(_) => self.run_resumed(),
             Event::CheckpointCreated(_) => Ok((ROOT, NO_SLOT)),
             Event::RunCancelled(e) => self.run_cancelled(e),
+            Event::RunMigrated(e) => self.run_migrated(e),
             Event::CompensationPlanned(e) => self.compensation_planned(e),
             Event::CompensationRequested(e) => self.compensation_requested(header, e),
             Event::CompensationCompleted(e) => self.compensation_completed(e),

@@ -2,7 +2,7 @@
 
 use super::{Folding, Unfit, forget_wait, run_error};
 use crate::error::code;
-use crate::event::run::{RunCancelled, RunPaused};
+use crate::event::run::{RunCancelled, RunMigrated, RunPaused};
 use crate::event::waiting::TimerFired;
 use crate::state::run::{Failing, NO_SLOT, ROOT, RunError, Wait};
 
@@ -24,6 +24,26 @@ impl Folding<'_> {
             self.run.extra_mut().paused = None;
             self.lines(true);
         }
+        Ok((ROOT, NO_SLOT))
+    }
+
+    /// The run goes on under another program: what was made of the one before is forgotten, and made anew.
+    pub(super) fn run_migrated(&mut self, e: &RunMigrated<'_>) -> Result<(u32, u32), Unfit> {
+        if self.run.failing.is_some() {
+            return Err("a run that fails goes on under another version".into());
+        }
+        self.run.version = self.symbols.intern(e.version);
+        self.run.ir_hash = e.ir_hash.0;
+        self.run.epoch = e.epoch;
+        self.run.nodes_total = e.nodes_total;
+        if self.run.due != 0 {
+            self.index.timers.remove(&self.run.run_timer());
+        }
+        self.run.due = e.due.0;
+        if self.run.due != 0 {
+            self.index.timers.insert(self.run.run_timer());
+        }
+        self.run.forget_program();
         Ok((ROOT, NO_SLOT))
     }
 

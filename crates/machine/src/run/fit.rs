@@ -1,0 +1,71 @@
+//! Whether a run can go on under another program: what it has done must stand there as it was done, and what was settled
+//! by the program before must hold by the new one (docs/decisions/0009, Migration).
+
+use crate::machine::Machine;
+use crate::partition::program::Program;
+use crate::run::changes::{Change, Versions};
+use crate::run::routing::has_begun;
+use crate::state::run::{Kept, ROOT, Status};
+use apex_ir::ir::{Keeps, NodeIx};
+use std::collections::BTreeSet;
+
+impl Machine {
+    /// Each reason why a run cannot go on under another program; none: it can. A body is part of what its map or loop
+    /// says, so only the workflow's own graph is looked at.
+    pub(crate) fn misfits(&self, slot: u32, old: &Program, new: &Program) -> Vec<Change> {
+        let Some(run) = self.state.run(slot) else { return Vec::new() };
+        let Some(root) = run.scope(ROOT) else { return Vec::new() };
+        let name = |sym| &**self.state.symbols.name(sym);
+        let begun = root.nodes.iter().filter(|node| has_begun(node));
+        let ids: BTreeSet<&str> = begun.clone().map(|node| name(node.sym)).collect();
+        let versions = Versions::read(&old.ir.canonical, &new.ir.canonical);
+        let mut found = versions.changes(&ids);
+        for node in begun {
+            let (Some(before), Some(after)) = (old.ix(node.sym), new.ix(node.sym)) else { continue };
+            if let Some(detail) = taken_back_otherwise(old, before, new, after) {
+                found.push((new.ir.nodes[after as usize].pointer.to_string(), detail));
+            }
+            if matches!(node.status, Status::Ok | Status::Failed) {
+                found.extend(versions.guards(name(node.sym), node.status == Status::Failed));
+            }
+            if node.status == Status::Ok && !matches!(node.kept, Kept::All(_)) {
+                found.extend(not_kept(old, before, new, after));
+            }
+        }
+        if let Err(faults) = new.ir.check_inputs(&run.inputs) {
+            let fault = |fault: apex_ir::Diagnostic| {
+                let at = if fault.pointer.is_empty() { String::new() } else { format!(" at {}", fault.pointer) };
+                ("/inputs".to_owned(), format!("the inputs of the run do not fit{at}: {}", fault.message))
+            };
+            found.extend(faults.into_iter().map(fault));
+        }
+        found
+    }
+}
+
+/// A join that has fired takes back what only leads to it: of the nodes that both programs have, the same ones.
+fn taken_back_otherwise(old: &Program, before: NodeIx, new: &Program, after: NodeIx) -> Option<String> {
+    let names = |of: &Program, ix: NodeIx, in_other: &Program| -> BTreeSet<Box<str>> {
+        let rest = of.ir.nodes[ix as usize].cancel_rest.iter().map(|&ix| &of.ir.nodes[ix as usize].id);
+        rest.filter(|id| in_other.ir.node(id).is_some()).cloned().collect()
+    };
+    let (before, after) = (names(old, before, new), names(new, after, old));
+    let other = before.symmetric_difference(&after).next()?;
+    Some(format!("it has begun, and with cancel_rest it would treat {other} otherwise"))
+}
+
+/// What the new program reads of an output of which parts were kept, and that is none of them.
+fn not_kept(old: &Program, before: NodeIx, new: &Program, after: NodeIx) -> Vec<Change> {
+    let node = &new.ir.nodes[after as usize];
+    let unknown = |path: &str| {
+        let what = if path.is_empty() { "the whole output".to_owned() } else { format!("{path} of the output") };
+        (node.pointer.to_string(), format!("{what} of {} is read, which the run did not keep", node.id))
+    };
+    if new.keeps_all[after as usize] {
+        return vec![unknown("")];
+    }
+    let Keeps::Paths(paths) = &node.keeps else { return Vec::new() };
+    let keeps = &old.ir.nodes[before as usize].keeps;
+    let missing = paths.iter().zip(&new.pointers[after as usize]).filter(|(path, _)| keeps.locate(path).is_none());
+    missing.map(|(_, pointer)| unknown(pointer)).collect()
+}

@@ -1,0 +1,93 @@
+//! A run goes on under another version of its workflow.
+
+use crate::action::{Answer, Refusal};
+use crate::command::MigrateRun;
+use crate::error::code;
+use crate::event::Event;
+use crate::event::run::RunMigrated;
+use crate::event::wire::{Hash, Time, write_json_str};
+use crate::machine::Machine;
+use crate::partition::registry::unknown;
+use crate::partition::turn::refusal;
+use crate::record::NONE;
+use crate::run::pause::{answer_of, unknown_run};
+use crate::run::replay::listed;
+use crate::run::start::refuse_unsupported;
+use crate::state::run::Run;
+
+impl Machine {
+    /// Takes a migration. A run that has this version already gives the same answer again.
+    pub(crate) fn migrate_run(&mut self, token: u64, command: &MigrateRun) {
+        match self.try_migrate(command) {
+            Ok((slot, answer)) => {
+                self.answer(token, answer);
+                self.visit_now(slot);
+            }
+            Err(refusal) => self.refuse(token, refusal),
+        }
+    }
+
+    pub(crate) fn try_migrate(&mut self, command: &MigrateRun) -> Result<(u32, Answer), Refusal> {
+        let slot = self.open_run(&command.tenant, &command.run_id)?;
+        self.check_name("by", &command.by)?;
+        self.hand(command.run_id);
+        let gone = || unknown_run(&command.run_id);
+        let run = self.state.run(slot).ok_or_else(gone)?;
+        let workflow = self.state.symbols.name(run.workflow).clone();
+        let not_there = || unknown(&workflow, &command.selector);
+        let found = self.state.select(&command.tenant, &workflow, &command.selector).ok_or_else(not_there)?;
+        let (version, ir_hash) = (found.version, found.hash);
+        if version == run.version {
+            return Ok((slot, self.migrated(slot, true)));
+        }
+        refuse_another_program(run)?;
+        let (tenant, workflow) = (run.tenant, run.workflow);
+        let old = self.ready(slot).ok_or_else(gone)?;
+        let new = self.program(tenant, workflow, version).map_err(|reason| {
+            refusal(code::DEFINITION_UNREADABLE, format!("the definition no longer compiles: {reason}"))
+        })?;
+        refuse_unsupported(&new)?;
+        let misfits = self.misfits(slot, &old, &new);
+        let (to, from) = (self.state.symbols.name(version).clone(), old.ir.version.clone());
+        if !misfits.is_empty() {
+            let message = format!("version {to} is another one where the run has begun");
+            return Err(listed(code::VERSION_INCOMPATIBLE, message, &misfits));
+        }
+        let run = self.state.run(slot).ok_or_else(gone)?;
+        let due = new.ir.timeout_ns.map_or(0, |timeout| run.started_ns.saturating_add(timeout).max(1));
+        let event = Event::RunMigrated(RunMigrated {
+            version: &to,
+            ir_hash: Hash(ir_hash),
+            epoch: run.epoch + 1,
+            nodes_total: new.ir.graphs[0].nodes.len() as u32,
+            due: Time(due),
+            previous_version: &from,
+            by: &command.by,
+        });
+        self.emit(slot, &event, NONE);
+        Ok((slot, self.migrated(slot, false)))
+    }
+
+    /// The answer: where the run stands, and under what.
+    fn migrated(&self, slot: u32, existing: bool) -> Answer {
+        let Some(run) = self.state.run(slot) else { return Answer::default() };
+        let mut details = b"{\"version\":".to_vec();
+        write_json_str(self.state.symbols.name(run.version), &mut details);
+        details.extend_from_slice(format!(",\"epoch\":{}}}", run.epoch).as_bytes());
+        Answer { existing, details, ..answer_of(run) }
+    }
+}
+
+/// Refuses what no other program can be found for, whatever it says.
+fn refuse_another_program(run: &Run) -> Result<(), Refusal> {
+    let why = if run.failing.is_some() {
+        "is being undone by the version that it has"
+    } else if run.parent().is_some() {
+        "runs for a composite node, whose workflow names its version"
+    } else if run.keeps_results() {
+        "keeps results of the run that it replays"
+    } else {
+        return Ok(());
+    };
+    Err(refusal(code::WRONG_STATE, format!("run {} {why}", run.id)))
+}
