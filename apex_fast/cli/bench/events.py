@@ -19,6 +19,7 @@ from apex_fast.cli.bench.plan import Plan
 from apex_fast.cli.bench.starters import RUNS
 from apex_fast.cli.bench.subject import Subject, subject
 from apex_fast.client import Client
+from apex_fast.errors import ApexError
 from apex_fast.wire.apex.v1 import common_pb2, run_pb2
 
 EVENTS: Final = 200_000
@@ -49,16 +50,18 @@ class Reader:
         self._last = message
 
     async def read(self) -> None:
-        """Until the last event of the run. Raises OSError."""
-        while b"WorkflowCompleted" not in self._last:
+        """Until the last event of the run. Raises OSError; ApexError where it failed, or an event was missed."""
+        last = common_pb2.Event()
+        while not last.type.startswith("Workflow"):
             self.connections += 1
             connection = await Http2Connection.connect(self._address, f"{RUNS}/WatchRun")
             request = run_pb2.WatchRunRequest(run_id=self._run_id, from_offset=self.events)
             connection.follow(request.SerializeToString(), self._said)
             await connection.lost
             connection.close()
-        if common_pb2.Event.FromString(self._last).offset + 1 != self.events:
-            raise ConnectionError("events were missed, or came twice")
+            last = common_pb2.Event.FromString(self._last)
+        if last.type != "WorkflowCompleted" or last.offset + 1 != self.events:
+            raise ApexError(f"{self.events} events came, the last one was {last.type} at {last.offset}")
 
 
 async def _watched(gateway: Subject, events: int) -> Measurement:

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 #[pyclass(frozen, module = "apex_fast.core._core")]
@@ -20,13 +20,20 @@ struct Log {
     marks: Mutex<Marks>,
 }
 
-/// Where some records of long runs stand, by run: (offset, position), newest first. A timeline is read backwards, so a
-/// page far from the end would else walk over all that came after it.
-type Marks = HashMap<RunId, Vec<(u64, u64)>>;
+/// Where some records of long runs stand. A timeline is read backwards, so a page far from the end would else walk over
+/// all that came after it.
+#[derive(Default)]
+struct Marks {
+    /// By run: (offset, position), newest first.
+    runs: HashMap<RunId, Vec<(u64, u64)>>,
+    /// By position: run and offset of a last record that was passed over. It may be as large as all outputs together, and
+    /// each page begins there.
+    heads: HashMap<u64, (RunId, u64)>,
+}
 
 /// Records between two marks of a run.
 const MARK_EVERY: u64 = 512;
-/// Runs with marks; over it they are found anew.
+/// Runs with marks, and heads; over it they are found anew.
 const MARKED_RUNS_MAX: usize = 1_024;
 
 #[pymethods]
@@ -175,10 +182,12 @@ impl Log {
 
     fn walk(&self, head: u64, from_offset: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, LogError> {
         let mut found = std::collections::VecDeque::new();
-        let mut position = head;
         let mut passed = Vec::new();
-        let mut run = None;
         let end = from_offset.saturating_add(limit as u64);
+        let (mut run, mut position) = match self.marks().skip(head, end) {
+            Some((run, position)) => (Some(run), position),
+            None => (None, head),
+        };
         while let Some(body) = self.log.read(position)? {
             let Ok(header) = Header::parse(&body) else { break };
             if header.run_seq < from_offset {
@@ -186,9 +195,8 @@ impl Log {
             }
             if run.is_none() {
                 run = Some(header.run_id);
-                // The lowest mark at or after the end of the page; what is read there is checked like any other.
-                if let Some(mark) = self.mark(&header.run_id, end).filter(|mark| mark.0 < header.run_seq) {
-                    position = mark.1;
+                if let Some(mark) = self.marks().pass(head, header.run_id, header.run_seq, end) {
+                    position = mark;
                     continue;
                 }
             }
@@ -206,27 +214,48 @@ impl Log {
             position = previous;
         }
         if let Some(run) = run {
-            self.keep_marks(run, &passed);
+            self.marks().keep(run, &passed);
         }
         Ok(found.into())
     }
 
-    fn mark(&self, run: &RunId, from: u64) -> Option<(u64, u64)> {
-        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let marks = marks.get(run)?;
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Marks {
+    /// The lowest mark of a run at or after an offset, below `head`. What is read there is checked like any other.
+    fn mark(&self, run: &RunId, from: u64, head: u64) -> Option<u64> {
+        let marks = self.runs.get(run)?;
         let after = marks.partition_point(|mark| mark.0 >= from);
-        marks.get(after.checked_sub(1)?).copied()
+        marks.get(after.checked_sub(1)?).filter(|mark| mark.0 < head).map(|mark| mark.1)
     }
 
-    fn keep_marks(&self, run: RunId, passed: &[(u64, u64)]) {
-        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Where a page that ends before the offset `end` may begin, for a head that was passed over before, and its run.
+    fn skip(&self, head: u64, end: u64) -> Option<(RunId, u64)> {
+        let (run, offset) = self.heads.get(&head)?;
+        Some((*run, self.mark(run, end, *offset)?))
+    }
+
+    /// The same for a head that was read just now; it is remembered if it can be passed over.
+    fn pass(&mut self, head: u64, run: RunId, offset: u64, end: u64) -> Option<u64> {
+        let mark = self.mark(&run, end, offset)?;
+        if self.heads.len() >= MARKED_RUNS_MAX {
+            self.heads.clear();
+        }
+        self.heads.insert(head, (run, offset));
+        Some(mark)
+    }
+
+    fn keep(&mut self, run: RunId, passed: &[(u64, u64)]) {
         if passed.is_empty() {
             return;
         }
-        if marks.len() >= MARKED_RUNS_MAX && !marks.contains_key(&run) {
-            marks.clear();
+        if self.runs.len() >= MARKED_RUNS_MAX && !self.runs.contains_key(&run) {
+            self.runs.clear();
         }
-        let kept = marks.entry(run).or_default();
+        let kept = self.runs.entry(run).or_default();
         kept.extend_from_slice(passed);
         kept.sort_unstable_by(|a, b| b.cmp(a));
         kept.dedup();
