@@ -398,3 +398,125 @@ proptest! {
         }
     }
 }
+
+mod security {
+    use super::*;
+    use apex_ir::overlay::{Allowed, Grant, check_security};
+
+    fn definition() -> Vec<u8> {
+        canonical(&json!({"name": "w", "version": "1", "nodes": [
+            {"id": "f", "type": "function", "config": {"name": "f", "config": {"key": {"secret": "k"}}}, "effect": "read", "rate_limit": {"count": 1, "per_s": 1}},
+            {"id": "h", "type": "http", "config": {"url": "https://a.example/", "headers": {"x": {"secret": "token"}}}},
+            {"id": "p", "type": "http", "config": {"url": "https://b.example/", "method": "POST"}, "effect": "read"},
+            {"id": "g", "type": "agent", "config": {"prompt": "?"}}]}))
+    }
+
+    /// `CODE pointer` of what is refused.
+    fn refused(patch: Json, grant: &Grant) -> Vec<String> {
+        let resolved = made(&definition(), &patch, None).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        let before = compile(&definition(), None, &Limits::default()).unwrap();
+        let found = check_security(&before, &resolved, None, grant);
+        assert!(check_security(&before, &resolved, None, &Grant::all()).is_empty());
+        found.iter().map(|fault| format!("{} {}", fault.code, fault.pointer)).collect()
+    }
+
+    fn none(patch: Json) -> Vec<String> {
+        refused(patch, &Grant::default())
+    }
+
+    fn http(url: &str, more: Json) -> Json {
+        let mut config = json!({"url": url});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!([add("/nodes/-", json!({"id": "n", "type": "http", "config": config}))])
+    }
+
+    #[test]
+    fn a_host_needs_a_grant_unless_it_is_reached_already() {
+        assert!(none(http("https://A.example/other?x=1", json!({}))).is_empty());
+        assert_eq!(none(http("https://a.example:8443/", json!({}))), ["HOST_NOT_ALLOWED /nodes/4/config/url"]);
+        assert_eq!(none(http("https://a.example.evil/", json!({}))), ["HOST_NOT_ALLOWED /nodes/4/config/url"]);
+        let moved = json!([{"op": "replace", "path": "/nodes/2/config/url", "value": "https://c.example/"}]);
+        assert_eq!(none(moved.clone()), ["HOST_NOT_ALLOWED /nodes/2/config/url", "EFFECT_WEAKENED /nodes/2/effect"]);
+        let hosts = Allowed::Only(["c.example".to_owned()].into());
+        assert_eq!(refused(moved, &Grant { hosts, ..Grant::default() }), ["EFFECT_WEAKENED /nodes/2/effect"]);
+    }
+
+    #[test]
+    fn a_secret_stays_with_those_who_have_it() {
+        let header = json!({"headers": {"x": {"secret": "token"}}});
+        assert!(none(http("https://a.example/", header.clone())).is_empty());
+        assert_eq!(none(http("https://b.example/", header)), ["SECRET_GAINED /nodes/4/config"]);
+        let moved = json!([{"op": "replace", "path": "/nodes/1/config/url", "value": "https://b.example/"}]);
+        assert_eq!(none(moved), ["SECRET_GAINED /nodes/1/config"]);
+        let function = |name: &str, secret: &str| {
+            let config = json!({"name": name, "config": {"deep": [{"secret": secret}]}});
+            json!([add("/nodes/-", json!({"id": "n", "type": "function", "config": config}))])
+        };
+        assert!(none(function("f", "k")).is_empty());
+        assert_eq!(none(function("f", "token")), ["SECRET_GAINED /nodes/4/config"]);
+        assert_eq!(
+            none(function("e", "k")),
+            ["FUNCTION_NOT_ALLOWED /nodes/4/config/name", "SECRET_GAINED /nodes/4/config"]
+        );
+        // In data it is no secret.
+        assert!(none(json!([add("/nodes/0/input", json!({"x": {"secret": "other"}}))])).is_empty());
+    }
+
+    #[test]
+    fn nothing_becomes_weaker_and_nobody_gains() {
+        assert_eq!(
+            none(json!([{"op": "replace", "path": "/nodes/0/effect", "value": "pure"}])),
+            ["EFFECT_WEAKENED /nodes/0/effect"]
+        );
+        assert!(none(json!([{"op": "replace", "path": "/nodes/0/effect", "value": "write"}])).is_empty());
+        assert_eq!(
+            none(json!([{"op": "remove", "path": "/nodes/0/rate_limit"}])),
+            ["PRIVILEGE_GAINED /nodes/0/rate_limit"]
+        );
+        assert_eq!(
+            none(json!([add("/nodes/3/config/may_patch", json!(true))])),
+            ["PRIVILEGE_GAINED /nodes/3/config/may_patch"]
+        );
+        assert_eq!(
+            none(json!([add("/nodes/3/config/model", json!("large"))])),
+            ["MODEL_NOT_ALLOWED /nodes/3/config/model"]
+        );
+        let compensation = json!([add("/nodes/1/compensation", json!({"name": "drop_all", "input": {}}))]);
+        assert_eq!(none(compensation), ["FUNCTION_NOT_ALLOWED /nodes/1/config/name"]);
+        let inside = json!({"id": "m", "type": "map", "config": {"over": [], "body": {"nodes": [
+            {"id": "c", "type": "composite", "config": {"workflow": "other", "tag": "main"}, "effect": "pure"}]}}});
+        assert_eq!(
+            none(json!([add("/nodes/-", inside)])),
+            [
+                "WORKFLOW_NOT_ALLOWED /nodes/4/config/body/nodes/0/config/workflow",
+                "EFFECT_WEAKENED /nodes/4/config/body/nodes/0/effect"
+            ]
+        );
+        assert!(none(json!([{"op": "remove", "path": "/nodes/1"}, add("/nodes/0/timeout_s", json!(1))])).is_empty());
+        let send = json!({"id": "s", "type": "signal", "config": {"name": "x", "send": {"run_id": "${inputs.run}", "payload": 1}}});
+        assert_eq!(none(json!([add("/nodes/-", send)])), ["PRIVILEGE_GAINED /nodes/4/config/send"]);
+    }
+
+    #[test]
+    fn a_person_is_not_taken_out_of_the_way() {
+        let gated = canonical(&json!({"name": "w", "version": "1",
+            "nodes": [{"id": "ask", "type": "approval", "config": {"prompt": "?"}}, join("ship"), join("late")],
+            "edges": [{"from": "ask", "to": "ship", "when": "nodes.ask.output.approved"}]}));
+        let before = compile(&gated, None, &Limits::default()).unwrap();
+        let codes = |patch: Json| -> Vec<&'static str> {
+            let resolved = made(&gated, &patch, None).unwrap();
+            check_security(&before, &resolved, None, &Grant::default()).iter().map(|fault| fault.code).collect()
+        };
+        for patch in [
+            json!([{"op": "remove", "path": "/edges/0"}]),
+            json!([{"op": "remove", "path": "/edges/0/when"}]),
+            json!([{"op": "remove", "path": "/edges/0"}, {"op": "replace", "path": "/nodes/0", "value": join("ask")}]),
+            json!([add("/nodes/0/config/on_timeout", json!("approve")), add("/nodes/0/config/timeout_s", json!(1))]),
+            json!([add("/edges/-", json!({"from": "ask", "to": "late"}))]),
+        ] {
+            let found = codes(patch.clone());
+            assert!(!found.is_empty() && found.iter().all(|code| *code == "PRIVILEGE_GAINED"), "{patch}: {found:?}");
+        }
+        assert!(codes(json!([add("/edges/-", json!({"from": "ship", "to": "late"}))])).is_empty());
+    }
+}

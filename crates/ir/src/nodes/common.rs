@@ -300,7 +300,8 @@ fn read_type(reader: &mut Reader<'_, '_>, at: At) -> Option<NodeType> {
     None
 }
 
-fn default_effect(kind: &Kind) -> Effect {
+/// What a node does to the world where it states nothing.
+pub(crate) fn default_effect(kind: &Kind) -> Effect {
     match kind {
         Kind::Http(http) if matches!(&*http.method, "GET" | "HEAD") => Effect::Read,
         Kind::Function { .. } | Kind::Http(_) | Kind::Composite { .. } => Effect::Write,

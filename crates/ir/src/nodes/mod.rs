@@ -19,7 +19,7 @@ mod signal;
 mod timer;
 
 use common::Common;
-pub(crate) use common::{NodeDraft, Shared, read_node};
+pub(crate) use common::{NodeDraft, Shared, default_effect, read_node};
 
 use crate::ir::{Kind, NodeType};
 

@@ -1,0 +1,265 @@
+//! The security gate: what a patch would reach that the definition did not reach before, against what its author may.
+
+use super::materialize::Resolved;
+use super::operation::{EdgeKey, Operation};
+use super::pointer::Pointer;
+use super::touch::added_nodes;
+use crate::ir::{Effect, Kind, Node};
+use crate::nodes::default_effect;
+use crate::value::{Value, ValueLimits, parse};
+use crate::{Diagnostic, FunctionTable, Ir};
+use std::collections::BTreeSet;
+
+/// What an author may use beside what the definition uses already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Allowed {
+    /// Anything.
+    Any,
+    /// These, in lower case where they are hosts (`host` or `host:port`).
+    Only(BTreeSet<String>),
+}
+
+/// What the author of a patch may. The default is nothing that the definition does not do already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Hosts of HTTP requests. Which addresses may be reached at all is checked when a request is sent.
+    pub hosts: Allowed,
+    /// Functions, compensations included.
+    pub functions: Allowed,
+    /// Workflows that a composite starts.
+    pub workflows: Allowed,
+    /// Models that agents and corrections ask.
+    pub models: Allowed,
+    /// Names of secrets, for whatever host or function.
+    pub secrets: Allowed,
+    /// Nodes may state a weaker effect than their function or method has, change rates, signal other runs; agents may
+    /// patch; approvals may be changed.
+    pub privileges: bool,
+}
+
+impl Default for Grant {
+    fn default() -> Self {
+        let none = || Allowed::Only(BTreeSet::new());
+        Self { hosts: none(), functions: none(), workflows: none(), models: none(), secrets: none(), privileges: false }
+    }
+}
+
+impl Grant {
+    /// For an author who could register the definition as well.
+    #[must_use]
+    pub fn all() -> Self {
+        Self {
+            hosts: Allowed::Any,
+            functions: Allowed::Any,
+            workflows: Allowed::Any,
+            models: Allowed::Any,
+            secrets: Allowed::Any,
+            privileges: true,
+        }
+    }
+}
+
+/// Something outside that a node reaches.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    Host(String),
+    Function(String),
+    Workflow(String),
+    Model(String),
+    /// A secret, and whom it is given to: the same secret for another host is another use.
+    Secret(String, String),
+    /// Signals to other runs.
+    Signal,
+    MayPatch,
+}
+
+impl Use {
+    /// Where in a node it stands, as well as that is known.
+    fn place(&self) -> &'static str {
+        match self {
+            Use::Host(_) => "/config/url",
+            Use::Function(_) => "/config/name",
+            Use::Workflow(_) => "/config/workflow",
+            Use::Model(_) => "/config/model",
+            Use::Secret(..) => "/config",
+            Use::Signal => "/config/send",
+            Use::MayPatch => "/config/may_patch",
+        }
+    }
+
+    fn refusal(&self, grant: &Grant) -> Option<(&'static str, String)> {
+        let (code, what, name, allowed) = match self {
+            Use::Host(host) => ("HOST_NOT_ALLOWED", "host", host, &grant.hosts),
+            Use::Function(name) => ("FUNCTION_NOT_ALLOWED", "function", name, &grant.functions),
+            Use::Workflow(name) => ("WORKFLOW_NOT_ALLOWED", "workflow", name, &grant.workflows),
+            Use::Model(name) => ("MODEL_NOT_ALLOWED", "model", name, &grant.models),
+            Use::Secret(name, _) => ("SECRET_GAINED", "secret", name, &grant.secrets),
+            Use::Signal | Use::MayPatch => {
+                let what = if *self == Use::Signal { "signal other runs" } else { "patch" };
+                let message = format!("the author may not add nodes that {what}");
+                return (!grant.privileges).then_some(("PRIVILEGE_GAINED", message));
+            }
+        };
+        match allowed {
+            Allowed::Only(names) if !names.contains(name) => {}
+            _ => return None,
+        }
+        let whom = if let Use::Secret(_, target) = self { format!(" for {target:?}") } else { String::new() };
+        Some((code, format!("the author may not use the {what} {name:?}{whom}")))
+    }
+}
+
+/// Refuses what a patch reaches that neither the definition before it reaches nor its author may. `before` is what
+/// the patch was resolved against; nodes that it leaves alone are not looked at.
+#[must_use]
+pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>, grant: &Grant) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let touched: BTreeSet<Box<str>> = patched
+        .operations
+        .iter()
+        .flat_map(|operation| match operation {
+            Operation::Set { node: Some(id), .. } | Operation::Unset { node: Some(id), .. } => vec![id.clone()],
+            operation => added_nodes(operation),
+        })
+        .collect();
+    if *grant == Grant::all() {
+        return found;
+    }
+    if !grant.privileges {
+        found.extend(patched.operations.iter().filter_map(|operation| unguarded(operation, before)));
+    }
+    if touched.is_empty() {
+        return found;
+    }
+    let (old, new) = (Written::of(before), Written::of(&patched.ir));
+    let known: BTreeSet<Use> = before.nodes.iter().flat_map(|node| uses(node, old.node(node))).collect();
+    for node in touched.iter().filter_map(|id| patched.ir.node(id)).map(|ix| &patched.ir.nodes[ix as usize]) {
+        let mut refuse = |code, place: &str, message| {
+            found.push(Diagnostic { code, pointer: format!("{}{place}", node.pointer), message, hint: None });
+        };
+        for reached in uses(node, new.node(node)) {
+            if let Some((code, message)) = reached.refusal(grant).filter(|_| !known.contains(&reached)) {
+                refuse(code, reached.place(), message);
+            }
+        }
+        if grant.privileges {
+            continue;
+        }
+        let least = least_effect(node, before, functions);
+        if strength(node.effect) < strength(least) {
+            let message = format!("the effect of {} is weaker than {least:?}", node.id).to_lowercase();
+            refuse("EFFECT_WEAKENED", "/effect", message);
+        }
+        let was = before.node(&node.id).and_then(|ix| before.nodes[ix as usize].rate_limit);
+        if was.is_some() && was != node.rate_limit {
+            refuse("PRIVILEGE_GAINED", "/rate_limit", format!("the author may not change the rate of {}", node.id));
+        }
+    }
+    found
+}
+
+/// Refuses what takes a person out of the way: approvals, and the edges out of them, stay as they are.
+fn unguarded(operation: &Operation, before: &Ir) -> Option<Diagnostic> {
+    let id: Box<str> = match operation {
+        Operation::RemoveNode { id } => id.clone(),
+        Operation::Set { node, .. } | Operation::Unset { node, .. } => node.clone()?,
+        Operation::AddEdge { edge, .. } | Operation::ReplaceEdge { edge } => EdgeKey::of(edge).ok()?.from,
+        Operation::RemoveEdge { edge } => edge.from.clone(),
+        Operation::AddNode { .. } | Operation::MoveNode { .. } | Operation::MoveEdge { .. } => return None,
+    };
+    let node = &before.nodes[before.node(&id)? as usize];
+    matches!(node.kind, Kind::Approval(_)).then(|| Diagnostic {
+        code: "PRIVILEGE_GAINED",
+        pointer: String::new(),
+        message: format!("the author may not change the approval {id} nor what follows from it"),
+        hint: None,
+    })
+}
+
+/// A definition as written, to look nodes up by their places.
+struct Written(Value);
+
+impl Written {
+    fn of(ir: &Ir) -> Self {
+        let limits = ValueLimits { bytes_max: usize::MAX, ..ValueLimits::default() };
+        Self(parse(&ir.canonical, &limits).unwrap_or(Value::Null))
+    }
+
+    fn node(&self, node: &Node) -> &Value {
+        Pointer::parse(&node.pointer).ok().and_then(|place| place.find(&self.0).ok()).unwrap_or(&Value::Null)
+    }
+}
+
+fn uses(node: &Node, written: &Value) -> Vec<Use> {
+    let mut out = Vec::new();
+    let mut target = String::new();
+    let config = written.member("config").unwrap_or(&Value::Null);
+    match &node.kind {
+        Kind::Function { name, .. } => {
+            target = name.to_string();
+            out.push(Use::Function(target.clone()));
+        }
+        Kind::Http(http) => {
+            target = http.host();
+            out.push(Use::Host(target.clone()));
+        }
+        Kind::Composite { workflow, .. } => out.push(Use::Workflow(workflow.to_string())),
+        Kind::Agent { model, .. } => {
+            out.push(Use::Model(model.to_string()));
+            if matches!(config.member("may_patch"), Some(Value::Bool(true))) {
+                out.push(Use::MayPatch);
+            }
+        }
+        Kind::Signal { send: Some(_), .. } => out.push(Use::Signal),
+        _ => {}
+    }
+    if let Some(compensation) = &node.compensation {
+        out.push(Use::Function(compensation.name.to_string()));
+    }
+    if let Some(correction) = &node.correction {
+        out.push(Use::Model(correction.model.to_string()));
+    }
+    if matches!(node.kind, Kind::Function { .. } | Kind::Http(_)) {
+        let mut names = Vec::new();
+        secrets(config, &mut names);
+        out.extend(names.into_iter().map(|name| Use::Secret(name, target.clone())));
+    }
+    out
+}
+
+/// The names in `{"secret": name}`, wherever they stand. Documents are not deep, so the recursion is not.
+fn secrets(value: &Value, out: &mut Vec<String>) {
+    out.extend(value.member("secret").and_then(Value::as_text).map(str::to_owned));
+    value.items().iter().for_each(|item| secrets(item, out));
+    value.members().for_each(|(_, member)| secrets(member, out));
+}
+
+/// The weakest effect that a node may state: that of the node itself where it calls what it called, else of the
+/// function as registered, else of another node that calls the same, else what a node that states nothing has.
+fn least_effect(node: &Node, before: &Ir, functions: Option<&FunctionTable>) -> Effect {
+    let calls_the_same = |other: &Node| match (&node.kind, &other.kind) {
+        (Kind::Function { name, .. }, Kind::Function { name: other, .. }) => name == other,
+        (Kind::Http(http), Kind::Http(other)) => http.method == other.method && http.host() == other.host(),
+        (Kind::Composite { workflow, .. }, Kind::Composite { workflow: other, .. }) => workflow == other,
+        (Kind::Agent { .. }, Kind::Agent { .. }) => true,
+        _ => false,
+    };
+    if let Some(was) = before.node(&node.id).map(|ix| &before.nodes[ix as usize]).filter(|was| calls_the_same(was)) {
+        return was.effect;
+    }
+    if let Kind::Function { name, .. } = &node.kind
+        && let Some(registered) = functions.and_then(|functions| functions.get(&**name)).and_then(|spec| spec.effect)
+    {
+        return registered;
+    }
+    let others = before.nodes.iter().filter(|other| calls_the_same(other)).map(|other| other.effect);
+    others.min_by_key(|effect| strength(*effect)).unwrap_or_else(|| default_effect(&node.kind))
+}
+
+fn strength(effect: Effect) -> u8 {
+    match effect {
+        Effect::Pure => 0,
+        Effect::Read => 1,
+        Effect::Write => 2,
+    }
+}
