@@ -1,9 +1,11 @@
 //! CPU time to compile definitions of 10, 1,000 and 100,000 nodes, against serde_json reading the same bytes into a
-//! tree. CPU time of the thread (Linux, `/proc/thread-self/schedstat`), as it is what travels from a busy machine.
+//! tree; and to patch them: to resolve a patch that adds a node, and to materialize 100 of those.
+//! CPU time of the thread (Linux, `/proc/thread-self/schedstat`), as it is what travels from a busy machine.
 //!
 //! `cargo run --release -p apex-ir --example compile [nodes [rounds]]`
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+use apex_ir::overlay::{Operation, PatchLimits, materialize, resolve};
 use apex_ir::{Limits, compile};
 use std::fmt::Write;
 
@@ -38,6 +40,14 @@ fn cpu_ns() -> f64 {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
+/// Adds a node behind the first one.
+fn patch(i: usize) -> Vec<u8> {
+    let node = format!(r#"{{"id":"p{i}","type":"function","config":{{"name":"work"}}}}"#);
+    let edge = format!(r#"{{"from":"n0","to":"p{i}"}}"#);
+    let add = |path: &str, value: &str| format!(r#"{{"op":"add","path":"{path}","value":{value}}}"#);
+    format!("[{},{}]", add("/nodes/-", &node), add("/edges/-", &edge)).into_bytes()
+}
+
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
@@ -46,8 +56,8 @@ fn median(mut times: Vec<f64>) -> f64 {
 fn main() {
     let limits = Limits { bytes_max: 1 << 30, ..Limits::default() };
     println!(
-        "{:>8} {:>10} {:>8} {:>12} {:>14} {:>6}",
-        "nodes", "bytes", "edges", "compile ms", "serde_json ms", "ratio"
+        "{:>8} {:>10} {:>8} {:>12} {:>14} {:>6} {:>11} {:>15}",
+        "nodes", "bytes", "edges", "compile ms", "serde_json ms", "ratio", "resolve ms", "materialize ms"
     );
     let mut arguments = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let sizes = match arguments.next() {
@@ -57,8 +67,14 @@ fn main() {
     for (count, rounds) in sizes {
         let text = layers(count);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut resolving, mut materializing) = (Vec::new(), Vec::new());
+        let base = compile(text.as_bytes(), None, &limits).unwrap();
+        let patches: Vec<Vec<Operation>> = (0..100)
+            .map(|i| resolve(&base.canonical, &patch(i), None, &PatchLimits::default(), &limits).unwrap().operations)
+            .collect();
+        let patches: Vec<&[Operation]> = patches.iter().map(Vec::as_slice).collect();
         let mut edges = 0;
-        for _ in 0..rounds {
+        for round in 0..rounds {
             let start = cpu_ns();
             let ir = compile(text.as_bytes(), None, &limits).unwrap();
             ours.push((cpu_ns() - start) / 1e6);
@@ -66,10 +82,19 @@ fn main() {
             let start = cpu_ns();
             let tree: serde_json::Value = serde_json::from_str(&text).unwrap();
             theirs.push((cpu_ns() - start) / 1e6);
-            std::hint::black_box((ir, tree));
+            let start = cpu_ns();
+            let patched = resolve(&base.canonical, &patch(round), None, &PatchLimits::default(), &limits).unwrap();
+            resolving.push((cpu_ns() - start) / 1e6);
+            let start = cpu_ns();
+            let all = materialize(&base.canonical, &patches, &limits).unwrap();
+            materializing.push((cpu_ns() - start) / 1e6);
+            std::hint::black_box((ir, tree, patched, all));
         }
         let (ours, theirs) = (median(ours), median(theirs));
-        let ratio = ours / theirs;
-        println!("{count:>8} {:>10} {edges:>8} {ours:>12.3} {theirs:>14.3} {ratio:>6.2}", text.len());
+        let (ratio, resolving, materializing) = (ours / theirs, median(resolving), median(materializing));
+        println!(
+            "{count:>8} {:>10} {edges:>8} {ours:>12.3} {theirs:>14.3} {ratio:>6.2} {resolving:>11.3} {materializing:>15.3}",
+            text.len()
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Base and patches to a definition and its IR; a patch document to operations on ids; a patch dropped again.
 
-use super::operation::Operation;
+use super::operation::{Id, Operation};
 use super::parts::Parts;
 use super::patch::{Patch, PatchError, PatchLimits};
 use super::pointer::Pointer;
@@ -54,30 +54,34 @@ pub fn resolve(
         return Err(Refusal::Meaning(fixed));
     }
     let parts = |definition: &Value| Parts::of(definition).map_err(misfit);
-    let before = parts(&before)?;
-    let table = functions.map(|functions| knowing(functions, &before));
-    let ir = compile(&written(&after), table.as_ref(), limits).map_err(Refusal::Meaning)?;
-    let mut after = parts(&after)?;
-    let mut operations = between(&before, &after);
-    if functions.is_some() {
+    let old = parts(&before)?;
+    let text = written(&after);
+    let table = functions.map(|functions| knowing(functions, &old));
+    let ir = compile(&text, table.as_ref(), limits).map_err(Refusal::Meaning)?;
+    let mut new = parts(&after)?;
+    let mut operations = between(&old, &new);
+    let is_filled = *ir.canonical != *text;
+    if is_filled {
         let mut filled = parts(&read(&ir.canonical, limits)?)?;
         for id in calling_anew(&operations) {
-            if let (Some(node), Some(filled)) = (after.nodes.get_mut(&id), filled.nodes.remove(&id)) {
+            if let (Some(node), Some(filled)) = (new.nodes.get_mut(&id), filled.nodes.remove(&id)) {
                 node.value = filled.value;
             }
         }
-        operations = between(&before, &after);
+        operations = between(&old, &new);
     }
     // What is logged is the operations, so what counts is what they make.
-    let made = written(&applied(before, &[&operations])?);
-    let ir = if *made == *ir.canonical { ir } else { compile(&made, None, limits).map_err(Refusal::Meaning)? };
-    Ok(Resolved { operations, ir })
+    let made = applied(old, &[&operations])?;
+    if !is_filled && made.is_same_json(&after) {
+        return Ok(Resolved { operations, ir });
+    }
+    Ok(Resolved { operations, ir: compile(&written(&made), None, limits).map_err(Refusal::Meaning)? })
 }
 
 /// The table, and in it what the definition names already: that was looked up when it was registered.
 fn knowing(functions: &FunctionTable, definition: &Parts) -> FunctionTable {
     let mut table = functions.clone();
-    for node in definition.nodes.values() {
+    for node in definition.ids().filter_map(|id| definition.nodes.get(id)) {
         for holder in ["config", "compensation"] {
             let name = node.value.member(holder).and_then(|holder| holder.member("name")).and_then(Value::as_text);
             if let Some(name) = name {
@@ -89,7 +93,7 @@ fn knowing(functions: &FunctionTable, definition: &Parts) -> FunctionTable {
 }
 
 /// The nodes that call a function which they did not call before.
-fn calling_anew(operations: &[Operation]) -> Vec<Box<str>> {
+fn calling_anew(operations: &[Operation]) -> Vec<Id> {
     let of = |operation: &Operation| match operation {
         Operation::Set { node: Some(id), at, .. } if at.holds(&Pointer::new(["config", "name"])) => vec![id.clone()],
         operation => added_nodes(operation),

@@ -18,7 +18,7 @@ mod touch;
 
 pub use diff::diff;
 pub use materialize::{Refusal, Resolved, Standing, materialize, resolve, rollback};
-pub use operation::{After, EdgeKey, Operation, read_operations, write_operations};
+pub use operation::{After, EdgeKey, Id, Operation, read_operations, write_operations};
 pub use patch::{Action, Patch, PatchError, PatchLimits, PatchOperation};
 pub use pointer::{Pointer, PointerError};
 pub use security::{Allowed, Grant, check as check_security};

@@ -7,13 +7,16 @@ use crate::value::{Value, ValueLimits, parse};
 use std::fmt;
 use std::sync::Arc;
 
+/// The id of a node.
+pub type Id = Arc<str>;
+
 /// What an edge is known by: there is one at most of each kind between two nodes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EdgeKey {
     /// Source.
-    pub from: Box<str>,
+    pub from: Id,
     /// Target.
-    pub to: Box<str>,
+    pub to: Id,
     /// The way for failures.
     pub on_error: bool,
 }
@@ -36,23 +39,23 @@ pub enum Operation {
     /// A node, with its body where it has one.
     AddNode {
         /// The map or loop in whose body it stands.
-        body: Option<Box<str>>,
+        body: Option<Id>,
         /// Its place in the list.
-        after: After<Box<str>>,
+        after: After<Id>,
         /// As in a definition.
         node: Value,
     },
     /// A node is taken away; its edges are taken away by themselves.
     RemoveNode {
         /// Which.
-        id: Box<str>,
+        id: Id,
     },
     /// A node stands elsewhere in the list of its graph.
     MoveNode {
         /// Which.
-        id: Box<str>,
+        id: Id,
         /// Where.
-        after: After<Box<str>>,
+        after: After<Id>,
     },
     /// An edge.
     AddEdge {
@@ -81,7 +84,7 @@ pub enum Operation {
     /// A member of a node (or of the workflow) gets a value.
     Set {
         /// Of which node; `None` is the workflow.
-        node: Option<Box<str>>,
+        node: Option<Id>,
         /// The member, through objects only.
         at: Pointer,
         /// What it gets.
@@ -90,7 +93,7 @@ pub enum Operation {
     /// A member of a node (or of the workflow) is taken away.
     Unset {
         /// Of which node; `None` is the workflow.
-        node: Option<Box<str>>,
+        node: Option<Id>,
         /// The member, through objects only.
         at: Pointer,
     },
@@ -98,7 +101,7 @@ pub enum Operation {
 
 impl EdgeKey {
     pub(crate) fn of(edge: &Value) -> Result<Self, Misfit> {
-        let end = |name: &str| edge.member(name).and_then(Value::as_text).map(Box::from);
+        let end = |name: &str| edge.member(name).and_then(shared_text);
         match (end("from"), end("to")) {
             (Some(from), Some(to)) => Ok(Self { from, to, on_error: edge.member("on").is_some() }),
             _ => Err("an edge is an object with `from` and `to`".to_owned()),
@@ -111,6 +114,14 @@ impl EdgeKey {
             true => Value::object([from, to, ("on", Value::text("error"))]),
             false => Value::object([from, to]),
         }
+    }
+}
+
+/// The text of a string, not copied.
+pub(crate) fn shared_text(value: &Value) -> Option<Id> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        _ => None,
     }
 }
 
@@ -195,7 +206,7 @@ impl Operation {
     #[must_use]
     pub fn to_value(&self) -> Value {
         let id = |id: &str| Value::text(id);
-        let node_after = |after: &After<Box<str>>| match after {
+        let node_after = |after: &After<Id>| match after {
             After::All => None,
             After::Nothing => Some(Value::Null),
             After::This(before) => Some(id(before)),
@@ -251,7 +262,7 @@ impl Operation {
 
     fn from_value(value: &Value) -> Result<Self, Misfit> {
         let missing = |name: &str| format!("an operation needs the member {name:?}");
-        let text = |name: &str| value.member(name).and_then(Value::as_text).map(Box::<str>::from);
+        let text = |name: &str| value.member(name).and_then(shared_text);
         let needed = |name: &str| text(name).ok_or_else(|| missing(name));
         let member = |name: &str| value.member(name).cloned().ok_or_else(|| missing(name));
         let at = || Pointer::parse(&needed("at")?).map_err(|error| error.message);

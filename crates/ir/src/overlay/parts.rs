@@ -1,12 +1,12 @@
 //! A definition taken apart by id, so that its parts can be named without knowing where they stand.
 
-use super::operation::EdgeKey;
+use super::operation::{EdgeKey, Id, shared_text};
 use crate::value::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// The map or loop in whose body something stands; `None` is the workflow's own graph.
-pub(crate) type Owner = Option<Box<str>>;
+pub(crate) type Owner = Option<Id>;
 
 /// A definition taken apart. Put together again it is the same.
 #[derive(Debug, Clone)]
@@ -14,14 +14,15 @@ pub(crate) struct Parts {
     /// The workflow without its nodes and edges.
     pub(crate) workflow: Value,
     pub(crate) graphs: BTreeMap<Owner, Graph>,
-    pub(crate) nodes: BTreeMap<Box<str>, Node>,
-    pub(crate) edges: BTreeMap<EdgeKey, Value>,
+    /// Looked up only: the graphs say in which order they are.
+    pub(crate) nodes: HashMap<Id, Node>,
+    pub(crate) edges: HashMap<EdgeKey, Value>,
 }
 
 /// What stands in a graph, in the order written.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Graph {
-    pub(crate) nodes: Vec<Box<str>>,
+    pub(crate) nodes: Vec<Id>,
     pub(crate) edges: Vec<EdgeKey>,
     /// Whether there is a list of edges, be it empty.
     pub(crate) states_edges: bool,
@@ -52,10 +53,23 @@ impl Parts {
         let Value::Map(members) = &mut workflow else { return Err("a workflow is an object".to_owned()) };
         let members = Arc::make_mut(members);
         let (nodes, edges) = (members.take("nodes"), members.take("edges"));
-        let (graphs, nodes_of, edges_of) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut parts = Self { workflow, graphs, nodes: nodes_of, edges: edges_of };
+        let mut parts = Self { workflow, ..Self::empty() };
         parts.put_graph(None, nodes, edges)?;
         Ok(parts)
+    }
+
+    pub(crate) fn empty() -> Self {
+        Self { workflow: Value::Null, graphs: BTreeMap::new(), nodes: HashMap::new(), edges: HashMap::new() }
+    }
+
+    /// All nodes, graph by graph.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &Id> {
+        self.graphs.values().flat_map(|graph| &graph.nodes)
+    }
+
+    /// All edges, graph by graph.
+    pub(crate) fn edge_keys(&self) -> impl Iterator<Item = &EdgeKey> {
+        self.graphs.values().flat_map(|graph| &graph.edges)
     }
 
     /// Puts a graph and what stands in it, bodies included; they are nested as deep as documents are.
@@ -76,8 +90,8 @@ impl Parts {
     }
 
     /// Puts a node with its body; gives its id.
-    pub(crate) fn put_node(&mut self, owner: Owner, node: &Value) -> Result<Box<str>, Misfit> {
-        let id: Box<str> = node_id(node)?.into();
+    pub(crate) fn put_node(&mut self, owner: Owner, node: &Value) -> Result<Id, Misfit> {
+        let id = node_id(node)?;
         if self.nodes.contains_key(&id) {
             return Err(format!("the node {id:?} is there already"));
         }
@@ -137,8 +151,8 @@ impl Parts {
     }
 }
 
-pub(crate) fn node_id(node: &Value) -> Result<&str, Misfit> {
-    node.member("id").and_then(Value::as_text).ok_or_else(|| "a node is an object with an id".to_owned())
+pub(crate) fn node_id(node: &Value) -> Result<Id, Misfit> {
+    node.member("id").and_then(shared_text).ok_or_else(|| "a node is an object with an id".to_owned())
 }
 
 fn body_mut(node: &mut Value) -> Option<&mut crate::value::Map> {

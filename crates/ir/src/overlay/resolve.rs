@@ -1,37 +1,38 @@
 //! From two definitions to operations on ids.
 
-use super::operation::{After, EdgeKey, Operation};
+use super::operation::{After, EdgeKey, Id, Operation};
 use super::parts::{Owner, Parts, holds_graph};
 use super::pointer::Pointer;
 use crate::value::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashMap;
+use std::hash::Hash;
 
 /// The operations on ids that make `after` of `before`. In this order: what goes, edges first and inner nodes before
 /// those that hold them; nodes that come or stand elsewhere; members; edges that come, change or stand elsewhere.
-pub(crate) fn between(before: &Parts, after: &Parts) -> Vec<Operation> {
+pub(crate) fn between<'p>(before: &'p Parts, after: &'p Parts) -> Vec<Operation> {
     let stays = staying(before, after);
     let mut out = Vec::new();
-    let inside = |parts: &Parts, key: &EdgeKey| parts.nodes.get(&key.from).map(|node| node.owner.clone());
+    let owner = |parts: &'p Parts, key: &EdgeKey| parts.nodes.get(&key.from).map(|node| &node.owner);
     // An edge stays where its graph does; the ends of one may be others by the same ids.
     let edge_stays = |key: &EdgeKey| {
-        after.edges.contains_key(key)
-            && inside(before, key) == inside(after, key)
-            && inside(before, key).flatten().is_none_or(|owner| stays.contains(&*owner))
+        let (old, new) = (owner(before, key), owner(after, key));
+        let graph_stays = old.is_none_or(|owner| owner.as_ref().is_none_or(|owner| stays.contains_key(&**owner)));
+        after.edges.contains_key(key) && old == new && graph_stays
     };
-    for key in before.edges.keys().filter(|key| !edge_stays(key)) {
-        out.push(Operation::RemoveEdge { edge: key.clone() });
-    }
+    let mut removed: Vec<&EdgeKey> = before.edge_keys().filter(|key| !edge_stays(key)).collect();
+    removed.sort_unstable();
+    out.extend(removed.into_iter().map(|key| Operation::RemoveEdge { edge: key.clone() }));
     let mut gone: Vec<(usize, &str)> =
-        before.nodes.keys().filter(|id| !stays.contains(&***id)).map(|id| (depth(before, id), &**id)).collect();
+        before.ids().filter(|id| !stays.contains_key(&***id)).map(|id| (depth(before, id), &**id)).collect();
     gone.sort_by_key(|(depth, id)| (std::cmp::Reverse(*depth), *id));
     out.extend(gone.into_iter().map(|(_, id)| Operation::RemoveNode { id: id.into() }));
 
     // Only graphs that stay: others come with the node that holds them.
     let graphs =
-        || after.graphs.iter().filter(|(owner, _)| owner.as_ref().is_none_or(|owner| stays.contains(&**owner)));
+        || after.graphs.iter().filter(|(owner, _)| owner.as_ref().is_none_or(|owner| stays.contains_key(&**owner)));
     for (owner, graph) in graphs() {
         let have = before.graphs.get(owner).map_or(&[][..], |graph| &graph.nodes);
-        for (id, place, is_there) in arranged(have, &graph.nodes, |id| stays.contains(&**id)) {
+        for (id, place, is_there) in arranged(have, &graph.nodes, |id| stays.contains_key(&**id)) {
             match is_there {
                 true => out.push(Operation::MoveNode { id, after: place }),
                 false => {
@@ -42,9 +43,11 @@ pub(crate) fn between(before: &Parts, after: &Parts) -> Vec<Operation> {
         }
     }
     members(None, &before.workflow, &after.workflow, &mut out);
-    for (id, node) in &before.nodes {
-        if let (true, Some(other)) = (stays.contains(&**id), after.nodes.get(id)) {
-            members(Some(id), &node.value, &other.value, &mut out);
+    for id in before.ids().filter(|id| stays.contains_key(&***id)) {
+        if let (Some(old), Some(new)) = (before.nodes.get(id), after.nodes.get(id))
+            && !old.value.is_same_json(&new.value)
+        {
+            members(Some(id), &old.value, &new.value, &mut out);
         }
     }
     for (owner, graph) in graphs() {
@@ -70,8 +73,8 @@ pub(crate) fn between(before: &Parts, after: &Parts) -> Vec<Operation> {
 }
 
 /// Nodes that are the same ones in both: same id and type, in the body of the same holder, which stays too.
-fn staying<'p>(before: &'p Parts, after: &Parts) -> BTreeSet<&'p str> {
-    let mut stays = BTreeSet::new();
+fn staying<'p>(before: &'p Parts, after: &Parts) -> HashMap<&'p str, ()> {
+    let mut stays = HashMap::with_capacity(before.nodes.len());
     let mut owners: Vec<Owner> = vec![None];
     while let Some(owner) = owners.pop() {
         for id in before.graphs.get(&owner).into_iter().flat_map(|graph| &graph.nodes) {
@@ -81,8 +84,10 @@ fn staying<'p>(before: &'p Parts, after: &Parts) -> BTreeSet<&'p str> {
                 (old, new) => old.is_none() && new.is_none(),
             };
             if old.owner == new.owner && same_type && holds_graph(&old.value) == holds_graph(&new.value) {
-                stays.insert(&**id);
-                owners.push(Some(id.clone()));
+                stays.insert(&**id, ());
+                if holds_graph(&old.value) {
+                    owners.push(Some(id.clone()));
+                }
             }
         }
     }
@@ -102,8 +107,11 @@ fn depth(parts: &Parts, id: &str) -> usize {
 
 /// What has to be put, in order, so that a list becomes the other one: the key, after what, and whether it stands in
 /// the list already. As few as can be of those that stay are moved.
-fn arranged<K: Ord + Clone>(before: &[K], after: &[K], stays: impl Fn(&K) -> bool) -> Vec<(K, After<K>, bool)> {
-    let places: BTreeMap<&K, usize> = before.iter().enumerate().map(|(place, key)| (key, place)).collect();
+fn arranged<K: Eq + Hash + Clone>(before: &[K], after: &[K], stays: impl Fn(&K) -> bool) -> Vec<(K, After<K>, bool)> {
+    if before == after && after.iter().all(&stays) {
+        return Vec::new();
+    }
+    let places: HashMap<&K, usize> = before.iter().enumerate().map(|(place, key)| (key, place)).collect();
     let place = |key: &K| if stays(key) { places.get(key).copied() } else { None };
     let keep = increasing(&after.iter().map(&place).collect::<Vec<_>>());
     // What comes after the last that keeps its place is put at the end.
@@ -144,17 +152,17 @@ fn increasing(places: &[Option<usize>]) -> Vec<bool> {
 }
 
 /// Sets and unsets the members that differ; goes into objects, never into lists.
-fn members(node: Option<&str>, before: &Value, after: &Value, out: &mut Vec<Operation>) {
+fn members(node: Option<&Id>, before: &Value, after: &Value, out: &mut Vec<Operation>) {
     let mut open = vec![(Pointer::default(), before, after)];
     while let Some((at, before, after)) = open.pop() {
         for (name, _) in before.members().filter(|(name, _)| after.member(name).is_none()) {
-            out.push(Operation::Unset { node: node.map(Box::from), at: at.child(name) });
+            out.push(Operation::Unset { node: node.cloned(), at: at.child(name) });
         }
         for (name, value) in after.members() {
             match before.member(name) {
                 Some(old) if old.is_same_json(value) => {}
                 Some(old @ Value::Map(_)) if matches!(value, Value::Map(_)) => open.push((at.child(name), old, value)),
-                _ => out.push(Operation::Set { node: node.map(Box::from), at: at.child(name), value: value.clone() }),
+                _ => out.push(Operation::Set { node: node.cloned(), at: at.child(name), value: value.clone() }),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The security gate: what a patch would reach that the definition did not reach before, against what its author may.
 
 use super::materialize::Resolved;
-use super::operation::{EdgeKey, Operation};
+use super::operation::{EdgeKey, Id, Operation};
 use super::pointer::Pointer;
 use super::touch::added_nodes;
 use crate::ir::{Effect, Kind, Node};
@@ -114,7 +114,7 @@ impl Use {
 #[must_use]
 pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>, grant: &Grant) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    let touched: BTreeSet<Box<str>> = patched
+    let touched: BTreeSet<Id> = patched
         .operations
         .iter()
         .flat_map(|operation| match operation {
@@ -160,7 +160,7 @@ pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>,
 
 /// Refuses what takes a person out of the way: approvals, and the edges out of them, stay as they are.
 fn unguarded(operation: &Operation, before: &Ir) -> Option<Diagnostic> {
-    let id: Box<str> = match operation {
+    let id: Id = match operation {
         Operation::RemoveNode { id } => id.clone(),
         Operation::Set { node, .. } | Operation::Unset { node, .. } => node.clone()?,
         Operation::AddEdge { edge, .. } | Operation::ReplaceEdge { edge } => EdgeKey::of(edge).ok()?.from,

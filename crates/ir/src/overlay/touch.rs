@@ -1,9 +1,8 @@
 //! What operations touch, and where two patches touch the same.
 
-use super::operation::{EdgeKey, Operation};
+use super::operation::{EdgeKey, Id, Operation};
 use super::parts::Parts;
 use super::pointer::Pointer;
-use crate::value::Value;
 use std::collections::BTreeMap;
 
 /// An operation that touches what another patch changed.
@@ -21,7 +20,7 @@ pub struct Conflict {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Thing {
     Workflow,
-    Node(Box<str>),
+    Node(Id),
     Edge(EdgeKey),
 }
 
@@ -75,7 +74,7 @@ fn identity() -> Pointer {
 fn touches(operation: &Operation) -> Vec<Touch> {
     let node = |id: &str, at: Pointer, changes: bool| Touch { thing: Thing::Node(id.into()), at, changes };
     let needs = |id: &str| node(id, identity(), false);
-    let member = |of: &Option<Box<str>>, at: &Pointer| match of {
+    let member = |of: &Option<Id>, at: &Pointer| match of {
         Some(id) => node(id, at.clone(), true),
         None => Touch { thing: Thing::Workflow, at: at.clone(), changes: true },
     };
@@ -88,8 +87,9 @@ fn touches(operation: &Operation) -> Vec<Touch> {
             let mut parts = Parts::empty();
             // What does not fit is refused where it is applied.
             let _ = parts.put_node(None, value);
-            let mut out: Vec<Touch> = parts.nodes.keys().map(|id| node(id, Pointer::default(), true)).collect();
-            out.extend(parts.edges.keys().flat_map(edge));
+            let mut out: Vec<Touch> =
+                added_nodes(operation).iter().map(|id| node(id, Pointer::default(), true)).collect();
+            out.extend(parts.edge_keys().flat_map(edge));
             // The body must be there, whatever else of its owner changes.
             out.extend(body.as_deref().map(|owner| node(owner, Pointer::new(["config", "body", "nodes"]), false)));
             out
@@ -114,15 +114,12 @@ pub fn nodes_added(operations: &[Operation]) -> usize {
 }
 
 /// The ids of the nodes that an operation adds.
-pub(crate) fn added_nodes(operation: &Operation) -> Vec<Box<str>> {
+pub(crate) fn added_nodes(operation: &Operation) -> Vec<Id> {
     let Operation::AddNode { node, .. } = operation else { return Vec::new() };
     let mut parts = Parts::empty();
-    let _ = parts.put_node(None, node);
-    parts.nodes.into_keys().collect()
-}
-
-impl Parts {
-    fn empty() -> Self {
-        Self { workflow: Value::Null, graphs: BTreeMap::new(), nodes: BTreeMap::new(), edges: BTreeMap::new() }
+    match parts.put_node(None, node) {
+        // It stands in no graph itself.
+        Ok(id) => std::iter::once(id).chain(parts.ids().cloned()).collect(),
+        Err(_) => Vec::new(),
     }
 }
