@@ -5,7 +5,12 @@ User values are UTF-8 JSON `bytes`. Times are integer nanoseconds since 1970. Ru
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias, final
+from typing import Any, Literal, TypeAlias, final
+
+_State: TypeAlias = Literal[
+    "PENDING", "RUNNING", "WAITING", "PAUSED", "COMPENSATING", "COMPLETED", "FAILED", "CANCELLED"
+]
+_Priority: TypeAlias = Literal["high", "medium", "low"]
 
 DESCRIPTOR_SET: bytes
 """Serialized `FileDescriptorSet` of `proto/apex/v1`."""
@@ -264,7 +269,7 @@ class Job:
     """What the last heartbeat said, in this attempt or one before (JSON); empty: nothing."""
     compensation: bool
     tenant: str
-    priority: str
+    priority: _Priority
     max_attempts: int
 
 @final
@@ -290,7 +295,7 @@ class Ended:
     run_id: str
     tenant: str
     workflow: str
-    state: str
+    state: _State
     started_ns: int
     ended_ns: int
 
@@ -301,7 +306,7 @@ class RunView:
     workflow: str
     version: str
     ir_hash: str
-    state: str
+    state: _State
     started_ns: int
     ended_ns: int | None
     offset: int
@@ -314,10 +319,9 @@ class RunView:
     error: bytes | None
     correlation: str
     labels: dict[str, str]
-    priority: str
+    priority: _Priority
     epoch: int
-    fidelity: str
-    """full or fast."""
+    fidelity: Literal["full", "fast"]
     goal: str
     parent_run_id: str
     """The run whose composite node it runs for; empty: of none."""
@@ -359,8 +363,7 @@ class BreakerView:
     """The breaker of a tool or host."""
 
     name: str
-    state: str
-    """`closed`, `open` or `half_open`."""
+    state: Literal["closed", "open", "half_open"]
     failures: int
     """In a row, since it changed."""
     due_ns: int | None
@@ -389,9 +392,9 @@ class ScheduleView:
     time_zone: str
     every_ns: int
     jitter_ns: int
-    overlap: str
+    overlap: Literal["skip", "buffer_one", "allow"]
     catch_up_ns: int
-    priority: str
+    priority: _Priority
     labels: dict[str, str]
     time_input: str
     changed_ns: int
@@ -409,8 +412,7 @@ class ScheduleFiring:
 
     time_ns: int
     decided_ns: int
-    action: str
-    """`started`, `skipped`, `buffered`, `missed` or `failed`."""
+    action: Literal["started", "skipped", "buffered", "missed", "failed"]
     run_id: str
     error_code: str
     error_message: str

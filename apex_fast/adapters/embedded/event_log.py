@@ -9,8 +9,6 @@ from apex_fast.domain import Event, Log, LogError, Turn
 
 SCAN_BYTES_MAX = 4 << 20
 CLOSE_TIMEOUT_S = 30.0
-
-
 ARCHIVE_S = 5.0
 """How long a stop waits for what its last snapshot lets go, in seconds."""
 

@@ -12,7 +12,7 @@ from apex_fast.gateway.faults import refusal_of
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http.exchange import JSON, Exchange
 from apex_fast.gateway.http.route import Answer, Route
-from apex_fast.gateway.http.runs import State
+from apex_fast.gateway.http.runs import State, state_of
 from apex_fast.gateway.registry import FIRST_TAG
 from apex_fast.gateway.translate import checkpoint_of, migrated_of, runs_of
 
@@ -141,9 +141,8 @@ class ControlRoutes:
         if reply.code:
             exchange.fail(refusal_of(reply))
             return
-        state: State = reply.state  # type: ignore[assignment]
         url = f"/runs/{reply.run_id}/resume"
-        exchange.answer(200, RunPaused(reply.run_id, state, reply.offset, checkpoint_of(reply), url))
+        exchange.answer(200, RunPaused(reply.run_id, state_of(reply), reply.offset, checkpoint_of(reply), url))
 
     def resume(self, exchange: Exchange) -> None:
         """`POST /runs/{id}/resume`."""
@@ -154,8 +153,7 @@ class ControlRoutes:
         if reply.code:
             exchange.fail(refusal_of(reply))
             return
-        state: State = reply.state  # type: ignore[assignment]
-        exchange.answer(200, RunResumed(reply.run_id, state, reply.offset))
+        exchange.answer(200, RunResumed(reply.run_id, state_of(reply), reply.offset))
 
     def migrate(self, exchange: Exchange) -> None:
         """`POST /runs/{id}/migrate`."""
@@ -170,9 +168,8 @@ class ControlRoutes:
         if reply.code:
             exchange.fail(refusal_of(reply))
             return
-        state: State = reply.state  # type: ignore[assignment]
         now = migrated_of(reply)
-        moved = RunMigrated(reply.run_id, state, reply.offset, now.version, now.epoch, reply.existing)
+        moved = RunMigrated(reply.run_id, state_of(reply), reply.offset, now.version, now.epoch, reply.existing)
         exchange.answer(200, moved)
 
     def signal(self, exchange: Exchange) -> None:
@@ -186,8 +183,7 @@ class ControlRoutes:
         if reply.code:
             exchange.fail(refusal_of(reply, "/payload"))
             return
-        state: State = reply.state  # type: ignore[assignment]
-        exchange.answer(200, RunSignalled(reply.run_id, state, reply.offset, reply.existing))
+        exchange.answer(200, RunSignalled(reply.run_id, state_of(reply), reply.offset, reply.existing))
 
     def publish(self, exchange: Exchange) -> None:
         """`POST /events`."""

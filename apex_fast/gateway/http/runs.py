@@ -1,7 +1,7 @@
 """`/runs`: start, list, look, follow, cancel."""
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 from msgspec import Meta
@@ -192,7 +192,7 @@ def shown(view: RunView, ending: Ending, inputs: bytes, now_ns: int | None = Non
         run_id=view.run_id,
         workflow=view.workflow,
         version=view.version,
-        state=view.state,  # type: ignore[arg-type]
+        state=view.state,
         progress=progress_of(view, now_ns),
         offset=view.offset,
         started_time=rfc3339(view.started_ns),
@@ -201,7 +201,7 @@ def shown(view: RunView, ending: Ending, inputs: bytes, now_ns: int | None = Non
         epoch=view.epoch,
         priority=view.priority,
         labels=view.labels,
-        fidelity=view.fidelity,  # type: ignore[arg-type]
+        fidelity=view.fidelity,
         correlation_id=view.correlation,
         goal=view.goal,
         parent_run_id=view.parent_run_id,
@@ -211,6 +211,11 @@ def shown(view: RunView, ending: Ending, inputs: bytes, now_ns: int | None = Non
         error=error_of_run(view),
         compensation_results=list(ending.compensations),
     )
+
+
+def state_of(reply: Reply) -> State:
+    """The state of the run that an answer is about."""
+    return cast(State, reply.state)
 
 
 class RunRoutes:
@@ -440,8 +445,7 @@ class RunRoutes:
 
     def _cancelled(self, exchange: Exchange, run_id: str, reply: Reply) -> None:
         if not reply.code:
-            state: State = reply.state  # type: ignore[assignment]
-            exchange.answer(202, RunCancelling(run_id, state, reply.offset))
+            exchange.answer(202, RunCancelling(run_id, state_of(reply), reply.offset))
             return
         try:
             view = self._house.engine.run(exchange.tenant, run_id) if reply.code == "RUN_ENDED" else None

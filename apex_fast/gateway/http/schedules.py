@@ -106,10 +106,10 @@ def shown(view: ScheduleView) -> ScheduleShown:
         name=view.name,
         workflow=view.workflow,
         inputs=msgspec.Raw(view.inputs),
-        overlap=view.overlap,  # type: ignore[arg-type]
+        overlap=view.overlap,
         catch_up_s=seconds_of(view.catch_up_ns),
         jitter_s=seconds_of(view.jitter_ns),
-        priority=view.priority,  # type: ignore[arg-type]
+        priority=view.priority,
         paused=view.paused,
         runs_open=view.runs_open,
         changed_time=rfc3339(view.changed_ns),
@@ -131,7 +131,7 @@ def _firing(last: ScheduleFiring) -> FiringShown:
     return FiringShown(
         rfc3339(last.time_ns),
         rfc3339(last.decided_ns),
-        last.action,  # type: ignore[arg-type]
+        last.action,
         last.run_id,
         RunError(last.error_code, last.error_message) if last.error_code else None,
     )

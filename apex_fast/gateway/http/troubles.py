@@ -117,8 +117,7 @@ def letter_shown(view: DeadLetterView) -> DeadLetterShown:
 
 def breaker_shown(view: BreakerView) -> BreakerShown:
     """A breaker for HTTP."""
-    state: Literal["closed", "open", "half_open"] = view.state  # type: ignore[assignment]  # one of the three
-    return BreakerShown(view.name, state, view.failures, rfc3339(view.due_ns), rfc3339(view.changed_ns))
+    return BreakerShown(view.name, view.state, view.failures, rfc3339(view.due_ns), rfc3339(view.changed_ns))
 
 
 class TroubleRoutes:
