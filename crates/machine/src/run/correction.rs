@@ -4,13 +4,13 @@
 use crate::action::JobKind;
 use crate::error::kind;
 use crate::event::Event;
-use crate::event::node::{ToolCallRequested, ToolResultReceived};
+use crate::event::node::ToolCallRequested;
 use crate::event::saga::CorrectionProposed;
 use crate::event::wire::{Json, Time, write_json_str};
 use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::run::node::{At, effect_name};
-use crate::run::result::Ended;
+use crate::run::result::{Closed, Ended};
 use crate::run::work::Work;
 use crate::state::run::{Care, Fault, Node, Wait};
 use apex_ir::ir::Kind;
@@ -122,8 +122,7 @@ impl Machine {
     /// A job that nobody tries again: its node failed.
     pub(crate) fn fail_attempt(&mut self, program: &Program, at: At, attempt: u32, fault: Fault) {
         let ended = Ended { status: "error", result: Err(fault), retryable: false };
-        let event = ToolResultReceived { attempt, status: ended.status, ..ToolResultReceived::default() };
-        self.decide_attempt(program, at, event, &ended);
+        self.decide_attempt(program, at, Closed { attempt, ..Closed::default() }, &ended);
     }
 }
 

@@ -24,6 +24,25 @@ pub(crate) struct Ended {
     pub(crate) retryable: bool,
 }
 
+/// What the end of an attempt says beside its result.
+#[derive(Default)]
+pub(crate) struct Closed {
+    pub(crate) attempt: u32,
+    /// It wrote, and nobody knows whether it did.
+    pub(crate) unknown: bool,
+    /// Its breaker answered in its place.
+    pub(crate) fallback: bool,
+    /// What its breaker counts: `ok`, `failed`, or nothing.
+    pub(crate) health: &'static str,
+}
+
+/// What follows the end of an attempt.
+enum Next {
+    Retry,
+    Correction,
+    Decision,
+}
+
 impl Machine {
     /// Takes the outcome of a job.
     pub(crate) fn take_result(&mut self, token: u64, result: JobResult) {
@@ -122,15 +141,6 @@ impl Machine {
         let place = run.scope(at.scope).and_then(|scope| scope.find(program.syms[at.ix as usize]));
         let state = place.and_then(|place| run.node(at.scope, place));
         let wait = state.map(|state| &state.wait);
-        let gives_up = run.failing.is_some() || self.is_over(run, program, at.scope, at.ix);
-        let path = run.path(at.scope, &node.id);
-        let retry = !gives_up
-            && ended.result.as_ref().is_err_and(|fault| {
-                ended.retryable
-                    && node.retry.goes_on(&fault.kind, attempt)
-                    && !self.closes_before_retry(program, at, wait, &fault.kind, &path, attempt)
-            });
-        let correct = !gives_up && !retry && self.may_correct(program, at, wait, &ended);
         let health = self.health(program, at, wait, &ended);
         let breaker = match wait {
             Some(Wait::Job(flight)) if !health.is_empty() => {
@@ -138,28 +148,46 @@ impl Machine {
             }
             _ => None,
         };
-        let is_writing = state.is_some_and(Node::is_writing);
-        let event = ToolResultReceived {
-            node: &path,
-            attempt,
-            status: ended.status,
-            retry: Flag(retry || correct),
-            unknown: Flag(is_writing && matches!(ended.status, "timeout" | "cancelled")),
-            fallback: Flag(fallback),
-            health,
-            correct: Flag(correct),
-            ..ToolResultReceived::default()
-        };
-        if retry || correct {
-            let error = ended.result.as_ref().err().map(Fault::event);
-            let event = Event::ToolResultReceived(ToolResultReceived { error, ..event });
-            let touched = self.emit(at.slot, &event, at.cause);
-            self.note_slot(at.slot, program, at.scope, touched.slot, at.ix);
-            if let Some(run) = self.state.run_mut(at.slot) {
-                run.work.push_back(Work::Retry { scope: at.scope, slot: touched.slot });
+        let unknown = matches!(ended.status, "timeout" | "cancelled") && state.is_some_and(Node::is_writing);
+        let closed = Closed { attempt, unknown, fallback, health };
+        let next = match &ended.result {
+            Err(fault) if run.failing.is_none() && !self.is_over(run, program, at.scope, at.ix) => {
+                let path = run.path(at.scope, &node.id);
+                let retry = ended.retryable
+                    && node.retry.goes_on(&fault.kind, attempt)
+                    && !self.closes_before_retry(program, at, wait, &fault.kind, &path, attempt);
+                if retry {
+                    Next::Retry
+                } else if self.may_correct(program, at, wait, &ended) {
+                    Next::Correction
+                } else {
+                    Next::Decision
+                }
             }
-        } else {
-            self.decide_attempt(program, at, event, &ended);
+            _ => Next::Decision,
+        };
+        match next {
+            Next::Decision => self.decide_attempt(program, at, closed, &ended),
+            Next::Retry | Next::Correction => {
+                let path = run.path(at.scope, &node.id);
+                let event = Event::ToolResultReceived(ToolResultReceived {
+                    node: &path,
+                    attempt,
+                    status: ended.status,
+                    error: ended.result.as_ref().err().map(Fault::event),
+                    retry: Flag(true),
+                    unknown: Flag(unknown),
+                    fallback: Flag(fallback),
+                    health,
+                    correct: Flag(matches!(next, Next::Correction)),
+                    ..ToolResultReceived::default()
+                });
+                let touched = self.emit(at.slot, &event, at.cause);
+                self.note_slot(at.slot, program, at.scope, touched.slot, at.ix);
+                if let Some(run) = self.state.run_mut(at.slot) {
+                    run.work.push_back(Work::Retry { scope: at.scope, slot: touched.slot });
+                }
+            }
         }
         if let Some((tenant, breaker)) = breaker {
             let name = self.state.symbols.name(breaker).clone();
@@ -185,7 +213,7 @@ impl Machine {
     }
 
     /// The last attempt of a node: it is decided.
-    pub(crate) fn decide_attempt(&mut self, program: &Program, at: At, event: ToolResultReceived<'_>, ended: &Ended) {
+    pub(crate) fn decide_attempt(&mut self, program: &Program, at: At, closed: Closed, ended: &Ended) {
         let node = &program.ir.nodes[at.ix as usize];
         let path = self.path(at.slot, at.scope, &node.id);
         let verdict = self.judge(at.slot, program, at.scope, at.ix, ended.result.as_deref());
@@ -197,7 +225,8 @@ impl Machine {
             && !self.state.run(at.slot).is_none_or(is_given_up);
         let fails = verdict.fails;
         let output = ended.result.as_deref().unwrap_or_default();
-        let cached_max = if event.health == "ok" { self.outputs_kept(program, at, output) } else { 0 };
+        let Closed { attempt, unknown, fallback, health } = closed;
+        let cached_max = if health == "ok" { self.outputs_kept(program, at, output) } else { 0 };
         let event = Event::ToolResultReceived(ToolResultReceived {
             node: &path,
             output: Json(output),
@@ -208,7 +237,12 @@ impl Machine {
             fails: fails.as_ref().map(Fails::event),
             cached_max: Amount(cached_max),
             dead_letter: Flag(dead_letter),
-            ..event
+            attempt,
+            status: ended.status,
+            unknown: Flag(unknown),
+            fallback: Flag(fallback),
+            health,
+            ..ToolResultReceived::default()
         });
         let touched = self.emit(at.slot, &event, at.cause);
         self.settle(at.slot, program, at.scope, touched.slot, at.ix);

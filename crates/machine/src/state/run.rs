@@ -755,7 +755,7 @@ impl Run {
 
 /// Splits an instance path at its last scope: `m[3].n[0].x` is (`m[3].n[0]`, `x`). Node ids hold no brackets.
 pub(crate) fn split_path(path: &str) -> (&str, &str) {
-    match path.rfind("].") {
+    match path.as_bytes().windows(2).rposition(|pair| pair == b"].") {
         Some(at) => (&path[..=at], &path[at + 2..]),
         None => ("", path),
     }

@@ -1,13 +1,13 @@
 //! Names that occur again and again (node ids, functions, tenants, workflows, versions) stand once and are named by a
 //! number. The numbers never leave the process; bounded by what is registered.
 
+use foldhash::fast::FixedState;
 use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-/// A map whose hasher starts the same everywhere (SipHash with fixed keys). Its order is never used.
-pub(crate) type TextMap<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+/// A map whose hasher starts the same everywhere. Its order is never used.
+pub(crate) type TextMap<K, V> = HashMap<K, V, FixedState>;
 /// A map for keys that are numbers or random already. Its order is never used.
 pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 
