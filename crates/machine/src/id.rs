@@ -69,21 +69,8 @@ impl RunId {
         Some(RunId(bytes))
     }
 
-    /// Appends the text form without going through `fmt` (a job's key holds it).
-    pub fn write(&self, out: &mut Vec<u8>) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-        for (at, &byte) in self.0.iter().enumerate() {
-            if matches!(at, 4 | 6 | 8 | 10) {
-                out.push(b'-');
-            }
-            out.push(DIGITS[usize::from(byte >> 4)]);
-            out.push(DIGITS[usize::from(byte & 15)]);
-        }
-    }
-
-    /// Appends the text form to a string.
-    pub fn write_str(&self, out: &mut String) {
+    /// The text form, made without going through `fmt`: a job's key holds it.
+    fn text(&self) -> [u8; 36] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
         let mut text = [b'-'; 36];
@@ -91,7 +78,17 @@ impl RunId {
             text[to] = DIGITS[usize::from(byte >> 4)];
             text[to + 1] = DIGITS[usize::from(byte & 15)];
         }
-        out.push_str(std::str::from_utf8(&text).unwrap_or_default());
+        text
+    }
+
+    /// Appends the text form.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.text());
+    }
+
+    /// Appends the text form to a string.
+    pub fn write_str(&self, out: &mut String) {
+        out.push_str(std::str::from_utf8(&self.text()).unwrap_or_default());
     }
 }
 
