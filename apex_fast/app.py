@@ -22,7 +22,7 @@ import msgspec
 import uvloop
 
 from apex_fast.adapters.clock import SystemClock
-from apex_fast.adapters.embedded import backup
+from apex_fast.adapters.embedded import backup, erasure, tables
 from apex_fast.adapters.embedded.blobs import EmbeddedBlobs
 from apex_fast.adapters.embedded.event_log import EmbeddedEventLog
 from apex_fast.adapters.embedded.plan_store import EmbeddedPlanStore
@@ -129,6 +129,29 @@ def restore(settings: Settings, copy: Path, folder: Path) -> backup.Manifest:
         return backup.restore(copy, folder, version(), settings.log.key_file or None)
 
 
+def erase(settings: Settings, tenant: str, run_id: str | None) -> erasure.Erased:
+    """Erase a tenant, or one of its runs, in a data folder that nobody serves.
+
+    Raises WrongState, NotFound, Unavailable naming the reason.
+    """
+    with _refusals(f"cannot erase in {settings.data.dir}"):
+        return erasure.erase(
+            Path(settings.data.dir), settings.engine.partitions, tenant, run_id, settings.log.key_file or None
+        )
+
+
+def sweep(settings: Settings, older_than_s: float) -> erasure.Swept:
+    """Remove blobs that nothing names and data keys that nothing needs. Raises Unavailable naming the reason."""
+    with _refusals(f"cannot sweep {settings.data.dir}"):
+        return erasure.sweep(Path(settings.data.dir), older_than_s, settings.log.key_file or None)
+
+
+def write_tables(settings: Settings, folder: Path) -> tables.Written:
+    """Write the log as Parquet tables, also while it is served. Raises Unavailable naming the reason."""
+    with _refusals(f"cannot write the log in {settings.data.dir} to {folder}"):
+        return tables.write_tables(log_folder(settings), folder, settings.log.key_file or None)
+
+
 @contextlib.contextmanager
 def _refusals(what: str) -> Iterator[None]:
     try:
@@ -212,7 +235,8 @@ class House:
         self._model = model_of(settings)
         self._log = open_log(settings)
         limits = settings.engine
-        machine = recover(self._log, limits.partitions, {"runs_awake_max": limits.runs_awake_max}, limits.fidelity)
+        bounds = {**settings.limits.table(), "runs_awake_max": limits.runs_awake_max}
+        machine = recover(self._log, limits.partitions, bounds, limits.fidelity)
         self.engine = Engine(
             machine,
             self._log,

@@ -24,6 +24,7 @@ DEFAULT_FILE: Final = "apex.toml"
 OTHER_VARIABLES: Final = frozenset({"APEX_DEMO_FOLDER"})
 
 MIB: Final = 1024 * 1024
+LIMIT_MAX: Final = 2**31 - 1
 
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -101,6 +102,68 @@ class EngineSettings(Section, frozen=True):
     fidelity: Annotated[
         Literal["full", "fast"], Meta(description="what is recorded of a run whose start does not say")
     ] = "full"
+
+
+class LimitSettings(Section, frozen=True):
+    """Bounds of what runs may come to. Over one, the request is refused or the node fails, and the error names it."""
+
+    runs_open_max: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="open runs; more starts are refused")] = (
+        2_000_000
+    )
+    runs_open_per_tenant_max: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="open runs of one tenant")] = (
+        1_000_000
+    )
+    runs_ended_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="ended runs that stay listed; the oldest leave first")
+    ] = 1_000_000
+    depth_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="runs that stand in each other, the outermost included")
+    ] = 8
+    items_max: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="items of a map")] = 100_000
+    scopes_per_run_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="items and iterations of a run, all of its maps and loops together")
+    ] = 1_000_000
+    workflows_max: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="registered versions of workflows")] = 100_000
+    workflows_per_tenant_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="registered versions of one tenant")
+    ] = 50_000
+    schedules_per_tenant_max: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="schedules of one tenant")] = 10_000
+    idempotency_keys_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="idempotency keys of starts that are remembered; more are refused")
+    ] = 10_000_000
+    idempotency_keys_per_tenant_max: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="those of one tenant")] = (
+        5_000_000
+    )
+    dead_letters_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="dead letters listed; the oldest leave first")
+    ] = 100_000
+    breakers_max: Annotated[
+        int,
+        Meta(ge=1, le=LIMIT_MAX, description="breakers with something to remember; a tool beyond them goes unwatched"),
+    ] = 10_000
+    breaker_outputs_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="outputs that a breaker keeps for its fallback")
+    ] = 64
+    signals_buffered_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="signals that a run keeps until a node asks for them")
+    ] = 1_000
+    signal_keys_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="idempotency keys of signals that a run remembers")
+    ] = 10_000
+    lock_waiters_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="nodes that stand in line for one concurrency key")
+    ] = 100_000
+    expression_cost_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="cost units of one evaluation of an expression")
+    ] = 100_000
+    idempotency_ttl_s: Annotated[
+        float, Meta(gt=0, description="how long the idempotency key of a start is remembered after its run ended")
+    ] = 604_800.0
+
+    def table(self) -> dict[str, int]:
+        """As the machine takes them."""
+        limits = {name: getattr(self, name) for name in self.__struct_fields__ if name.endswith("_max")}
+        return {**limits, "idempotency_ttl_ns": int(self.idempotency_ttl_s * 1e9)}
 
 
 class FunctionSettings(Section, frozen=True):
@@ -225,6 +288,7 @@ class Settings(Section, frozen=True):
     server: ServerSettings = ServerSettings()
     data: DataSettings = DataSettings()
     engine: EngineSettings = EngineSettings()
+    limits: LimitSettings = LimitSettings()
     functions: FunctionSettings = FunctionSettings()
     http: HttpSettings = HttpSettings()
     planner: PlannerSettings = PlannerSettings()

@@ -1,18 +1,23 @@
-"""`apex history`: the history of a run as a file, and such files decided anew by this engine."""
+"""`apex history`: a run as a file, such files decided anew by this engine, and the whole log as tables."""
 
 import argparse
 import asyncio
 import json
+import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+from apex_fast import app as house
+from apex_fast.cli.screen import Screen
 from apex_fast.client import Client
 from apex_fast.core import CoreError, check_history
+from apex_fast.settings import Settings
 
 
 def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb's grammar."""
-    words = "write the history of a run to a file; decide such files anew"
+    words = "write the history of a run to a file; decide such files anew; write the log as tables"
     verb = verbs.add_parser("history", help=words, description=words.capitalize() + ".")
     actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
     export = actions.add_parser("export", help="write the history of a run to a file, or to standard output")
@@ -24,6 +29,12 @@ def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
     replay.add_argument("--json", action="store_true", help="print a JSON object for each file")
     replay.set_defaults(run=run_replay)
+    parquet = actions.add_parser("parquet", help="write the whole log as Parquet tables, also while it is served")
+    parquet.add_argument("folder", type=Path, metavar="OUT", help="folder for events.parquet and runs.parquet")
+    parquet.add_argument("--data", metavar="FOLDER", type=Path, help="where the log lives (default: data.dir)")
+    parquet.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
+    parquet.add_argument("--json", action="store_true", help="print one JSON object")
+    parquet.set_defaults(run=run_parquet)
 
 
 def run_export(arguments: argparse.Namespace) -> int:
@@ -34,6 +45,20 @@ def run_export(arguments: argparse.Namespace) -> int:
     else:
         arguments.file.write_bytes(data)
         print(f"{arguments.file}: {len(data)} bytes")
+    return 0
+
+
+def run_parquet(arguments: argparse.Namespace) -> int:
+    """0 where both tables are written."""
+    overrides = {"data.dir": str(arguments.data)} if arguments.data else {}
+    settings = Settings.load(arguments.config, os.environ, overrides)
+    written = house.write_tables(settings, arguments.folder)
+    if arguments.json:
+        print(json.dumps(asdict(written), indent=2))
+        return 0
+    screen = Screen()
+    screen.good(f"{written.events} events and {written.runs} runs in {arguments.folder}")
+    screen.fact("records", f"from {written.start} on")
     return 0
 
 

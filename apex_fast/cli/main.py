@@ -3,12 +3,12 @@
 import argparse
 import sys
 
-from apex_fast.cli import backup, bench, demo, doctor, history, restore, serve, verify
+from apex_fast.cli import backup, bench, demo, doctor, erase, history, restore, serve, sweep, verify
 from apex_fast.core import CoreError
 from apex_fast.errors import ApexError
 from apex_fast.settings import SettingsError
 
-VERBS = (serve, demo, bench, doctor, verify, backup, restore, history)
+VERBS = (serve, demo, bench, doctor, verify, backup, restore, history, erase, sweep)
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 

@@ -220,6 +220,12 @@ class DropDeadLetter:
     def __new__(cls, tenant: str, id: str, by: str = "", retried_as: str = "") -> DropDeadLetter: ...
 
 @final
+class Erase:
+    """Forget a tenant of which no run is open, or one ended run with those that ran for it."""
+
+    def __new__(cls, tenant: str, run_id: str | None = None, by: str = "") -> Erase: ...
+
+@final
 class Tick:
     """Fire what is due."""
     def __new__(cls) -> Tick: ...
@@ -242,6 +248,7 @@ _Command: TypeAlias = (
     | JobResult
     | Heartbeat
     | DropDeadLetter
+    | Erase
     | Tick
 )
 
@@ -512,6 +519,14 @@ class Event:
     previous: int | None
     """Log position of the run's previous event."""
     tenant: str
+    partition: int
+    sequence: int
+    """Number of the record in its partition."""
+    term: int
+    causation: int | None
+    """Offset of the event of the run that led here; None: something from outside."""
+    correlation: str
+    """Empty: the run id."""
     ends_run: bool
     body: bytes
     """The bytes of its record."""
@@ -659,6 +674,23 @@ class LogVerdict:
 
 def verify_log(path: str, key_file: str | None = None) -> LogVerdict:
     """Walk every group, link and run of a log that may be served meanwhile. Raises LogError (KEY, IO)."""
+
+def machine_limits() -> dict[str, int]:
+    """The bounds of the machine where nobody changed them, by name."""
+
+def count_erasable(path: str, tenant: str, run_id: str | None = None, key_file: str | None = None) -> int:
+    """How many records `erase_log` would erase. Changes nothing; raises what it would raise."""
+
+def erase_log(
+    path: str, blobs: str, below: int, tenant: str, run_id: str | None = None, key_file: str | None = None
+) -> tuple[int, int, int]:
+    """Destroy the keys of records before position ``below``, and of blobs: those of a tenant, or the records of one of
+    its runs and of those that ran for it. A snapshot must stand at ``below`` or later. (records, archives made anew,
+    blobs). Raises LogError (LOCKED, KEY, INVALID, DAMAGED, IO): begun again, it goes on."""
+
+def sweep_log(path: str, blobs: str, old: set[str], key_file: str | None = None) -> tuple[int, int, int]:
+    """Remove blobs that no record names and whose file is named in ``old``, and data keys that no file needs. (blobs,
+    their bytes, keys). Raises LogError (LOCKED, KEY, DAMAGED, IO)."""
 
 # --- front --------------------------------------------------------------------------------------------------------
 

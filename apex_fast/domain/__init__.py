@@ -16,6 +16,7 @@ from apex_fast.core import (
     Diagnostic,
     DropDeadLetter,
     Ended,
+    Erase,
     Event,
     Followed,
     Front,
@@ -68,6 +69,7 @@ Command = (
     | JobResult
     | Heartbeat
     | DropDeadLetter
+    | Erase
     | Tick
 )
 
@@ -85,6 +87,7 @@ __all__ = [
     "Diagnostic",
     "DropDeadLetter",
     "Ended",
+    "Erase",
     "Event",
     "Followed",
     "Front",

@@ -32,8 +32,9 @@ LOG = "log"
 PLANS = "plans"
 BLOBS = "blobs"
 CHUNK_BYTES = 1 << 20
-HEADER_BYTES = 72
-"""Of a segment: base, term and chain; of a blob: its random id. By them two files of a name are the same one."""
+ENDS_BYTES = 72
+"""At both ends of a file. Of a segment: base, term, chain, and the hash of its last group; of an archive: base, and the
+hash of its index; of a blob: its random id. By them two files of a name are the same one."""
 TRIES_MAX = 20
 
 
@@ -44,7 +45,7 @@ class Kept(msgspec.Struct, frozen=True):
     bytes: int
     sha256: str
     header: str = ""
-    """Of a blob or a part of the log that changes no more: SHA-256 of its first 72 bytes."""
+    """Of a blob or a part of the log that changes no more: SHA-256 of its first and last 72 bytes."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,7 +186,10 @@ def _store_part(path: Path, copy: Path, size: int, is_sealed: bool, before: dict
 def _store_unchanging(path: Path, copy: Path, name: str, size: int, before: dict[str, Kept]) -> Kept:
     """Copy a file that never changes again, unless the earlier copy has it."""
     with path.open("rb") as file:
-        header = hashlib.sha256(file.read(HEADER_BYTES)).hexdigest()
+        digest = hashlib.sha256(file.read(ENDS_BYTES))
+        file.seek(max(size - ENDS_BYTES, 0))
+        digest.update(file.read(min(size, ENDS_BYTES)))
+    header = digest.hexdigest()
     kept = before.get(name)
     if kept is not None and (kept.header, kept.bytes) == (header, size) and (copy / OBJECTS / kept.sha256).exists():
         return kept

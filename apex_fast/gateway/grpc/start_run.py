@@ -14,6 +14,7 @@ from apex_fast.gateway.bodies import NAME_CHARS_MAX, check_key, check_labels, ch
 from apex_fast.gateway.faults import fault_of, refusal_of
 from apex_fast.gateway.grpc.method import Metadata
 from apex_fast.gateway.house import House
+from apex_fast.gateway.named_blobs import check_named
 from apex_fast.gateway.problems import problem_of, retry_after_s
 from apex_fast.gateway.registry import FIRST_TAG
 from apex_fast.gateway.translate import ENDED, FIDELITIES, PRIORITIES, state_number
@@ -28,8 +29,8 @@ _read_starts = run_pb2.StartRunsRequest.FromString
 _Started = run_pb2.StartRunResponse
 
 
-def command_of(tenant: str, request: run_pb2.StartRunRequest, key: str) -> StartRun:
-    """The command of a start. Raises InvalidInput."""
+def command_of(house: House, tenant: str, request: run_pb2.StartRunRequest, key: str) -> StartRun:
+    """The command of a start. Raises InvalidInput, LimitExceeded."""
     workflow = request.workflow
     name = workflow.name
     if not name or len(name) > NAME_CHARS_MAX:
@@ -39,6 +40,7 @@ def command_of(tenant: str, request: run_pb2.StartRunRequest, key: str) -> Start
     inputs = request.inputs_json
     if inputs and inputs != b"{}":
         check_object(inputs, "/inputs_json")
+        check_named(house.blobs, tenant, inputs, "/inputs_json")
     priority = PRIORITIES.get(request.priority)
     if priority is None:
         raise invalid("/priority", f"{request.priority} is no priority")
@@ -67,7 +69,7 @@ class Starts:
         """`StartRun`."""
         request = _read_start(message)
         key = request.idempotency_key or metadata.get("idempotency-key", "")
-        command = command_of(tenant_of(metadata), request, key)
+        command = command_of(self._house, tenant_of(metadata), request, key)
         self._submit(command, partial(self._started, token), len(message))
 
     def _started(self, token: int, reply: Reply) -> None:
@@ -134,7 +136,7 @@ class Bulk:
                 return index
             try:
                 submit(
-                    command_of(tenant, item, item.idempotency_key),
+                    command_of(self._house, tenant, item, item.idempotency_key),
                     partial(self._started, batch, index, request.wait),
                     len(item.inputs_json),
                 )

@@ -24,6 +24,7 @@ from apex_fast.gateway.house import House
 from apex_fast.gateway.http.exchange import JSON, Exchange
 from apex_fast.gateway.http.route import Answer, Route
 from apex_fast.gateway.listing import RunFilter, list_runs, page_size_of
+from apex_fast.gateway.named_blobs import check_named
 from apex_fast.gateway.registry import FIRST_TAG
 from apex_fast.gateway.streams.viewers import Encoding, Viewers
 from apex_fast.gateway.translate import (
@@ -237,7 +238,7 @@ class RunRoutes:
                 "runs", self.start,
                 [Answer(202, "Started, durably", RunStarted, headers={"Location": "The run."})],
                 body=StartBody, headers=IDEMPOTENCY,
-                problems=("INPUTS_INVALID", "GOAL_INVALID", "PLAN_NOT_FOUND", "WORKFLOW_NOT_FOUND",
+                problems=("INPUTS_INVALID", "GOAL_INVALID", "PLAN_NOT_FOUND", "WORKFLOW_NOT_FOUND", "BLOB_NOT_FOUND",
                           "IDEMPOTENCY_KEY_REUSED", "NODE_TYPE_NOT_RUNNING", "LIMIT_EXCEEDED", "OVERLOADED"),
             ),
             Route("GET", "/runs", "listRuns", "Runs, newest first", "runs", self.list,
@@ -281,6 +282,7 @@ class RunRoutes:
         inputs = bytes(body.inputs)
         if inputs.lstrip(b" \t\r\n")[:1] != b"{":
             raise invalid("/inputs", "a JSON object is expected")
+        check_named(self._house.blobs, exchange.tenant, inputs, "/inputs")
         tag = None if body.version is not None else body.tag or FIRST_TAG
         command = StartRun(
             exchange.tenant,

@@ -105,6 +105,10 @@ impl Blobs {
             } else if let Some((tenant, _)) = name.split_once('-') {
                 let file = disk.open_to_read(&path).map_err(|error| LogError::io("open", &path, &error))?;
                 match Header::read(file.as_ref(), &path, &name) {
+                    // Its key was destroyed; a crash came before it was removed.
+                    Ok(header) if keyring.is_erased(header.key, Kind::Blob, place(&header.id)) => {
+                        disk.remove(&path).map_err(|error| LogError::io("remove", &path, &error))?;
+                    }
                     Ok(header) => keeping.add(tenant, header.bytes),
                     // Who asks for it is told; the others are served.
                     Err(LogError::Damage(_)) => {}
@@ -279,7 +283,8 @@ impl Upload<'_> {
             return Ok(());
         }
         let piece = std::mem::take(&mut self.piece);
-        let (key, mut stored) = self.blobs.keyring.seal_about(Kind::Blob, &about(&self.id, self.index), piece)?;
+        let (key, mut stored) =
+            self.blobs.keyring.seal_about(Kind::Blob, place(&self.id), &about(&self.id, self.index), piece)?;
         let crc = crc32c::crc32c(&stored);
         stored.extend_from_slice(&crc.to_le_bytes());
         self.file.write_at(&stored, self.end).map_err(|error| LogError::io("write", &self.path, &error))?;
@@ -366,7 +371,7 @@ impl Blob<'_> {
         }
         stored.truncate(size - CRC_BYTES);
         self.keyring
-            .open_about(Kind::Blob, &about(&self.header.id, index), self.header.key, stored)
+            .open_about(Kind::Blob, place(&self.header.id), &about(&self.header.id, index), self.header.key, stored)
             .map_err(|reason| damage(&reason))
     }
 }
@@ -422,12 +427,57 @@ impl Header {
     }
 }
 
+/// Where the key of a file stands.
+fn place(id: &[u8; ID_BYTES]) -> u64 {
+    u64_at(id, 0)
+}
+
 /// What a sealed piece is sealed with: which one of which file it is.
 fn about(id: &[u8; ID_BYTES], index: u64) -> [u8; ID_BYTES + 8] {
     let mut about = [0; ID_BYTES + 8];
     about[..ID_BYTES].copy_from_slice(id);
     about[ID_BYTES..].copy_from_slice(&index.to_le_bytes());
     about
+}
+
+/// A file of the folder: whose, and what.
+pub(crate) struct Found {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    /// What it is sealed with: number of the data key, and place; `None` where it is not.
+    pub(crate) seal: Option<(u32, u64)>,
+}
+
+impl Found {
+    pub(crate) fn is_of(&self, tenant: &str) -> bool {
+        self.name.split_once('-').is_some_and(|(part, _)| part == tenant_part(tenant))
+    }
+
+    pub(crate) fn address(&self) -> Option<Address> {
+        Address::parse(&format!("{PREFIX}{}", self.name.split_once('-')?.1))
+    }
+}
+
+/// All blobs in a folder, which may not be there. One whose header does not verify is left out: nothing of it can be read.
+pub(crate) fn all(disk: &dyn Disk, dir: &Path) -> Result<Vec<Found>, LogError> {
+    let names = match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        names => names.map_err(|error| LogError::io("list", dir, &error))?,
+    };
+    let mut found = Vec::new();
+    for name in names.into_iter().filter(|name| name.contains('-') && !name.ends_with(UNFINISHED)) {
+        let path = dir.join(&name);
+        let file = disk.open_to_read(&path).map_err(|error| LogError::io("open", &path, &error))?;
+        match Header::read(file.as_ref(), &path, &name) {
+            Ok(header) => {
+                let seal = (header.key != 0).then(|| (header.key, place(&header.id)));
+                found.push(Found { name, bytes: header.bytes, seal });
+            }
+            Err(LogError::Damage(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// What stands for a tenant in names: the name of a tenant may hold what the name of a file may not.

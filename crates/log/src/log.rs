@@ -28,7 +28,7 @@ use crate::stats::{Meter, Stats};
 use crate::writer::{Ground, Writer};
 
 /// The value that holds the lock of the folder.
-type FolderLock = Box<dyn Any + Send + Sync>;
+pub(crate) type FolderLock = Box<dyn Any + Send + Sync>;
 
 const LOCK_NAME: &str = "lock";
 
@@ -406,7 +406,7 @@ pub(crate) fn is_part(name: &str) -> bool {
     Segment::base_of(name).or_else(|| archive::base_of(name)).is_some()
 }
 
-fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<FolderLock, LogError> {
+pub(crate) fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<FolderLock, LogError> {
     let path = dir.join(LOCK_NAME);
     let owner = format!("{}\n", std::process::id());
     match disk.lock(&path, &owner).map_err(|error| LogError::io("lock", &path, &error))? {

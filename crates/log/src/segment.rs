@@ -93,6 +93,20 @@ impl Segment {
         name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 20)?.parse().ok()
     }
 
+    /// All that is stored of it, as it was written, sealed records sealed.
+    pub(crate) fn content(&self, keyring: &Keyring) -> Result<Vec<u8>, LogError> {
+        if let Some(archive) = &self.archive {
+            return archive.unpack(keyring);
+        }
+        let mut content = Vec::new();
+        read_whole(self.file.as_ref(), &self.path, &mut content)?;
+        Ok(content)
+    }
+
+    pub(crate) fn archive(&self) -> Option<&Archive> {
+        self.archive.as_ref()
+    }
+
     /// Bytes from the beginning of its file that hold something.
     pub(crate) fn used(&self) -> Result<u64, LogError> {
         if let Some(archive) = &self.archive {
@@ -175,18 +189,22 @@ impl Segment {
     }
 }
 
-/// Opens the sealed frame at `start` of `bytes` where it is: the plain frame begins a little later.
+/// Opens the sealed frame at `start` of `bytes` where it is: the plain frame begins a little later. One that was erased
+/// has an empty body, which no record has.
 fn open_frame(bytes: &mut [u8], start: u32, position: u64, keyring: &Keyring) -> Result<u32, String> {
     let at = start as usize;
     let end = at + FRAME_BYTES + length(bytes, at)?;
-    let opened = keyring.open_record(position, &mut bytes[at + FRAME_BYTES..end])?;
+    let Some(opened) = keyring.open_record(position, &mut bytes[at + FRAME_BYTES..end])? else {
+        bytes[at..at + 4].fill(0);
+        return Ok(start);
+    };
     // Behind the number of the key; a checksum is not needed any more.
     bytes[at + 4..at + FRAME_BYTES].copy_from_slice(&(opened as u32).to_le_bytes());
     Ok(start + 4)
 }
 
 impl Block {
-    /// The body of the frame number `index`, which was verified when the block was read.
+    /// The body of the frame number `index`, which was verified when the block was read; empty where it was erased.
     pub(crate) fn body(&self, index: usize) -> Option<&[u8]> {
         let start = *self.starts.get(index)? as usize;
         let length = crate::format::u32_at(&self.bytes, start) as usize;

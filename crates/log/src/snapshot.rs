@@ -39,7 +39,7 @@ pub(crate) fn save(
         return write(disk, dir, position, 0, bytes);
     }
     let small = zstd::bulk::compress(bytes, LEVEL).map_err(|error| LogError::io("compress", dir, &error))?;
-    let (key, sealed) = keyring.seal(Kind::Snapshot, small)?;
+    let (key, sealed) = keyring.seal(Kind::Snapshot, position, small)?;
     write(disk, dir, position, key, &sealed)
 }
 
@@ -100,6 +100,15 @@ pub(crate) fn prune(disk: &dyn Disk, dir: &Path, kept: &[u64]) -> Result<(), Log
     Ok(())
 }
 
+/// Number of the data key that one is sealed with; 0 where it is not.
+pub(crate) fn key(disk: &dyn Disk, dir: &Path, position: u64) -> Result<u32, LogError> {
+    let path = dir.join(name(position));
+    let file = disk.open_to_read(&path).map_err(|error| LogError::io("open", &path, &error))?;
+    let mut header = Vec::new();
+    read_range(file.as_ref(), 0, HEADER_BYTES, &mut header).map_err(|error| LogError::io("read", &path, &error))?;
+    Ok(header.get(12..16).map_or(0, |word| u32_at(word, 0)))
+}
+
 fn load(disk: &dyn Disk, dir: &Path, position: u64, keyring: &Keyring) -> Result<Result<Vec<u8>, String>, LogError> {
     let path = dir.join(name(position));
     let file = disk.open_to_read(&path).map_err(|error| LogError::io("open", &path, &error))?;
@@ -123,7 +132,7 @@ fn load(disk: &dyn Disk, dir: &Path, position: u64, keyring: &Keyring) -> Result
     if version == VERSION {
         return Ok(Ok(bytes));
     }
-    Ok(keyring.open(Kind::Snapshot, key, bytes).and_then(|small| {
+    Ok(keyring.open(Kind::Snapshot, position, key, bytes).and_then(|small| {
         let mut bytes = Vec::new();
         let unpacked = zstd::stream::copy_decode(small.as_slice(), &mut bytes);
         unpacked.map(|()| bytes).map_err(|error| format!("it does not unpack: {error}"))

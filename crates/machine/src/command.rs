@@ -41,6 +41,8 @@ pub enum Command {
     Heartbeat(Heartbeat),
     /// Takes a dead letter off the list.
     DropDeadLetter(DropDeadLetter),
+    /// Forgets a tenant, or one run.
+    Erase(Erase),
     /// Time has passed: fire what is due.
     Tick,
 }
@@ -387,6 +389,17 @@ pub struct DropDeadLetter {
     pub by: String,
     /// The run that tries again; empty: nobody does.
     pub retried_as: String,
+}
+
+/// Forgets a tenant with all that it has, or one ended run with those that ran for it. The records of it are the log's to erase.
+#[derive(Debug, Clone)]
+pub struct Erase {
+    /// Whose.
+    pub tenant: String,
+    /// `None`: everything of the tenant, of which no run may be open.
+    pub run_id: Option<RunId>,
+    /// Who.
+    pub by: String,
 }
 
 /// What came of an attempt.

@@ -140,52 +140,64 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
-    /// Sets a limit by its name, for callers that hold them as a table. `false`: no such limit, or out of range.
-    pub fn set(&mut self, name: &str, value: i64) -> bool {
-        fn put<T: TryFrom<i64>>(place: &mut T, value: i64) -> bool {
-            T::try_from(value).map(|v| *place = v).is_ok()
+/// The limits by their names, for callers that hold them as a table.
+macro_rules! table {
+    ($($name:ident,)*) => {
+        impl Limits {
+            /// Sets a limit by its name. `false`: no such limit, or out of range.
+            pub fn set(&mut self, name: &str, value: i64) -> bool {
+                fn put<T: TryFrom<i64>>(place: &mut T, value: i64) -> bool {
+                    T::try_from(value).map(|v| *place = v).is_ok()
+                }
+                value > 0 && match name {
+                    $(stringify!($name) => put(&mut self.$name, value),)*
+                    _ => false,
+                }
+            }
+
+            /// Every limit: its name and value.
+            #[must_use]
+            pub fn named(&self) -> Vec<(&'static str, i64)> {
+                vec![$((stringify!($name), i64::try_from(self.$name).unwrap_or(i64::MAX)),)*]
+            }
         }
-        if value <= 0 {
-            return false;
-        }
-        match name {
-            "events_per_turn_max" => put(&mut self.events_per_turn_max, value),
-            "bytes_per_turn_max" => put(&mut self.bytes_per_turn_max, value),
-            "events_per_visit_max" => put(&mut self.events_per_visit_max, value),
-            "runs_open_max" => put(&mut self.runs_open_max, value),
-            "runs_awake_max" => put(&mut self.runs_awake_max, value),
-            "runs_open_per_tenant_max" => put(&mut self.runs_open_per_tenant_max, value),
-            "runs_ended_max" => put(&mut self.runs_ended_max, value),
-            "items_max" => put(&mut self.items_max, value),
-            "scopes_per_run_max" => put(&mut self.scopes_per_run_max, value),
-            "depth_max" => put(&mut self.depth_max, value),
-            "result_bytes_max" => put(&mut self.result_bytes_max, value),
-            "inputs_bytes_max" => put(&mut self.inputs_bytes_max, value),
-            "rendered_bytes_max" => put(&mut self.rendered_bytes_max, value),
-            "record_bytes_max" => put(&mut self.record_bytes_max, value),
-            "definition_bytes_max" => put(&mut self.definition_bytes_max, value),
-            "workflows_per_tenant_max" => put(&mut self.workflows_per_tenant_max, value),
-            "workflows_max" => put(&mut self.workflows_max, value),
-            "schedules_per_tenant_max" => put(&mut self.schedules_per_tenant_max, value),
-            "schedule_inputs_bytes_max" => put(&mut self.schedule_inputs_bytes_max, value),
-            "name_bytes_max" => put(&mut self.name_bytes_max, value),
-            "labels_max" => put(&mut self.labels_max, value),
-            "programs_max" => put(&mut self.programs_max, value),
-            "idempotency_keys_per_tenant_max" => put(&mut self.idempotency_keys_per_tenant_max, value),
-            "idempotency_keys_max" => put(&mut self.idempotency_keys_max, value),
-            "idempotency_ttl_ns" => put(&mut self.idempotency_ttl_ns, value),
-            "progress_bytes_max" => put(&mut self.progress_bytes_max, value),
-            "dead_letters_max" => put(&mut self.dead_letters_max, value),
-            "breakers_max" => put(&mut self.breakers_max, value),
-            "breaker_outputs_max" => put(&mut self.breaker_outputs_max, value),
-            "breaker_output_bytes_max" => put(&mut self.breaker_output_bytes_max, value),
-            "expression_cost_max" => put(&mut self.expression_cost_max, value),
-            "signals_buffered_max" => put(&mut self.signals_buffered_max, value),
-            "signal_keys_max" => put(&mut self.signal_keys_max, value),
-            "lock_waiters_max" => put(&mut self.lock_waiters_max, value),
-            "list_scan_max" => put(&mut self.list_scan_max, value),
-            _ => false,
-        }
-    }
+    };
+}
+
+table! {
+    events_per_turn_max,
+    bytes_per_turn_max,
+    events_per_visit_max,
+    runs_open_max,
+    runs_awake_max,
+    runs_open_per_tenant_max,
+    runs_ended_max,
+    items_max,
+    scopes_per_run_max,
+    depth_max,
+    result_bytes_max,
+    inputs_bytes_max,
+    rendered_bytes_max,
+    record_bytes_max,
+    definition_bytes_max,
+    workflows_max,
+    workflows_per_tenant_max,
+    schedules_per_tenant_max,
+    schedule_inputs_bytes_max,
+    name_bytes_max,
+    labels_max,
+    programs_max,
+    idempotency_keys_max,
+    idempotency_keys_per_tenant_max,
+    idempotency_ttl_ns,
+    progress_bytes_max,
+    dead_letters_max,
+    breakers_max,
+    breaker_outputs_max,
+    breaker_output_bytes_max,
+    expression_cost_max,
+    signals_buffered_max,
+    signal_keys_max,
+    lock_waiters_max,
+    list_scan_max,
 }

@@ -110,6 +110,8 @@ pub mod kind {
 pub enum BadRecord {
     /// Shorter than it says, or than any record is.
     Short,
+    /// It was erased, and only a snapshot of after that can stand for it.
+    Erased,
     /// A version of the format that is not known here.
     Format(u8),
     /// An event type or a version of one that is not known here.
@@ -127,6 +129,7 @@ pub enum BadRecord {
 impl fmt::Display for BadRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            BadRecord::Erased => f.write_str("the record was erased, and no snapshot of after that verifies"),
             BadRecord::Short => f.write_str("the record is cut short"),
             BadRecord::Format(v) => write!(f, "format version {v} is not known"),
             BadRecord::Type(t, v) => write!(f, "event type {t}, version {v}, is not known"),

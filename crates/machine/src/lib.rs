@@ -11,6 +11,7 @@
 pub mod action;
 pub mod command;
 pub mod config;
+pub mod erasure;
 pub mod error;
 pub mod history;
 pub mod id;

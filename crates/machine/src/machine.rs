@@ -179,6 +179,7 @@ impl Machine {
             Command::JobResult(result) => self.take_result(token, result),
             Command::Heartbeat(heartbeat) => self.take_heartbeat(token, &heartbeat),
             Command::DropDeadLetter(command) => self.drop_dead_letter(token, &command),
+            Command::Erase(command) => self.erase(token, &command),
             Command::Tick => {
                 self.tick();
                 self.answer(token, crate::action::Answer::default());

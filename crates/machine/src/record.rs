@@ -71,6 +71,9 @@ impl<'a> Header<'a> {
     /// # Errors
     /// As [`Header::parse`].
     pub fn split(body: &'a [u8]) -> Result<(Header<'a>, &'a [u8]), BadRecord> {
+        if body.is_empty() {
+            return Err(BadRecord::Erased);
+        }
         if body.len() < FIXED + HASH {
             return Err(BadRecord::Short);
         }

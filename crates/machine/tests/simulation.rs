@@ -6,10 +6,10 @@
 mod world;
 
 use apex_machine::command::{
-    ChangeSchedule, Command, DropDeadLetter, Fidelity, Heartbeat, JobResult, MigrateRun, Outcome, Overlap,
+    ChangeSchedule, Command, DropDeadLetter, Erase, Fidelity, Heartbeat, JobResult, MigrateRun, Outcome, Overlap,
     ScheduleChange, Selector, Timing,
 };
-use apex_machine::view::LetterFilter;
+use apex_machine::view::{LetterFilter, RunFilter};
 use apex_machine::{Config, Job, JobKind, RunId, history};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -709,6 +709,7 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
     check_sections(&world);
     let counts = world.machine.counts();
     assert_eq!((counts.runs_open, counts.jobs_in_flight, counts.timers, counts.approvals), (0, 0, 0, 0));
+    erase_all(&mut world, &mut chance, &all);
     let mut occurred = BTreeMap::from([("rested", rested)]);
     for event in &world.seen {
         *occurred.entry(event.name).or_default() += 1;
@@ -720,6 +721,48 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         }
     }
     occurred
+}
+
+/// Some runs are forgotten, each with those that ran for it, then all that is left; with crashes in between.
+fn erase_all(world: &mut World, chance: &mut Chance, all: &BTreeSet<RunId>) {
+    let command = |run_id| Command::Erase(Erase { tenant: "t".into(), run_id, by: String::new() });
+    for &run in all.iter().filter(|_| chance.one_in(2)).collect::<Vec<_>>() {
+        let below: Vec<RunId> = world
+            .machine
+            .runs("t", &RunFilter::default(), 1_000, "")
+            .items
+            .iter()
+            .filter(|view| view.parent_run == Some(run))
+            .map(|view| view.run_id)
+            .collect();
+        let parent = world.machine.run("t", &run).map(|view| view.parent_run);
+        let outcome = world.ask(command(Some(run))).outcome;
+        match parent {
+            None => assert_eq!(outcome.unwrap_err().code, "RUN_NOT_FOUND"),
+            Some(Some(_)) => assert_eq!(outcome.unwrap_err().code, "WRONG_STATE"),
+            Some(None) => {
+                outcome.unwrap();
+                for gone in below.iter().chain([&run]) {
+                    assert!(world.machine.run("t", gone).is_none(), "{gone} is erased");
+                }
+                let letters = world.machine.dead_letters("t", &LetterFilter::default(), 1_000, "").items;
+                assert!(letters.iter().all(|letter| letter.run_id != run));
+            }
+        }
+        if chance.one_in(4) {
+            world.sync(world.log.len() as u64);
+            world.crash(chance);
+        }
+    }
+    world.ask(command(None)).outcome.unwrap();
+    world.sync(world.log.len() as u64);
+    world.crash(chance);
+    let counts = world.machine.counts();
+    assert_eq!(
+        (counts.runs_ended, counts.workflows, counts.idempotency_keys),
+        (0, 0, 0),
+        "nothing of the tenant is left"
+    );
 }
 
 #[test]

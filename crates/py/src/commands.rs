@@ -467,6 +467,19 @@ impl DropDeadLetter {
 }
 
 #[pyclass(frozen, module = "apex_fast.core._core")]
+struct Erase(command::Erase);
+
+#[pymethods]
+impl Erase {
+    #[new]
+    #[pyo3(signature = (tenant, run_id = None, by = ""))]
+    fn new(tenant: String, run_id: Option<&str>, by: &str) -> PyResult<Self> {
+        let run_id = run_id.map(parse_run_id).transpose()?;
+        Ok(Self(command::Erase { tenant, run_id, by: by.to_owned() }))
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
 struct Tick;
 
 #[pymethods]
@@ -564,6 +577,9 @@ pub(crate) fn extract(object: &Bound<'_, PyAny>, now_ns: i64, ids: &mut Ids) -> 
     if let Ok(c) = object.cast_exact::<ChangeSchedule>() {
         return Ok(Command::ChangeSchedule(c.get().0.clone()));
     }
+    if let Ok(c) = object.cast_exact::<Erase>() {
+        return Ok(Command::Erase(c.get().0.clone()));
+    }
     Err(pyo3::exceptions::PyTypeError::new_err("not a command"))
 }
 
@@ -589,5 +605,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<JobResult>()?;
     module.add_class::<Heartbeat>()?;
     module.add_class::<DropDeadLetter>()?;
+    module.add_class::<Erase>()?;
     module.add_class::<Tick>()
 }

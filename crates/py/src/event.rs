@@ -66,6 +66,10 @@ impl Event {
         self.position
     }
 
+    fn header(&self) -> PyResult<Header<'_>> {
+        Header::parse(&self.body).map_err(|e| bad(self.position, &e))
+    }
+
     fn name(&self) -> &'static str {
         render::type_name(self.event_type).unwrap_or("Unknown")
     }
@@ -116,6 +120,27 @@ impl Event {
     #[getter]
     fn tenant(&self) -> &str {
         &self.tenant
+    }
+    /// Of its partition.
+    #[getter]
+    fn sequence(&self) -> PyResult<u64> {
+        Ok(self.header()?.sequence)
+    }
+    #[getter]
+    fn partition(&self) -> PyResult<u16> {
+        Ok(self.header()?.partition)
+    }
+    #[getter]
+    fn term(&self) -> PyResult<u64> {
+        Ok(self.header()?.term)
+    }
+    #[getter]
+    fn causation(&self) -> PyResult<Option<u64>> {
+        Ok(Some(self.header()?.causation).filter(|&offset| offset != record::NONE))
+    }
+    #[getter]
+    fn correlation(&self) -> PyResult<&str> {
+        Ok(self.header()?.correlation)
     }
     #[getter]
     fn ends_run(&self) -> bool {

@@ -7,6 +7,7 @@
 mod blobs;
 mod commands;
 mod definition;
+mod erase;
 mod errors;
 mod event;
 mod front;
@@ -35,6 +36,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     log::register(module)?;
     blobs::register(module)?;
     log_view::register(module)?;
+    erase::register(module)?;
     front::register(module)?;
     recall::register(module)
 }

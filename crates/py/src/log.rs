@@ -169,15 +169,27 @@ impl Log {
     fn trim_before(&self, before_ns: i64) -> Result<u64, LogError> {
         let mut upto = 0;
         for end in self.log.cuts() {
-            // The last record of a segment is its newest.
-            let newest = self.log.read(end - 1)?;
-            let is_old = newest.is_some_and(|body| Header::parse(&body).is_ok_and(|found| found.time_ns < before_ns));
+            // The last record of a segment that was not erased is its newest; where all were, it is as old as those before.
+            let newest = self.newest_between(upto, end)?;
+            let is_old = newest.is_none_or(|body| Header::parse(&body).is_ok_and(|found| found.time_ns < before_ns));
             if !is_old {
                 break;
             }
             upto = end;
         }
         self.log.trim(upto)
+    }
+
+    fn newest_between(&self, from: u64, to: u64) -> Result<Option<Vec<u8>>, LogError> {
+        for position in (from..to).rev() {
+            match self.log.read(position) {
+                Ok(Some(body)) if body.is_empty() => {}
+                // What was trimmed before is old.
+                Err(LogError::Trimmed { .. }) => break,
+                found => return found,
+            }
+        }
+        Ok(None)
     }
 
     fn walk(&self, head: u64, from_offset: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, LogError> {

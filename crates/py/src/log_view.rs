@@ -131,12 +131,23 @@ fn unfinished(view: &View) -> Option<String> {
     Some(format!("{} bytes at byte {} of {}", cut.bytes, cut.offset, cut.segment))
 }
 
+/// The last record of a run.
+struct Last {
+    position: u64,
+    offset: u64,
+    hash: [u8; record::HASH],
+}
+
 /// Every run's chain of hashes (docs/decisions/0001), which the log itself knows nothing of.
 fn check_runs(view: &View) -> Result<(), LogError> {
-    // By partition and run: offset and hash of its last record.
-    let mut last: HashMap<(u16, [u8; 16]), (u64, [u8; record::HASH])> = HashMap::new();
+    // By partition and run.
+    let mut last: HashMap<(u16, [u8; 16]), Last> = HashMap::new();
     for found in view.scan(view.start) {
         let (position, body) = found?;
+        // It was erased: that it is what was written, the chain of the groups says.
+        if body.is_empty() {
+            continue;
+        }
         let broken = |reason: String| {
             let (segment, offset) = view.place(position)?;
             Err(LogError::Damage(Damage { segment, offset, position, reason }))
@@ -147,16 +158,17 @@ fn check_runs(view: &View) -> Result<(), LogError> {
         };
         let key = (header.partition, header.run_id.0);
         let before = match last.get(&key) {
-            Some(before) => Some(*before),
-            None if header.run_prev == record::NONE || header.run_prev < view.start => None,
-            None => match view.read(header.run_prev)?.as_deref().map(|body| (Header::parse(body), body)) {
+            Some(last) if last.position == header.run_prev => Some((last.offset, last.hash)),
+            _ if header.run_prev == record::NONE || header.run_prev < view.start => None,
+            _ => match view.read(header.run_prev)?.as_deref().map(|body| (Header::parse(body), body)) {
+                Some((_, [])) => None,
                 Some((Ok(header), body)) => record::stored_hash(body).ok().map(|hash| (header.run_seq, hash)),
                 _ => return broken(format!("the record before it in its run, {}, is not there", header.run_prev)),
             },
         };
         let (offset, hash) = before.map_or((0, [0; record::HASH]), |(offset, hash)| (offset + 1, hash));
         let hash = if before.is_none() && header.run_prev != record::NONE {
-            // What it continues was trimmed: it is the first link that there is.
+            // What it continues was trimmed or erased: it is the first link that there is.
             record::stored_hash(&body)
         } else if header.run_seq != offset {
             return broken(format!("it is number {} of its run, where {offset} was expected", header.run_seq));
@@ -165,11 +177,11 @@ fn check_runs(view: &View) -> Result<(), LogError> {
         };
         match hash {
             Ok(hash) if last.len() < RUNS_IN_HAND_MAX || last.contains_key(&key) => {
-                last.insert(key, (header.run_seq, hash));
+                last.insert(key, Last { position, offset: header.run_seq, hash });
             }
             Ok(hash) => {
                 last.clear();
-                last.insert(key, (header.run_seq, hash));
+                last.insert(key, Last { position, offset: header.run_seq, hash });
             }
             Err(_) => return broken("its hash does not continue the chain of its run".to_owned()),
         }

@@ -103,6 +103,12 @@ impl Machine {
     }
 }
 
+/// The bounds of the machine that nobody changed, by name.
+#[pyfunction]
+fn machine_limits() -> BTreeMap<&'static str, i64> {
+    Limits::default().named().into_iter().collect()
+}
+
 fn config(partitions: u16, term: u64, limits: Option<BTreeMap<String, i64>>, fidelity: &str) -> PyResult<Config> {
     let fidelity = commands::optional_fidelity(fidelity)?.unwrap_or_default();
     let mut config = Config { partitions, term, fidelity, limits: Limits::default() };
@@ -381,6 +387,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Turn>()?;
     module.add_class::<Capture>()?;
     module.add_class::<Machine>()?;
+    module.add_function(wrap_pyfunction!(machine_limits, module)?)?;
     module.add_function(wrap_pyfunction!(new_run_id, module)?)?;
     module.add_function(wrap_pyfunction!(partition_of, module)?)?;
     module.add_function(wrap_pyfunction!(split_records, module)?)

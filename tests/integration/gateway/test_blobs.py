@@ -92,3 +92,23 @@ async def test_blobs_are_copied_by_a_backup_and_are_there_after_a_restore(house:
     restored = {path.name: path.read_bytes() for path in (tmp_path / "again" / "blobs").iterdir()}
     assert restored == {path.name: path.read_bytes() for path in (tmp_path / "data" / "blobs").iterdir()}
     assert any(name.endswith(address.removeprefix("sha256:")) for name in restored)
+
+
+async def test_a_start_that_names_a_blob_which_is_not_there_is_refused_with_its_place(house: Served) -> None:
+    put = await house.client.put_blob(b"there")
+    absent = {"$blob": address_of(b"not there")}
+    for value in (absent, [put.value, {"a/b": [absent]}]):
+        with pytest.raises(NotFound) as refusal:
+            await house.client.start("says", {"value": value})
+        assert refusal.value.code == "BLOB_NOT_FOUND"
+        status, problem = await house.post("/runs", {"workflow": "says", "inputs": {"value": value}})
+        assert (status, problem["code"]) == (404, "BLOB_NOT_FOUND")
+        assert problem["errors"][0]["pointer"] == ("/inputs/value" if value is absent else "/inputs/value/1/a~1b/0")
+    # What is no name is a value like any other.
+    others: list[object] = [{"$blob": 7}, {"$blob": "x", "more": 1}, '"$blob"', [put.value] * 300]
+    for other in others:
+        run = await house.client.start("says", {"value": other})
+        assert await run.result(20) == {"said": other}
+    many = [{"$blob": (await house.client.put_blob(str(number).encode())).address} for number in range(257)]
+    with pytest.raises(LimitExceeded):
+        await house.client.start("says", {"value": many})

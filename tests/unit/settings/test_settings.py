@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from apex_fast.settings import SECTIONS, Secret, Settings, SettingsError, secret_of
+from apex_fast.core import machine_limits
+from apex_fast.settings import SECTIONS, LimitSettings, Secret, Settings, SettingsError, secret_of
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "configuration.md"
 
@@ -151,3 +152,9 @@ def test_every_setting_is_in_the_reference_with_its_default() -> None:
     assert {line.key: line.value for line in described} == {key: value for key, value in rows.items() if "." in key}
     assert all(line.description for line in described)
     assert set(SECTIONS) == {line.key.partition(".")[0] for line in described}
+
+
+def test_limits_are_those_of_the_machine() -> None:
+    machine = machine_limits()
+    assert LimitSettings().table() == {name: machine[name] for name in LimitSettings().table()}
+    assert LimitSettings(idempotency_ttl_s=1.5).table()["idempotency_ttl_ns"] == 1_500_000_000

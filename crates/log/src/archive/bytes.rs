@@ -4,7 +4,9 @@ use sha2::{Digest, Sha256};
 
 use crate::format::{GENESIS, Hash, u32_at, u64_at};
 
-pub(super) const VERSION: u32 = 1;
+const VERSION: u32 = 1;
+/// Records that were erased stay sealed in it.
+const VERSION_ERASED: u32 = 2;
 pub(super) const HEADER_BYTES: usize = 112;
 pub(super) const ENTRY_BYTES: usize = 32;
 pub(super) const FOOTER_BYTES: usize = 56;
@@ -24,6 +26,8 @@ pub(crate) struct Header {
     pub(crate) chain: Hash,
     /// Bytes of the segment, up to the end of its last group.
     pub(crate) bytes: u64,
+    /// Some records stay sealed in it: version 2.
+    pub(crate) keeps_sealed: bool,
 }
 
 /// A piece of the segment that was compressed by itself. It begins with the frame of a record, the first one with the
@@ -48,7 +52,8 @@ impl Header {
     pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         out[..8].copy_from_slice(&MAGIC);
-        out[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        let version = if self.keeps_sealed { VERSION_ERASED } else { VERSION };
+        out[8..12].copy_from_slice(&version.to_le_bytes());
         out[12..16].copy_from_slice(&(HEADER_BYTES as u32).to_le_bytes());
         out[16..24].copy_from_slice(&self.base.to_le_bytes());
         out[24..32].copy_from_slice(&self.end.to_le_bytes());
@@ -66,14 +71,15 @@ impl Header {
             return Err("the header's magic or checksum does not match".into());
         }
         let version = u32_at(bytes, 8);
-        if version != VERSION {
-            return Err(format!("format version {version} is not known to this program (it knows {VERSION})"));
+        if !(VERSION..=VERSION_ERASED).contains(&version) {
+            return Err(format!("format version {version} is not known to this program (it knows 1 and 2)"));
         }
         let (mut chain_before, mut chain) = (GENESIS, GENESIS);
         chain_before.copy_from_slice(&bytes[32..64]);
         chain.copy_from_slice(&bytes[64..96]);
         let (base, end) = (u64_at(bytes, 16), u64_at(bytes, 24));
-        Ok(Header { base, end, chain_before, chain, bytes: u64_at(bytes, 96) })
+        let keeps_sealed = version == VERSION_ERASED;
+        Ok(Header { base, end, chain_before, chain, bytes: u64_at(bytes, 96), keeps_sealed })
     }
 }
 

@@ -13,6 +13,7 @@ mod read;
 
 pub(crate) use cache::Cache;
 pub(crate) use keeper::{Keeper, Shelf};
+pub(crate) use make::make_anew;
 pub(crate) use read::Archive;
 
 const SUFFIX: &str = ".archive";

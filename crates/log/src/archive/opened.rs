@@ -1,24 +1,38 @@
 //! A segment whose sealed records are opened, so that it can be compressed; and back, byte for byte.
 //!
-//! An opened frame has the length without the tag, the checksum as it was, the number of the key, and the plain body.
+//! An opened frame has the length without the tag, the checksum as it was, the number of the key, and the plain body. A
+//! record that was erased, or is to be, stays sealed: its frame is as it was, but for the top bit of the number.
 
 use crate::format::{FRAME_BYTES, HEADER_BYTES, TRAILER_BYTES, Trailer, is_sealed, length, push_sealed_by, u32_at};
 use crate::seal::{Keyring, OVERHEAD};
 
 const NUMBER_BYTES: usize = 4;
 const TAG_BYTES: usize = OVERHEAD - NUMBER_BYTES;
+/// In the number of the key: the record stays sealed.
+const STAYS: u32 = 0x8000_0000;
 
-/// Opens every sealed record of a segment that begins at position `base`: its bytes, and where each frame starts now.
+/// A segment that is opened.
+pub(super) struct Opened {
+    pub(super) bytes: Vec<u8>,
+    /// Where each frame starts now.
+    pub(super) starts: Vec<u32>,
+    /// Some records stayed sealed.
+    pub(super) keeps_sealed: bool,
+}
+
+/// Opens every sealed record of a segment that begins at position `base`, but for those that `stays` names.
 pub(super) fn open(
     content: &[u8],
     base: u64,
     starts: &[u32],
     keyring: &Keyring,
-) -> Result<(Vec<u8>, Vec<u32>), String> {
+    stays: &dyn Fn(u64) -> bool,
+) -> Result<Opened, String> {
     if !starts.iter().any(|&start| is_sealed(content, start as usize)) {
-        return Ok((content.to_vec(), starts.to_vec()));
+        return Ok(Opened { bytes: content.to_vec(), starts: starts.to_vec(), keeps_sealed: false });
     }
     let (mut out, mut places) = (Vec::with_capacity(content.len()), Vec::with_capacity(starts.len()));
+    let mut keeps_sealed = false;
     let mut copied = 0;
     for (position, &start) in (base..).zip(starts) {
         let start = start as usize;
@@ -29,14 +43,23 @@ pub(super) fn open(
         out.extend_from_slice(&content[start..end]);
         copied = end;
         if is_sealed(content, start) {
-            let opened = keyring.open_record(position, &mut out[at + FRAME_BYTES..])?;
+            let opened = match stays(position) {
+                true => None,
+                false => keyring.open_record(position, &mut out[at + FRAME_BYTES..])?,
+            };
+            let Some(opened) = opened else {
+                let number = u32_at(content, start + FRAME_BYTES) | STAYS;
+                out[at + FRAME_BYTES..at + FRAME_BYTES + NUMBER_BYTES].copy_from_slice(&number.to_le_bytes());
+                keeps_sealed = true;
+                continue;
+            };
             out.truncate(at + FRAME_BYTES + NUMBER_BYTES + opened);
             let short = u32_at(content, start) - TAG_BYTES as u32;
             out[at..at + 4].copy_from_slice(&short.to_le_bytes());
         }
     }
     out.extend_from_slice(&content[copied..]);
-    Ok((out, places))
+    Ok(Opened { bytes: out, starts: places, keeps_sealed })
 }
 
 /// Seals again what was opened.
@@ -55,6 +78,14 @@ pub(super) fn close(opened: &[u8], base: u64, keyring: &Keyring) -> Result<Vec<u
         } else {
             let (number, body) = frame[FRAME_BYTES..].split_first_chunk::<NUMBER_BYTES>().ok_or("a record is cut")?;
             let number = u32::from_le_bytes(*number);
+            if number & STAYS != 0 {
+                out.extend_from_slice(&frame[..FRAME_BYTES]);
+                out.extend_from_slice(&(number & !STAYS).to_le_bytes());
+                out.extend_from_slice(body);
+                position += 1;
+                at = next;
+                continue;
+            }
             push_sealed_by(&mut out, |out| keyring.seal_record_with(number, position, body, out))
                 .map_err(|error| error.to_string())?;
         }
@@ -64,7 +95,8 @@ pub(super) fn close(opened: &[u8], base: u64, keyring: &Keyring) -> Result<Vec<u
     Ok(out)
 }
 
-/// Where the record frames of an opened piece start, made plain frames where they are.
+/// Where the record frames of an opened piece start, made plain frames where they are. One that stays sealed has an empty
+/// body.
 pub(super) fn plain_starts(bytes: &mut [u8], begin: usize) -> Option<Vec<u32>> {
     let (mut at, mut starts) = (begin, Vec::new());
     while at < bytes.len() {
@@ -73,7 +105,10 @@ pub(super) fn plain_starts(bytes: &mut [u8], begin: usize) -> Option<Vec<u32>> {
             continue;
         }
         let length = length(bytes, at).ok()?;
-        if is_sealed(bytes, at) {
+        if is_sealed(bytes, at) && bytes.get(at + FRAME_BYTES + NUMBER_BYTES - 1)? & 0x80 != 0 {
+            bytes[at..at + 4].fill(0);
+            starts.push(at as u32);
+        } else if is_sealed(bytes, at) {
             let plain = length.checked_sub(NUMBER_BYTES)? as u32;
             bytes[at + 4..at + FRAME_BYTES].copy_from_slice(&plain.to_le_bytes());
             starts.push((at + NUMBER_BYTES) as u32);

@@ -116,6 +116,11 @@ impl Archive {
         Ok(out)
     }
 
+    /// What its pieces are sealed with: number of the data key, and place.
+    pub(crate) fn seals(&self) -> Result<Vec<(u32, u64)>, LogError> {
+        Ok(self.entries()?.iter().map(|entry| (entry.key, entry.position)).collect())
+    }
+
     fn entries(&self) -> Result<&[Entry], LogError> {
         if let Some(entries) = self.entries.get() {
             return Ok(entries);
@@ -160,7 +165,7 @@ impl Archive {
         if stored.len() != entry.stored as usize || crc32c::crc32c(&stored) != entry.crc {
             return Err(damage("the checksum of a piece does not match".into()));
         }
-        let stored = keyring.open(Kind::Piece, entry.key, stored).map_err(&damage)?;
+        let stored = keyring.open(Kind::Piece, entry.position, entry.key, stored).map_err(&damage)?;
         let bytes = zstd::bulk::decompress(&stored, entry.bytes as usize).map_err(|error| damage(error.to_string()))?;
         if bytes.len() != entry.bytes as usize {
             return Err(damage(format!("a piece has {} bytes, not {}", bytes.len(), entry.bytes)));

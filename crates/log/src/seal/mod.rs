@@ -2,10 +2,12 @@
 //!
 //! Holds: the master keys (the owner's key file), the data keys that they wrap (the file `keys`), and sealing and opening
 //! with them. XChaCha20-Poly1305 throughout (draft-irtf-cfrg-xchacha-03): its nonces are long enough to be random.
-//! A data key belongs to one opening of the log and to no other, so a position is sealed with it at most once.
+//! A data key belongs to one opening of the log and to no other, so a position is sealed with it at most once. What is
+//! sealed with it has a key of its own below it (`tree.rs`), so that it can be erased.
 
 mod keyring;
 mod master;
+mod tree;
 
 pub(crate) use keyring::{Keyring, Kind, OVERHEAD};
 pub use master::MasterKeys;

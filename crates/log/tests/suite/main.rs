@@ -7,6 +7,7 @@ mod blobs;
 mod common;
 mod crash;
 mod damage;
+mod erase;
 mod faults;
 mod fixtures;
 mod kill;

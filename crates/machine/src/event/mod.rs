@@ -69,6 +69,7 @@ events! {
     4 BreakerChanged in registry,
     5 ScheduleChanged in registry,
     6 DeadLetterDropped in registry,
+    7 Erased in registry,
     10 GoalReceived in run,
     11 PlanGenerated in run,
     12 RunStarted in run,

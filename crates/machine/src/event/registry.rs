@@ -44,6 +44,15 @@ message! {
 }
 
 message! {
+    /// A tenant is forgotten with all that it had; with a `run_id`, that run and those that ran for it. What was recorded of it
+    /// before this is not folded again: a snapshot stands for it (decision 0014).
+    Erased<'a> {
+        1 run_id: &'a str,
+        2 by: &'a str,
+    }
+}
+
+message! {
     /// A schedule changed: `change` is `put` (with all that it says), `paused`, `resumed` or `removed`. `next`: the time
     /// it fires for next (none: never again); `due`: when it does, jitter included.
     ScheduleChanged<'a> {

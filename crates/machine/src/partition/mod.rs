@@ -1,5 +1,6 @@
 //! Many runs: the registry, the table of jobs, turns, time, look-ups and recovery. Decides nothing within a run.
 
+pub(crate) mod erase;
 pub(crate) mod jobs;
 pub(crate) mod lookups;
 pub(crate) mod program;

@@ -106,6 +106,11 @@ impl Breakers {
         }
     }
 
+    /// Forgets those of a tenant.
+    pub(crate) fn forget(&mut self, tenant: Sym) {
+        self.count -= self.by_tenant.remove(&tenant).map_or(0, |breakers| breakers.len());
+    }
+
     /// It changes, by the record at `position`.
     pub(crate) fn change(&mut self, tenant: Sym, name: &str, gate: Gate, due: i64, position: u64, now: i64) {
         let breaker = self.of(tenant, name);

@@ -64,6 +64,22 @@ impl Letters {
         Some(letter)
     }
 
+    /// Takes those of some tenants and runs off the list.
+    pub(crate) fn forget(&mut self, goes: impl Fn(Sym, RunId) -> bool) {
+        let going: Vec<u64> = self
+            .by_tenant
+            .iter()
+            .flat_map(|(&tenant, letters)| {
+                letters.iter().map(move |(&position, letter)| (tenant, position, letter.run))
+            })
+            .filter(|&(tenant, _, run)| goes(tenant, run))
+            .map(|(_, position, _)| position)
+            .collect();
+        for position in going {
+            self.take(position);
+        }
+    }
+
     /// The position of the one of a node of a run, if it is this tenant's.
     pub(crate) fn find(&self, tenant: Sym, run: RunId, node: &str) -> Option<u64> {
         let position = *self.places.get(&(run, node.into()))?;

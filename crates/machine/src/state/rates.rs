@@ -42,6 +42,12 @@ impl Rates {
         self.order.insert((due, tool));
     }
 
+    /// Forgets those of a tenant.
+    pub(super) fn forget(&mut self, tenant: Sym) {
+        self.due.retain(|(whose, _), _| *whose != tenant);
+        self.order.retain(|(_, (whose, _))| *whose != tenant);
+    }
+
     /// All of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Tool, i64)> {
         self.due.iter().map(|(tool, &due)| (tool, due))

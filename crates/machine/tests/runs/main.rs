@@ -11,6 +11,7 @@ mod cancel;
 mod composite;
 mod correction;
 mod dead_letter;
+mod erase;
 mod heartbeat;
 mod limits;
 mod lock;

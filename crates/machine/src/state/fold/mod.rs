@@ -2,6 +2,7 @@
 //! no expression, compiles nothing, reads no limit.
 
 mod child;
+mod erase;
 mod letter;
 mod lock;
 mod node;
@@ -106,6 +107,7 @@ impl State {
                 let position = self.letters.find(tenant, run, e.node).ok_or("a dead letter that is not listed")?;
                 self.letters.take(position);
             }
+            Event::Erased(e) => self.erased(tenant, e)?,
             Event::ScheduleChanged(e) => self.schedule_changed(tenant, header, e)?,
             Event::ScheduleFired(e) => self.schedule_fired(tenant, header, e)?,
             _ => return Err("an event of a run without a run".into()),
@@ -473,6 +475,7 @@ impl Folding<'_> {
             | Event::WorkflowTagged(_)
             | Event::BreakerChanged(_)
             | Event::DeadLetterDropped(_)
+            | Event::Erased(_)
             | Event::DeadLettered(_)
             | Event::ScheduleChanged(_)
             | Event::ScheduleFired(_)
