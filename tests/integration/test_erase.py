@@ -1,12 +1,17 @@
 """Erasure through `apex erase`: what is erased can be read by nobody, all else goes on as if nothing had been."""
 
+import asyncio
+import contextlib
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from apex_fast.errors import NotFound
-from tests.support.gateway import served
+from tests.support.gateway import python_path, served
 from tests.support.verbs import apex
 
 KEY = bytes(range(32)).hex()
@@ -112,6 +117,40 @@ async def test_a_tenant_is_gone_with_its_runs_workflows_and_blobs(tmp_path: Path
             await house.client.start("outer", {"value": "x"})
         await house.goes_on()
     await verified(tmp_path)
+    status, written = await apex("erase", "--tenant", "nobody", "--yes", folder=tmp_path, **key)
+    assert (status, "nothing of tenant nobody" in written) == (1, True), written
+
+
+async def test_killed_at_any_moment_it_leaves_a_folder_that_serves_and_is_done_when_it_says_so(tmp_path: Path) -> None:
+    key = environment(tmp_path)
+    runs = [await life(tmp_path, f"{SECRET}{number}") for number in range(4)]
+    began = time.monotonic()
+    assert (await apex("erase", "--run", runs[3], "--yes", folder=tmp_path, **key))[0] == 0
+    took = time.monotonic() - began
+    for step in range(5):
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "apex_fast.cli.main", "erase", "--run", runs[0], "--yes"),
+            cwd=tmp_path,
+            env={"PYTHONPATH": python_path(), "APEX_DATA_DIR": "data", **key},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        # Later each time, up to where it has ended.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(child.wait(), took * (0.3 + step / 6))
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+        await verified(tmp_path)
+    async with served(tmp_path, key) as house:
+        assert (await house.client.run(runs[1]).info()).output == {"said": f"{SECRET}1" * 300}
+        await house.goes_on()
+    status, written = await apex("erase", "--run", runs[0], "--yes", folder=tmp_path, **key)
+    assert status == 0 or "RUN_NOT_FOUND" in written, written
+    await verified(tmp_path)
+    status, written = await apex("erase", "--run", runs[0], "--yes", folder=tmp_path, **key)
+    assert (status, "RUN_NOT_FOUND" in written) == (1, True), written
+    assert (await apex("erase", "--run", runs[2], "--yes", folder=tmp_path, **key))[0] == 0
 
 
 async def test_a_run_goes_with_those_that_ran_for_it_and_not_without(tmp_path: Path) -> None:

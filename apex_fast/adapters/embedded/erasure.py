@@ -12,7 +12,7 @@ from pathlib import Path
 from apex_fast.core import count_erasable, erase_log, sweep_log
 from apex_fast.domain import Erase, Log, LogError, Machine, Reply
 from apex_fast.engine.recovery import recover
-from apex_fast.errors import error_of
+from apex_fast.errors import NotFound, error_of
 
 LOG = "log"
 BLOBS = "blobs"
@@ -42,7 +42,8 @@ class Swept:
 def erase(data: Path, partitions: int, tenant: str, run_id: str | None, key_file: str | None) -> Erased:
     """Erase all that a tenant has, or one ended run with those that ran for it. Blocks.
 
-    Raises WrongState where a run is open, NotFound where there is none, LogError (LOCKED, KEY, INVALID, DAMAGED, IO).
+    Raises WrongState where a run is open, NotFound where there is nothing, LogError (LOCKED, KEY, INVALID,
+    DAMAGED, IO).
     """
     records = count_erasable(str(data / LOG), tenant, run_id, key_file)
     found = _Opened(Log.open(str(data / LOG), None, None, key_file))
@@ -58,7 +59,10 @@ def erase(data: Path, partitions: int, tenant: str, run_id: str | None, key_file
         found.log.save_snapshot(below, capture.bytes())
     finally:
         found.log.close()
-    return Erased(*erase_log(str(data / LOG), str(data / BLOBS), below, tenant, run_id, key_file))
+    erased = Erased(*erase_log(str(data / LOG), str(data / BLOBS), below, tenant, run_id, key_file))
+    if not (erased.records or erased.blobs):
+        raise NotFound(f"there is nothing of tenant {tenant}")
+    return erased
 
 
 def sweep(data: Path, older_than_s: float, key_file: str | None) -> Swept:

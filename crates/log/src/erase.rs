@@ -66,7 +66,6 @@ type Places = BTreeMap<u32, BTreeSet<u64>>;
 struct House<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
-    meta: Meta,
     keyring: Keyring,
     masters: &'a MasterKeys,
     snapshots: snapshot::Found,
@@ -153,7 +152,7 @@ pub fn sweep(
     let mut named = HashSet::new();
     let mut needs = Needs::default();
     house.each_record(&mut |stored| {
-        needs.records.extend(stored.key);
+        needs.note(&stored);
         note_addresses(stored.body.unwrap_or_default(), &mut named);
         Ok(())
     })?;
@@ -177,11 +176,19 @@ pub fn sweep(
 /// What the files of a folder are sealed with.
 #[derive(Default)]
 struct Needs {
-    /// Of erased ones, too: what is left of their data key says so.
-    records: BTreeSet<u32>,
+    /// The first and the last that each data key sealed; of erased ones, too: what is left of their data key says so.
+    records: BTreeMap<u32, (u64, u64)>,
     pieces: Places,
     snapshots: Places,
     blobs: Places,
+}
+
+impl Needs {
+    fn note(&mut self, stored: &Stored<'_>) {
+        if let Some(key) = stored.key {
+            self.records.entry(key).or_insert((stored.position, stored.position)).1 = stored.position;
+        }
+    }
 }
 
 impl<'a> House<'a> {
@@ -200,7 +207,7 @@ impl<'a> House<'a> {
         let found = recovery::recover(disk, dir, &names, &scope)?;
         let ends = found.segments.iter().skip(1).map(|next| next.base).chain([found.position]);
         let segments = found.segments.iter().cloned().zip(ends).collect();
-        Ok(House { disk, dir, meta, keyring, masters, snapshots, segments, _lock: lock })
+        Ok(House { disk, dir, keyring, masters, snapshots, segments, _lock: lock })
     }
 
     /// Shows every record that there is.
@@ -243,7 +250,7 @@ impl<'a> House<'a> {
         }
         let (mut meant, mut needs) = (Vec::new(), Needs::default());
         self.each_record(&mut |stored| {
-            needs.records.extend(stored.key);
+            needs.note(&stored);
             let Some(body) = stored.body else { return Ok(()) };
             let is_meant = stored.position < erasure.below && (erasure.is_meant)(body);
             match stored.key {
@@ -311,13 +318,13 @@ impl<'a> House<'a> {
     fn forget(&mut self, needs: &Needs) -> Result<u64, LogError> {
         let before = self.keyring.len();
         self.keyring.drop_unneeded(|number| {
-            needs.records.contains(&number)
+            needs.records.contains_key(&number)
                 || [&needs.pieces, &needs.snapshots, &needs.blobs].iter().any(|places| places.contains_key(&number))
         });
         self.keyring.retain(Kind::Piece, &needs.pieces);
         self.keyring.retain(Kind::Snapshot, &needs.snapshots);
         self.keyring.retain(Kind::Blob, &needs.blobs);
-        self.keyring.forget_below(Kind::Record, self.meta.start);
+        self.keyring.retain_between(Kind::Record, &needs.records);
         self.keyring.save(self.disk, self.dir, self.masters)?;
         Ok((before - self.keyring.len()) as u64)
     }

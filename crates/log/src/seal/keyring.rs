@@ -211,11 +211,20 @@ impl Keyring {
         }
     }
 
-    /// Forgets the keys of everything of a kind before a place. It counts once it is saved.
-    pub(crate) fn forget_below(&mut self, kind: Kind, place: u64) {
-        for key in self.keys.values_mut() {
-            if let (DataKey::Tree(tree), 1..) = (key, place) {
-                tree.forget(leaf(kind, 0), leaf(kind, place - 1));
+    /// Forgets the keys of everything of a kind but what is between two places, both included, by data key. It counts once
+    /// it is saved.
+    pub(crate) fn retain_between(&mut self, kind: Kind, places: &BTreeMap<u32, (u64, u64)>) {
+        for (number, key) in &mut self.keys {
+            let DataKey::Tree(tree) = key else { continue };
+            let Some(&(first, last)) = places.get(number) else {
+                tree.forget(leaf(kind, 0), leaf(kind, u64::MAX));
+                continue;
+            };
+            if first > 0 {
+                tree.forget(leaf(kind, 0), leaf(kind, first - 1));
+            }
+            if last < u64::MAX {
+                tree.forget(leaf(kind, last + 1), leaf(kind, u64::MAX));
             }
         }
     }

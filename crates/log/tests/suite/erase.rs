@@ -162,7 +162,7 @@ fn a_run_of_positions_costs_few_bytes_and_data_keys_that_nothing_needs_are_dropp
     let before = disk.bytes(&folder().join("keys")).unwrap().len();
     assert_eq!(erase(folder(), blobs_folder(), &disk, &keys(), &erasure).unwrap().records, 100);
     let after = disk.bytes(&folder().join("keys")).unwrap().len();
-    assert!(after < before + 4_000, "{before} {after}");
+    assert!(after < before + 1_500, "{before} {after}");
     let (log, recovered) = open(&disk, &options()).unwrap();
     assert_eq!(recovered.position, 100);
     assert_eq!(contents(&log, 0), vec![Vec::<u8>::new(); 100]);

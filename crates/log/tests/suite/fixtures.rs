@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use apex_log::{Depth, Disk, Log, MasterKeys, Options, RealDisk, View};
+use apex_log::{Depth, Disk, Erasure, Log, MasterKeys, Options, RealDisk, View, erase};
 
 use super::common::{Folder, PATIENCE, commit, contents, small};
 
@@ -128,4 +128,45 @@ fn the_bytes_of_version_2_are_read() {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let view = View::open(&folder.0, &disk, Depth::Everything, &sealed_options().keys).unwrap();
     assert_eq!(view.position, 6);
+}
+
+/// The same with keys of version 2, and with the second record and the fifth erased, of which the second is archived.
+fn kept_erased() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v3")
+}
+
+fn make_erased(folder: &Path) {
+    make_sealed(folder);
+    let is_meant = |body: &[u8]| body == b"beta" || body.starts_with(&[0xCD]);
+    let erasure = Erasure { below: 5, is_meant: &is_meant, blobs_of: None };
+    let erased = erase(folder, &folder.join("blobs"), &RealDisk, &sealed_options().keys, &erasure).unwrap();
+    assert_eq!((erased.records, erased.archives), (2, 1));
+}
+
+#[test]
+fn the_bytes_of_keys_that_are_trees_and_of_erased_records_are_read() {
+    if std::env::var_os("APEX_LOG_KEEP_FIXTURES").is_some() {
+        let folder = Folder::new("fixture-erased");
+        make_erased(&folder.0);
+        fs::create_dir_all(kept_erased()).unwrap();
+        for file in fs::read_dir(&folder.0).unwrap().map(Result::unwrap).filter(|file| file.file_name() != "lock") {
+            let is_segment = file.path().extension().is_some_and(|kind| kind == "segment");
+            let bytes = if is_segment { trimmed(&file.path()) } else { fs::read(file.path()).unwrap() };
+            fs::write(kept_erased().join(file.file_name()), bytes).unwrap();
+        }
+    }
+    let folder = Folder::new("fixture-read-erased");
+    fs::create_dir_all(&folder.0).unwrap();
+    for file in fs::read_dir(kept_erased()).unwrap().map(Result::unwrap) {
+        fs::copy(file.path(), folder.0.join(file.file_name())).unwrap();
+    }
+    let mut expected = groups().concat();
+    expected[1].clear();
+    expected[4].clear();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let view = View::open(&folder.0, &disk, Depth::Everything, &sealed_options().keys).unwrap();
+    assert_eq!(view.scan(0).map(|record| record.unwrap().1).collect::<Vec<_>>(), expected);
+    let (log, recovered) = Log::open(&folder.0, Arc::new(RealDisk), sealed_options()).unwrap();
+    assert_eq!((recovered.position, recovered.snapshot), (6, Some((5, b"five".to_vec()))));
+    assert_eq!(contents(&log, 0), expected);
 }
