@@ -22,8 +22,8 @@ from apex_fast.client import Client
 from apex_fast.errors import ApexError
 from apex_fast.wire.apex.v1 import common_pb2, run_pb2
 
-EVENTS: Final = 200_000
-EVENTS_PER_ITEM: Final = 2
+EVENTS: Final = 400_000
+EVENTS_PER_ITEM: Final = 4
 WATCH_S_MAX: Final = 300.0
 
 
