@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     0 it worked; 1 it did not, the reason is on standard error; 2 the words are off; 130 interrupted.
     """
     words = sys.argv[1:] if argv is None else argv
-    # A gateway that starts again after a crash does not wait for the modules of the other verbs: a seventh of its start.
+    # Who starts a gateway again does not wait for the modules of the other verbs: a seventh of its start.
     named = tuple(verb for verb in VERBS if words[:1] == [verb])
     arguments = parser(named or VERBS).parse_args(words)
     try:

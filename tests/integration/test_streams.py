@@ -126,6 +126,19 @@ async def test_reconnecting_again_and_again(house: Served) -> None:
     assert len(timeline) > 700
 
 
+async def test_late_viewers_catch_up_with_a_run_that_goes_on(house: Served) -> None:
+    """Pages of a past that grows meanwhile, then the present."""
+    run = await long_run(house, 800)
+    async for event in run.watch():
+        if event.offset == 3_000:
+            break
+    async with asyncio.timeout(60):
+        viewed = await asyncio.gather(*(offsets(run, 0) for _ in range(20)))
+    last = (await run.info()).offset
+    assert last > 4_000
+    assert all(seen == list(range(last + 1)) for seen in viewed)
+
+
 async def test_many_viewers_see_the_same(house: Served) -> None:
     run = await long_run(house, 80)
 

@@ -15,7 +15,7 @@ from apex_fast.cli.bench.measurement import Measurement
 Points: TypeAlias = Sequence[tuple[float, float]]
 WIDTH: Final = 460
 HEIGHT: Final = 340
-LEFT, RIGHT, TOP, BOTTOM = 64, 36, 56, 46
+LEFT, RIGHT, TOP, BOTTOM = 64, 44, 56, 46
 LETTER, NAME_GAP = 6.4, 16
 # Okabe and Ito's colours, which most colour-blind readers tell apart.
 COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")

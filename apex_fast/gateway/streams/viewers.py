@@ -1,8 +1,9 @@
 """Viewers of runs: the past in pages, then the present, without gap or double.
 
-A viewer first pages through the timeline. For each page the run is looked at (``view``), and once that view is
-durable the page is read; the events that became durable meanwhile come by the feed and are kept (``early``). The
-last page is the end of the timeline, then what is early beyond it; from there the front door follows the feed.
+A viewer first pages through the timeline. The run is looked at (``view``), and once that view is durable a page is read
+and, where it does not fit into one, further ones without looking again (``past``): a viewer that is behind waits for no
+group. The events that become durable during a look come by the feed and are kept (``early``). The last page is one that
+was looked for, up to the end of the timeline, then what is early beyond it; from there the front door follows the feed.
 """
 
 from collections.abc import Callable
@@ -45,6 +46,8 @@ class Viewer:
     next_offset: int
     opened: bool = False
     live: bool = False
+    past: RunView | None = None
+    """How the run stood when it was looked at, durable: pages up to there need no new look."""
     looking: bool = False
     """A page is on its way: what becomes durable until then is kept in ``early``. One that does not ask for its next
     page keeps nothing waiting here."""
@@ -90,6 +93,9 @@ class Viewers:
         viewer = self._by_token.get(token)
         if viewer is None or viewer.live:
             return
+        if viewer.past is not None:
+            self._page(viewer, viewer.past)
+            return
         try:
             view = self._house.engine.run(viewer.tenant, viewer.run_id)
             if view is None:
@@ -132,7 +138,9 @@ class Viewers:
             found = self._house.engine.timeline(view, viewer.next_offset, PAGE_EVENTS)
             past = bounded_page(found, self._house.options.page_bytes_max)
         reached = past[-1].offset if past else viewer.next_offset - 1
-        more = reached < view.offset
+        # What came after an older look is not here: the end of such a past is not the present.
+        more = reached < view.offset or (not viewer.looking and view.ended_ns is None)
+        viewer.past = view if reached < view.offset else None
         if not more:
             past = past + [event for event in viewer.early if event.offset > max(reached, view.offset)]
         viewer.early = []
