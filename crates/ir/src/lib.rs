@@ -7,6 +7,7 @@
 
 pub mod diagnostics;
 pub mod digest;
+pub mod equivalence;
 pub mod expressions;
 pub mod functions;
 pub mod ir;

@@ -238,6 +238,12 @@ impl Expression {
         &self.references
     }
 
+    /// A text that two expressions share exactly where they compute the same of what `name` calls by the same name.
+    pub(crate) fn key(&self, name: &mut dyn FnMut(&Reference) -> String) -> String {
+        let references: Vec<String> = self.references.iter().map(name).collect();
+        format!("{:?}{references:?}", self.ast)
+    }
+
     /// What it reads, to set the indexes of nodes.
     pub(crate) fn references_mut(&mut self) -> &mut [Reference] {
         &mut self.references

@@ -308,6 +308,31 @@ impl Template {
         single.into_iter().chain(of_text).chain(of_tree)
     }
 
+    /// As [`Expression::key`].
+    pub(crate) fn key(&self, name: &mut dyn FnMut(&Reference) -> String) -> String {
+        let raw = |bytes: &[u8]| format!("{:?}", String::from_utf8_lossy(bytes));
+        let parts: Vec<String> = match &self.shape {
+            Shape::Constant(bytes) => vec![raw(bytes)],
+            Shape::Value(expression) => vec![format!("value {}", expression.key(name))],
+            Shape::Text(pieces) => pieces
+                .iter()
+                .map(|piece| match piece {
+                    TextPiece::Literal(text) => format!("text {text:?}"),
+                    TextPiece::Value(expression) => format!("inside {}", expression.key(name)),
+                })
+                .collect(),
+            Shape::Tree(pieces) => pieces
+                .iter()
+                .map(|piece| match piece {
+                    Piece::Raw(bytes) => raw(bytes),
+                    Piece::Value(expression) => format!("value {}", expression.key(name)),
+                    Piece::Inside(expression) => format!("inside {}", expression.key(name)),
+                })
+                .collect(),
+        };
+        format!("{}{parts:?}", self.secrets_are_literal)
+    }
+
     /// The references inside, to set the indexes of nodes.
     pub(crate) fn each_reference_mut(&mut self, mut visit: impl FnMut(&mut Reference)) {
         let mut all = |expression: &mut Expression| expression.references_mut().iter_mut().for_each(&mut visit);

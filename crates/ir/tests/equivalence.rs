@@ -1,0 +1,403 @@
+//! Patches of an optimizer: what is proved holds in an interpreter that was written apart.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+#[path = "support/interpreter.rs"]
+mod interpreter;
+#[path = "support/passes.rs"]
+mod passes;
+#[path = "support/random.rs"]
+#[allow(dead_code)]
+mod random;
+
+use apex_ir::equivalence::check_equivalence;
+use apex_ir::{Ir, Limits, compile};
+use interpreter::{Outcome, World, run};
+use random::Random;
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn compiled(definition: &Json) -> Option<Ir> {
+    compile(definition.to_string().as_bytes(), None, &Limits::default()).ok()
+}
+
+/// `CODE pointer` of each doubt.
+fn doubts(before: &Json, after: &Json) -> Vec<String> {
+    let ir = |definition: &Json| {
+        compile(definition.to_string().as_bytes(), None, &Limits::default())
+            .unwrap_or_else(|faults| panic!("{faults:#?}"))
+    };
+    let found = check_equivalence(&ir(before), &ir(after)).err().unwrap_or_default();
+    found.iter().map(|doubt| format!("{} {}", doubt.code, doubt.pointer)).collect()
+}
+
+/// Where runs of `after` do something that no run of `before` does, in one world. Calls and guards that only `before`
+/// has are taken to go well: leaving them out may spare a run a failure.
+fn difference(before: &Json, after: &Json, seed: u64, failing: u64) -> Option<String> {
+    let world = |may_fail: Option<BTreeSet<String>>| World { seed, failing, may_fail };
+    let is = run(after, &world(None));
+    // What fails changes what is done: until nothing new is.
+    let was = run(before, &world(Some(is.done.clone())));
+    let Outcome { output, writes, order, done, fatal } = &is;
+    if was.fatal.is_empty() != fatal.is_empty() {
+        return Some(format!("fails by {fatal:?} instead of {:?}", was.fatal));
+    }
+    // In a run that fails anyway, calls without effect may be done that waited for what failed.
+    if fatal.is_empty() && !done.is_subset(&was.done) {
+        return Some(format!("added {:?}", done.difference(&was.done).next()));
+    }
+    // Where a run fails, what does not wait for the failure is done or not; nothing else may be.
+    if let Some(other) = writes.iter().find(|(path, given)| was.writes.get(*path) != Some(given)) {
+        return Some(format!("write {other:?}"));
+    }
+    let lost: Vec<_> = was
+        .order
+        .iter()
+        .filter(|(a, b)| writes.contains_key(a) && writes.contains_key(b) && !order.contains(&(a.clone(), b.clone())))
+        .collect();
+    if !lost.is_empty() {
+        return Some(format!("order {lost:?}"));
+    }
+    if fatal.is_empty() && (*output != was.output || *writes != was.writes) {
+        return Some(format!("output {output:?} or writes {writes:?}"));
+    }
+    None
+}
+
+/// Pairs of definitions; more of them with `APEX_EQUIVALENCE_PAIRS`, from seed `APEX_EQUIVALENCE_SEED` on.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first: u64 = number("APEX_EQUIVALENCE_SEED").unwrap_or(0);
+    first..first + number("APEX_EQUIVALENCE_PAIRS").unwrap_or(10_000)
+}
+
+type Pass = fn(&mut Random, &Json) -> Option<Json>;
+const PASSES: [(&str, Pass); 4] = [
+    ("dead-path", passes::dead_path),
+    ("common-subexpression", passes::common),
+    ("predicate-pushdown", passes::pushdown),
+    ("parallelize", passes::parallelize),
+];
+
+#[test]
+fn what_is_proved_holds_and_what_differs_is_refused() {
+    let (mut proved, mut refused): (BTreeMap<&str, usize>, BTreeMap<&str, usize>) = Default::default();
+    let mut differing = 0;
+    for seed in seeds() {
+        let random = &mut Random(seed);
+        let before = passes::definition(random);
+        let Some(old) = compiled(&before) else { continue };
+        let first = random.below(PASSES.len());
+        let mut passes = PASSES.iter().cycle().skip(first).take(PASSES.len());
+        let found = passes.find_map(|(name, pass)| Some((*name, pass(random, &before)?)));
+        let (name, mut after) = found.unwrap_or_else(|| ("nothing", before.clone()));
+        let name = if random.chance(50) {
+            passes::mutate(random, &mut after);
+            "mutated"
+        } else {
+            name
+        };
+        let Some(new) = compiled(&after) else { continue };
+        let check = check_equivalence(&old, &new);
+        // What is proved is looked at in more worlds than what is only counted.
+        let worlds = if check.is_ok() { 10 } else { 2 };
+        let found =
+            (0..worlds).find_map(|world| difference(&before, &after, seed + world, [0, 15, 0, 40][world as usize % 4]));
+        if let (Ok(()), Some(difference)) = (&check, &found) {
+            panic!("seed {seed}: {name} is proved, but {difference}\n{before}\n{after}");
+        }
+        differing += usize::from(found.is_some());
+        let count = if check.is_ok() { &mut proved } else { &mut refused };
+        *count.entry(name).or_default() += 1;
+    }
+    println!("proved {proved:?}, refused {refused:?}, differing {differing}");
+    for (name, _) in PASSES {
+        assert!(
+            proved[name] > refused.get(name).copied().unwrap_or_default(),
+            "{name}: proved {proved:?}, refused {refused:?}"
+        );
+    }
+    assert!(differing > seeds().count() / 10, "{differing} differ");
+}
+
+/// A call by its effect.
+fn call(id: &str, effect: &str, x: Json) -> Json {
+    json!({"id": id, "type": "function", "config": {"name": "f"}, "input": {"x": x}, "effect": effect})
+}
+
+fn edge(from: &str, to: &str) -> Json {
+    json!({"from": from, "to": to})
+}
+
+fn when(from: &str, to: &str, guard: &str) -> Json {
+    json!({"from": from, "to": to, "when": guard})
+}
+
+fn flow(nodes: &[Json], edges: &[Json], output: Json) -> Json {
+    json!({"name": "w", "version": "1", "nodes": nodes, "edges": edges, "output": output})
+}
+
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn a_call_that_nobody_reads_is_left_out() {
+    let write = || call("w", "write", json!("${nodes.a.output.k}"));
+    let nodes = [call("a", "pure", json!(1)), call("b", "read", json!(2)), write()];
+    let before = flow(&nodes, &[edge("a", "w"), edge("a", "b")], json!(null));
+    let after = flow(&[nodes[0].clone(), write()], &[edge("a", "w")], json!(null));
+    assert_eq!(doubts(&before, &after), NOTHING);
+    assert_eq!(doubts(&after, &before), ["CALL_ADDED /nodes/1"]);
+    // Without an output the leaves are the output.
+    let leaves = |definition: &Json| {
+        let mut definition = definition.clone();
+        definition.as_object_mut().unwrap().remove("output");
+        definition
+    };
+    assert_eq!(doubts(&leaves(&before), &leaves(&after)), ["OUTPUT_CHANGED /output"]);
+    // A write is never left out, and nothing is that has to be undone.
+    let dropped = flow(&nodes[..2], &[edge("a", "b")], json!(null));
+    assert_eq!(doubts(&before, &dropped), ["CALL_DROPPED "]);
+    let mut undone = before.clone();
+    undone["nodes"][1]["compensation"] = json!({"name": "u", "input": {}});
+    assert_eq!(doubts(&undone, &after), ["CALL_DROPPED "]);
+}
+
+#[test]
+fn equal_calls_are_done_once() {
+    let read = |from: &str| json!([format!("${{nodes.{from}.output.k}}"), 1]);
+    let nodes = [
+        call("a", "pure", json!(1)),
+        call("b", "pure", json!(1)),
+        call("c", "pure", read("a")),
+        call("d", "pure", read("b")),
+    ];
+    let edges = [edge("a", "c"), edge("b", "d")];
+    let before = flow(&nodes, &edges, json!({"c": "${nodes.c.output}", "d": "${nodes.d.output}"}));
+    // a and b are one; with that c and d are one.
+    let after = flow(
+        &[nodes[0].clone(), nodes[2].clone()],
+        &edges[..1],
+        json!({"c": "${nodes.c.output}", "d": "${nodes.c.output}"}),
+    );
+    assert_eq!(doubts(&before, &after), NOTHING);
+    // But not with another input, another function, or other tries.
+    for (member, value) in [
+        ("input", json!({"x": 2})),
+        ("config", json!({"name": "g"})),
+        ("retry", json!({"max_attempts": 2})),
+        ("timeout_s", json!(1)),
+    ] {
+        let mut other = before.clone();
+        other["nodes"][1][member] = value;
+        assert_eq!(doubts(&other, &after), ["OUTPUT_CHANGED /output"]);
+    }
+    // Two questions to a model are two answers.
+    let agent = |id: &str| json!({"id": id, "type": "agent", "config": {"prompt": "?"}});
+    let output = |a: &str, b: &str| json!([format!("${{nodes.{a}.output}}"), format!("${{nodes.{b}.output}}")]);
+    let before = flow(&[agent("a"), agent("b")], &[], output("a", "b"));
+    assert_eq!(doubts(&before, &flow(&[agent("a")], &[], output("a", "a"))), ["OUTPUT_CHANGED /output"]);
+}
+
+#[test]
+fn equal_requests_are_one_unless_something_is_written_between() {
+    let get = |id: &str| json!({"id": id, "type": "http", "config": {"url": "https://example.com/${inputs.x}"}});
+    let output =
+        |a: &str, b: &str| json!([format!("${{nodes.{a}.output.body}}"), format!("${{nodes.{b}.output.body}}")]);
+    let before = flow(&[get("a"), get("b")], &[], output("a", "b"));
+    let after = flow(&[get("a")], &[], output("a", "a"));
+    assert_eq!(doubts(&before, &after), NOTHING);
+    let nodes = [get("a"), call("w", "write", json!(1)), get("b")];
+    let before = flow(&nodes, &[edge("a", "w"), edge("w", "b")], output("a", "b"));
+    let after = flow(&nodes[..2], &[edge("a", "w")], output("a", "a"));
+    assert_eq!(doubts(&before, &after), ["OUTPUT_CHANGED /output"]);
+    // Nor does a read move to the other side of a write.
+    let moved = flow(&nodes, &[edge("a", "w"), edge("a", "b")], output("a", "b"));
+    assert_eq!(doubts(&before, &moved), ["OUTPUT_CHANGED /output"]);
+}
+
+#[test]
+fn a_guard_moves_before_a_call_that_it_does_not_ask_about() {
+    let nodes =
+        [call("a", "pure", json!(1)), call("b", "read", json!(2)), call("w", "write", json!("${nodes.b.output.k}"))];
+    let guard = "nodes.a.output.b0";
+    let before = flow(&nodes, &[edge("a", "b"), when("b", "w", guard)], json!("${nodes.a.output}"));
+    let after = flow(&nodes, &[when("a", "b", guard), edge("b", "w")], json!("${nodes.a.output}"));
+    assert_eq!(doubts(&before, &after), NOTHING);
+    // The way back makes a call in cases in which there was none.
+    assert_eq!(doubts(&after, &before), ["CALL_ADDED /nodes/1"]);
+    // What reads b in all cases would read null.
+    let reading = |definition: &Json| flow(&nodes, definition["edges"].as_array().unwrap(), json!("${nodes.b.output}"));
+    assert_eq!(doubts(&reading(&before), &reading(&after)), ["OUTPUT_CHANGED /output"]);
+    // No write loses its guard, gets one, or has another one.
+    let edges = |second: Json| flow(&nodes, &[edge("a", "b"), second], json!("${nodes.a.output}"));
+    assert_eq!(doubts(&before, &edges(edge("b", "w"))), ["CONDITION_CHANGED /nodes/2"]);
+    assert_eq!(doubts(&edges(edge("b", "w")), &before), ["CONDITION_CHANGED /nodes/2", "GUARD_ADDED /edges/1/when"]);
+    let other = edges(when("b", "w", "nodes.a.output.b1"));
+    assert_eq!(doubts(&before, &other), ["CONDITION_CHANGED /nodes/2", "GUARD_ADDED /edges/1/when"]);
+}
+
+#[test]
+fn calls_without_effect_start_together_and_writes_keep_their_order() {
+    let nodes = [
+        call("w", "write", json!(0)),
+        call("a", "pure", json!(1)),
+        call("b", "pure", json!(2)),
+        call("v", "write", json!(3)),
+    ];
+    let chain = flow(&nodes, &[edge("w", "a"), edge("a", "b"), edge("b", "v")], json!(null));
+    let fork = flow(&nodes, &[edge("w", "a"), edge("w", "b"), edge("a", "v"), edge("b", "v")], json!(null));
+    assert_eq!(doubts(&chain, &fork), NOTHING);
+    assert_eq!(doubts(&fork, &chain), NOTHING);
+    // b before w: where b fails, w would not have been done.
+    let early = flow(&nodes, &[edge("w", "a"), edge("a", "v"), edge("b", "v")], json!(null));
+    assert_eq!(doubts(&chain, &early), ["CALL_ADDED /nodes/2"]);
+    // v without waiting for b: where b fails, v would be done.
+    let late = flow(&nodes, &[edge("w", "a"), edge("w", "b"), edge("a", "v")], json!(null));
+    assert_eq!(doubts(&chain, &late), ["ORDER_CHANGED /nodes/3"]);
+    let concurrent = flow(&nodes, &[edge("w", "a"), edge("w", "b")], json!(null));
+    assert_eq!(doubts(&chain, &concurrent), ["ORDER_CHANGED /nodes/3", "ORDER_CHANGED /nodes/3"]);
+    // An order that was not there is no meaning that was there.
+    let (one, two) = (call("w", "write", json!(0)), call("v", "write", json!(1)));
+    let free = flow(&[one.clone(), two.clone()], &[], json!(null));
+    assert_eq!(doubts(&free, &flow(&[one, two], &[edge("w", "v")], json!(null))), ["ORDER_CHANGED /nodes/1"]);
+}
+
+#[test]
+fn a_write_is_what_it_was() {
+    let base = flow(&[call("w", "write", json!(0))], &[], json!("${nodes.w.output}"));
+    for (pointer, value) in [
+        ("/nodes/0/input/x", json!(1)),
+        ("/nodes/0/config/name", json!("g")),
+        ("/nodes/0/retry", json!({"max_attempts": 2})),
+        ("/nodes/0/compensation", json!({"name": "u", "input": {}})),
+        ("/nodes/0/concurrency_key", json!("k")),
+        ("/nodes/0/priority", json!("high")),
+        ("/nodes/0/on_error", json!("continue")),
+    ] {
+        let mut after = base.clone();
+        let (holder, name) = pointer.rsplit_once('/').unwrap();
+        after.pointer_mut(holder).unwrap()[name] = value;
+        assert!(doubts(&base, &after).contains(&"CALL_CHANGED /nodes/0".to_owned()), "{pointer}");
+    }
+    let mut weaker = base.clone();
+    weaker["nodes"][0]["effect"] = json!("pure");
+    assert!(doubts(&base, &weaker).contains(&"CALL_DROPPED ".to_owned()));
+    let mut twice = base.clone();
+    twice["nodes"].as_array_mut().unwrap().push(call("v", "write", json!(0)));
+    assert_eq!(doubts(&base, &twice), ["CALL_ADDED /nodes/1"]);
+    for (member, value) in [("version", json!("2")), ("timeout_s", json!(9)), ("inputs", json!({}))] {
+        let mut after = base.clone();
+        after[member] = value;
+        assert_eq!(doubts(&base, &after), ["FIXED_MEMBER "]);
+    }
+}
+
+#[test]
+fn what_waits_and_what_races_stays() {
+    for kind in [
+        json!({"type": "timer", "config": {"duration_s": 1}}),
+        json!({"type": "approval", "config": {"prompt": "?"}}),
+        json!({"type": "signal", "config": {"name": "s"}}),
+        json!({"type": "composite", "config": {"workflow": "c", "tag": "main"}, "effect": "pure"}),
+    ] {
+        let mut waits = kind.clone();
+        waits["id"] = json!("t");
+        let before = flow(&[call("a", "pure", json!(1)), waits], &[], json!("${nodes.a.output}"));
+        let after = flow(&[call("a", "pure", json!(1))], &[], json!("${nodes.a.output}"));
+        assert_eq!(doubts(&before, &after), ["CALL_DROPPED "], "{kind}");
+    }
+    let join = |rule: Json| json!({"id": "j", "type": "join", "join": rule});
+    let race = |x: i64, rule: Json| {
+        let nodes = [
+            call("a", "pure", json!(1)),
+            call("b", "pure", json!(x)),
+            call("c", "pure", json!(3)),
+            join(rule),
+            call("w", "write", json!("${nodes.b.output.k}")),
+        ];
+        flow(&nodes, &[edge("a", "c"), edge("a", "j"), edge("b", "j"), edge("j", "w")], json!(null))
+    };
+    for rule in [json!("any"), json!({"quorum": 1})] {
+        let before = race(1, rule.clone());
+        // a and b are equal, but which of them is first decides what w is given.
+        let mut merged = before.clone();
+        merged["nodes"].as_array_mut().unwrap().remove(1);
+        merged["edges"].as_array_mut().unwrap().remove(2);
+        merged["nodes"][3]["input"]["x"] = json!("${nodes.a.output.k}");
+        assert!(doubts(&before, &merged).contains(&"RACE_TOUCHED ".to_owned()));
+        // Beside the race all is as elsewhere.
+        let mut beside = before.clone();
+        beside["nodes"].as_array_mut().unwrap().remove(2);
+        beside["edges"].as_array_mut().unwrap().remove(0);
+        assert_eq!(doubts(&before, &beside), NOTHING);
+        // Waiting for all instead is another meaning, and so is a way round the race.
+        let mut all = before.clone();
+        all["nodes"][3]["join"] = json!("all");
+        assert!(doubts(&before, &all).contains(&"RACE_TOUCHED ".to_owned()));
+        let mut round = before.clone();
+        round["edges"][3]["from"] = json!("b");
+        assert!(!doubts(&before, &round).is_empty());
+    }
+}
+
+#[test]
+fn bodies_are_compared_as_graphs_are() {
+    let map = |over: Json, nodes: &[Json], edges: &[Json], output: Json| {
+        let body = json!({"nodes": nodes, "edges": edges, "output": output});
+        let map = json!({"id": "m", "type": "map", "config": {"over": over, "body": body}});
+        flow(&[call("a", "pure", json!(1)), map], &[edge("a", "m")], json!("${nodes.m.output}"))
+    };
+    let nodes = [
+        call("x", "pure", json!("${item}")),
+        call("y", "pure", json!("${item}")),
+        call("w", "write", json!("${nodes.y.output.k}")),
+    ];
+    let over = || json!("${nodes.a.output.l}");
+    let before = map(over(), &nodes, &[edge("y", "w")], json!(["${nodes.x.output}", "${nodes.y.output}"]));
+    let mut merged = nodes.to_vec();
+    merged.remove(0);
+    let after = map(over(), &merged, &[edge("y", "w")], json!(["${nodes.y.output}", "${nodes.y.output}"]));
+    assert_eq!(doubts(&before, &after), NOTHING);
+    assert_eq!(doubts(&after, &before), NOTHING, "the same call twice");
+    let dropped = map(over(), &nodes[..2], &[], json!(["${nodes.x.output}", "${nodes.y.output}"]));
+    assert!(doubts(&before, &dropped).contains(&"CALL_DROPPED ".to_owned()));
+    // What moves out of a body is done although there may be no item.
+    let inside = map(over(), &[call("x", "pure", json!(7))], &[], json!("${nodes.x.output}"));
+    let mut outside = map(over(), &[json!({"id": "j", "type": "join"})], &[], json!("${nodes.x.output}"));
+    outside["nodes"].as_array_mut().unwrap().push(call("x", "pure", json!(7)));
+    outside["edges"].as_array_mut().unwrap().push(edge("x", "m"));
+    assert!(doubts(&inside, &outside).contains(&"CALL_ADDED /nodes/2".to_owned()));
+}
+
+#[test]
+fn failures_are_taken_as_before() {
+    let mut survives = call("b", "pure", json!(1));
+    survives["on_error"] = json!("continue");
+    let nodes = [call("a", "pure", json!(0)), survives.clone(), call("w", "write", json!(2))];
+    let before = flow(&nodes, &[edge("a", "b"), edge("b", "w")], json!(null));
+    let mut ends = before.clone();
+    ends["nodes"][1].as_object_mut().unwrap().remove("on_error");
+    assert!(!doubts(&before, &ends).is_empty() && !doubts(&ends, &before).is_empty());
+    // Two equal calls that survive are one; where only one of them survives, nothing is known.
+    let mut other = survives.clone();
+    other["id"] = json!("c");
+    let output = |a: &str, b: &str| json!([format!("${{nodes.{a}.output}}"), format!("${{nodes.{b}.output}}")]);
+    let two = flow(&[survives.clone(), other.clone()], &[], output("b", "c"));
+    assert_eq!(doubts(&two, &flow(&[survives.clone()], &[], output("b", "b"))), NOTHING);
+    let caught = [edge("b", "r"), json!({"from": "b", "to": "r", "on": "error"})];
+    let plain = |id: &str| call(id, "pure", json!(1));
+    let mixed = flow(&[plain("b"), plain("c"), call("r", "pure", json!(5))], &caught, output("b", "c"));
+    let merged = flow(&[plain("b"), call("r", "pure", json!(5))], &caught, output("b", "b"));
+    assert_eq!(doubts(&mixed, &merged), ["FAILURE_CHANGED ", "FAILURE_CHANGED /nodes/0", "OUTPUT_CHANGED /output"]);
+}
+
+#[test]
+fn too_much_is_refused_in_time() {
+    let nodes: Vec<Json> = (0..1_200).map(|i| call(&format!("n{i}"), "pure", json!(i))).collect();
+    let edges: Vec<Json> = (1..1_200)
+        .map(|i| when(&format!("n{}", i - 1), &format!("n{i}"), &format!("nodes.n{}.output.b0", i - 1)))
+        .collect();
+    let before = flow(&nodes, &edges, json!(1));
+    let after = flow(&nodes, &edges, json!(2));
+    assert_eq!(doubts(&before, &before), NOTHING);
+    assert_eq!(doubts(&before, &after), ["TOO_COMPLEX "]);
+}

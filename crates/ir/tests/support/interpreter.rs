@@ -1,0 +1,332 @@
+//! What runs of a definition do, written apart from the checker and as simply as can be: every node in order, calls
+//! answered by a hash of what they are given.
+//!
+//! A call that fails for good, or a guard that cannot be evaluated, ends a run; what does not wait for it may be done
+//! or not, by the time. So an outcome says what can be done at most, and what fails. Knows joins of the rule `all`.
+
+use serde_json::{Map, Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// The world: what calls answer, and which fail.
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    /// Percent of calls and guards that fail.
+    pub(crate) failing: u64,
+    /// Only these may fail; `None`: any.
+    pub(crate) may_fail: Option<BTreeSet<String>>,
+}
+
+/// What a run does.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Outcome {
+    /// `None` where it fails.
+    pub(crate) output: Option<Json>,
+    /// Calls that change the world or wait for it: by instance, what they are given.
+    pub(crate) writes: BTreeMap<Rc<str>, String>,
+    /// Pairs of them of which the first is always done before the second.
+    pub(crate) order: BTreeSet<(Rc<str>, Rc<str>)>,
+    /// All calls and guards.
+    pub(crate) done: BTreeSet<String>,
+    /// Those that end the run.
+    pub(crate) fatal: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Status {
+    Ok,
+    Failed,
+    Skipped,
+    /// It waits for something that never comes.
+    Blocked,
+}
+
+struct Frame<'f> {
+    outer: Option<&'f Frame<'f>>,
+    outputs: BTreeMap<String, Json>,
+    statuses: BTreeMap<String, Status>,
+    /// What was called for each node.
+    whats: BTreeMap<String, String>,
+    item: Json,
+    /// In a loop: what the iteration before gave.
+    last: Option<Json>,
+    /// What of `writes` is done before anything here.
+    past: BTreeSet<Rc<str>>,
+    path: String,
+}
+
+fn hash(seed: u64, text: &str) -> u64 {
+    let mut state = seed ^ 0xcbf2_9ce4_8422_2325;
+    for byte in text.bytes() {
+        state = (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        state ^= state >> 29;
+    }
+    state ^ (state >> 32)
+}
+
+pub(crate) fn run(definition: &Json, world: &World) -> Outcome {
+    let mut outcome = Outcome::default();
+    let frame = Frame {
+        outer: None,
+        outputs: BTreeMap::new(),
+        statuses: BTreeMap::new(),
+        whats: BTreeMap::new(),
+        item: Json::Null,
+        last: None,
+        past: BTreeSet::new(),
+        path: String::new(),
+    };
+    let (output, _) = graph(definition, frame, world, &mut outcome);
+    outcome.output = output.filter(|_| outcome.fatal.is_empty());
+    outcome
+}
+
+impl World {
+    fn fails(&self, what: &str) -> bool {
+        hash(self.seed ^ 77, what) % 100 < self.failing && self.may_fail.as_ref().is_none_or(|may| may.contains(what))
+    }
+}
+
+fn edges(graph: &Json) -> Vec<&Json> {
+    graph.get("edges").and_then(Json::as_array).into_iter().flatten().collect()
+}
+
+/// What a graph gives (`None`: it fails or never ends), and what of `writes` is done in it and before it.
+fn graph(
+    graph: &Json,
+    mut frame: Frame<'_>,
+    world: &World,
+    outcome: &mut Outcome,
+) -> (Option<Json>, BTreeSet<Rc<str>>) {
+    let nodes: Vec<&Json> = graph["nodes"].as_array().unwrap().iter().collect();
+    let edges = edges(graph);
+    let id = |node: &Json| node["id"].as_str().unwrap().to_owned();
+    let mut left = nodes.clone();
+    let mut live: BTreeSet<usize> = BTreeSet::new();
+    let mut pasts: BTreeMap<String, BTreeSet<Rc<str>>> = BTreeMap::new();
+    let mut fails = false;
+    while !left.is_empty() {
+        // The first whose sources are all decided.
+        let ready = left.iter().position(|node| {
+            edges
+                .iter()
+                .all(|edge| edge["to"] != node["id"] || frame.statuses.contains_key(edge["from"].as_str().unwrap()))
+        });
+        let node = left.remove(ready.unwrap());
+        let name = id(node);
+        let into: Vec<usize> = (0..edges.len()).filter(|&at| edges[at]["to"] == node["id"]).collect();
+        let mut past = frame.past.clone();
+        let mut status = if into.is_empty() { Status::Ok } else { Status::Skipped };
+        for &at in &into {
+            let from = edges[at]["from"].as_str().unwrap();
+            past.extend(pasts[from].iter().cloned());
+            if live.contains(&at) && status == Status::Skipped {
+                status = Status::Ok;
+            }
+        }
+        if into.iter().any(|&at| frame.statuses[edges[at]["from"].as_str().unwrap()] == Status::Blocked) {
+            status = Status::Blocked;
+        }
+        let mut what = String::new();
+        if status == Status::Ok {
+            let answer;
+            (what, answer) = call(node, &frame, &mut past, world, outcome);
+            frame.whats.insert(name.clone(), what.clone());
+            match answer {
+                Some(output) => drop(frame.outputs.insert(name.clone(), output)),
+                None => status = Status::Failed,
+            }
+        }
+        // Guards are evaluated when their source is decided; one that fails ends the run there.
+        let mut handled = node["on_error"] == "continue";
+        frame.statuses.insert(name.clone(), status);
+        for (at, edge) in edges.iter().enumerate().filter(|(_, edge)| edge["from"] == node["id"]) {
+            let takes = if edge.get("on").is_some() { Status::Failed } else { Status::Ok };
+            if status != takes {
+                continue;
+            }
+            let is_live = match edge.get("when") {
+                None => true,
+                Some(guard) if guard == "true" => true,
+                Some(guard) => {
+                    let asked = asked(guard.as_str().unwrap(), &frame);
+                    outcome.done.insert(asked.clone());
+                    if world.fails(&asked) {
+                        outcome.fatal.insert(asked);
+                        fails = true;
+                        frame.statuses.insert(name.clone(), Status::Blocked);
+                    }
+                    truth(guard.as_str().unwrap(), &frame)
+                }
+            };
+            if is_live {
+                live.insert(at);
+                handled |= takes == Status::Failed;
+            }
+        }
+        if status == Status::Failed && !handled {
+            outcome.fatal.insert(what);
+            fails = true;
+            frame.statuses.insert(name.clone(), Status::Blocked);
+        }
+        pasts.insert(name, past);
+    }
+    let all = pasts.into_values().flatten().collect();
+    if fails || frame.statuses.values().any(|status| *status == Status::Blocked) {
+        return (None, all);
+    }
+    let output = match graph.get("output") {
+        Some(output) => rendered(output, &frame, &read),
+        None => {
+            let is_leaf = |node: &&&Json| !edges.iter().any(|edge| edge["from"] == node["id"]);
+            let leaves =
+                nodes.iter().filter(is_leaf).filter_map(|node| Some((id(node), frame.outputs.get(&id(node))?.clone())));
+            Json::Object(leaves.collect::<Map<String, Json>>())
+        }
+    };
+    (Some(output), all)
+}
+
+/// What is called, and the answer.
+fn call(
+    node: &Json,
+    frame: &Frame<'_>,
+    past: &mut BTreeSet<Rc<str>>,
+    world: &World,
+    outcome: &mut Outcome,
+) -> (String, Option<Json>) {
+    let path = format!("{}{}", frame.path, node["id"].as_str().unwrap());
+    let kind = node["type"].as_str().unwrap();
+    let mut given = node.clone();
+    given.as_object_mut().unwrap().remove("id");
+    match kind {
+        "join" => (String::new(), Some(json!({}))),
+        "map" | "loop" => {
+            // Loops count to their `max_iterations`.
+            let over = match node["config"]["max_iterations"].as_u64() {
+                Some(count) => (0..count).collect(),
+                None => rendered(&node["config"]["over"], frame, &read),
+            };
+            let mut outputs = Vec::new();
+            let (mut all, mut fails) = (past.clone(), false);
+            for (index, item) in over.as_array().into_iter().flatten().enumerate() {
+                if kind == "loop" {
+                    if fails {
+                        break;
+                    }
+                    past.clone_from(&all);
+                }
+                let inner = Frame {
+                    outer: Some(frame),
+                    outputs: BTreeMap::new(),
+                    statuses: BTreeMap::new(),
+                    whats: BTreeMap::new(),
+                    item: if kind == "map" { item.clone() } else { Json::Null },
+                    last: (kind == "loop").then(|| outputs.last().cloned().unwrap_or_default()),
+                    past: past.clone(),
+                    path: format!("{path}[{index}]."),
+                };
+                let (output, done) = graph(&node["config"]["body"], inner, world, outcome);
+                all.extend(done);
+                fails |= output.is_none();
+                outputs.push(output.unwrap_or_default());
+            }
+            *past = all;
+            // What failed is fatal already, in the body.
+            let output = if kind == "map" { Json::from(outputs) } else { outputs.pop().unwrap_or_default() };
+            (format!("body of {path}"), (!fails).then_some(output))
+        }
+        _ => {
+            let origin = format!("{}{}", frame.path, hash(0, &rendered(&given, frame, &origin).to_string()));
+            let given = rendered(&given, frame, &read);
+            let effect =
+                node.get("effect").and_then(Json::as_str).unwrap_or(if kind == "http" { "read" } else { "write" });
+            // Calls that are given the same answer the same. Whether a call fails does not follow from that: two that
+            // are given the same by chance, or in two bodies, may fail one by one.
+            let (answered, what) = match effect {
+                "pure" => (format!("{given}"), format!("pure {origin}")),
+                // A read sees what was done before it; what is done meanwhile it may see or not.
+                "read" => (format!("{given} after {past:?}"), format!("read {origin} after {past:?}")),
+                _ => (format!("{path} {given}"), format!("{path} {origin}")),
+            };
+            outcome.done.insert(what.clone());
+            if effect == "write" {
+                let path: Rc<str> = path.into();
+                outcome.order.extend(past.iter().map(|before| (before.clone(), path.clone())));
+                outcome.writes.insert(path.clone(), given.to_string());
+                past.insert(path);
+            }
+            let answer = hash(world.seed, &answered);
+            let items: Vec<u64> = (0..answer % 3).collect();
+            let output = json!({"k": answer % 1000, "b0": answer & 16 == 0, "b1": answer & 32 == 0, "l": items});
+            let output = (!world.fails(&what)).then_some(output);
+            (what, output)
+        }
+    }
+}
+
+/// What `nodes.x.output.f`, `nodes.x.status`, `item` and `inputs.f` are.
+fn read(reference: &str, frame: &Frame<'_>) -> Json {
+    let parts: Vec<&str> = reference.split('.').collect();
+    match parts.as_slice() {
+        ["item"] => match (&frame.item, frame.outer) {
+            (Json::Null, Some(outer)) => read(reference, outer),
+            (item, _) => item.clone(),
+        },
+        ["last"] => match (&frame.last, frame.outer) {
+            (None, Some(outer)) => read(reference, outer),
+            (last, _) => last.clone().unwrap_or_default(),
+        },
+        ["inputs", name] => json!(format!("input {name}")),
+        ["nodes", id, rest @ ..] => {
+            let Some(status) = frame.statuses.get(*id) else {
+                return frame.outer.map_or(Json::Null, |outer| read(reference, outer));
+            };
+            match rest {
+                ["output", field] => frame.outputs.get(*id).map_or(Json::Null, |output| output[*field].clone()),
+                ["output"] => frame.outputs.get(*id).cloned().unwrap_or_default(),
+                ["status"] => json!(format!("{status:?}")),
+                other => panic!("{other:?}"),
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A guard is a reference; null is false.
+fn truth(guard: &str, frame: &Frame<'_>) -> bool {
+    read(guard, frame) == json!(true)
+}
+
+/// What a guard asks.
+fn asked(guard: &str, frame: &Frame<'_>) -> String {
+    format!("{}guard {}", frame.path, origin(guard, frame))
+}
+
+/// What a reference reads, by what was called there, whatever its id.
+fn origin(reference: &str, frame: &Frame<'_>) -> Json {
+    let Some((id, field)) = reference.strip_prefix("nodes.").and_then(|rest| rest.split_once('.')) else {
+        return json!(format!("{reference} {}", read(reference, frame)));
+    };
+    let mut holder = Some(frame);
+    while let Some(at) = holder.filter(|at| !at.statuses.contains_key(id)) {
+        holder = at.outer;
+    }
+    let of = holder.map(|at| (at.whats.get(id), at.statuses[id]));
+    json!(format!("{field} of {of:?}"))
+}
+
+/// A value with what its references read.
+fn rendered(value: &Json, frame: &Frame<'_>, read: &dyn Fn(&str, &Frame<'_>) -> Json) -> Json {
+    match value {
+        Json::String(text) => match text.strip_prefix("${").and_then(|text| text.strip_suffix('}')) {
+            Some(reference) => read(reference, frame),
+            None => value.clone(),
+        },
+        Json::Array(items) => items.iter().map(|item| rendered(item, frame, read)).collect::<Vec<_>>().into(),
+        Json::Object(map) => {
+            map.iter().map(|(name, item)| (name.clone(), rendered(item, frame, read))).collect::<Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}
