@@ -80,12 +80,16 @@ class Node:
         return f"Node({self.id!r})"
 
 
-class MapNode(Node):
-    """A map node; nodes are added to its ``body``, which runs once for each item."""
+class BodyNode(Node):
+    """A node with a graph of its own; nodes are added to its ``body``."""
 
     def __init__(self, node_id: str, body: "Graph") -> None:
         super().__init__(node_id)
         self.body = body
+
+
+class MapNode(BodyNode):
+    """A map node, whose ``body`` runs once for each item."""
 
     @property
     def item(self) -> Reference:
@@ -98,12 +102,8 @@ class MapNode(Node):
         return Reference("index")
 
 
-class LoopNode(Node):
-    """A loop node; nodes are added to its ``body``, which runs once for each iteration."""
-
-    def __init__(self, node_id: str, body: "Graph") -> None:
-        super().__init__(node_id)
-        self.body = body
+class LoopNode(BodyNode):
+    """A loop node, whose ``body`` runs once for each iteration."""
 
     @property
     def iteration(self) -> Reference:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from apex_fast.adapters.embedded.blobs import EmbeddedBlobs
+from apex_fast.adapters.embedded.history import batches
 from apex_fast.domain import Event, Log, LogError, Turn
 
-SCAN_BYTES_MAX = 4 << 20
 CLOSE_TIMEOUT_S = 30.0
 ARCHIVE_S = 5.0
 """How long a stop waits for what its last snapshot lets go, in seconds."""
@@ -72,13 +72,7 @@ class EmbeddedEventLog:
         return self._log.space() == "ample"
 
     def scan(self, start: int) -> Iterator[tuple[int, bytes]]:
-        position = start
-        while True:
-            bodies, count = self._log.scan(position, SCAN_BYTES_MAX)
-            if not count:
-                return
-            yield position, bodies
-            position += count
+        return batches(self._log, start)
 
     def timeline(self, head: int, from_offset: int, limit: int) -> list[Event]:
         return self._log.timeline(head, from_offset, limit)

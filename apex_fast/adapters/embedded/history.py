@@ -3,9 +3,20 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from apex_fast.domain import LogView
+from apex_fast.domain import Log, LogView
 
 SCAN_BYTES_MAX = 4 << 20
+
+
+def batches(log: Log | LogView, start: int) -> Iterator[tuple[int, bytes]]:
+    """Position and bodies of the records from ``start`` on, a few megabytes at a time."""
+    position = start
+    while True:
+        bodies, count = log.scan(position, SCAN_BYTES_MAX)
+        if not count:
+            return
+        yield position, bodies
+        position += count
 
 
 class FolderHistory:
@@ -24,10 +35,4 @@ class FolderHistory:
         return self.view.snapshot
 
     def scan(self, start: int) -> Iterator[tuple[int, bytes]]:
-        position = start
-        while True:
-            bodies, count = self.view.scan(position, SCAN_BYTES_MAX)
-            if not count:
-                return
-            yield position, bodies
-            position += count
+        return batches(self.view, start)

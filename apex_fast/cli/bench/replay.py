@@ -10,7 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from apex_fast.adapters.embedded.event_log import SCAN_BYTES_MAX, EmbeddedEventLog
+from apex_fast.adapters.embedded.event_log import EmbeddedEventLog
+from apex_fast.adapters.embedded.history import SCAN_BYTES_MAX
 from apex_fast.cli.bench.history import PARTITIONS, SEGMENT_BYTES, written
 from apex_fast.cli.bench.measurement import FDATASYNC, Measurement
 from apex_fast.cli.bench.plan import Plan, say

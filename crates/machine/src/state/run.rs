@@ -271,8 +271,9 @@ pub(crate) struct Node {
 }
 
 /// How far a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Status {
+    #[default]
     Open,
     Ok,
     Failed,

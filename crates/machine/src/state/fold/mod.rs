@@ -45,6 +45,7 @@ pub(crate) struct Touched {
 pub(super) type Unfit = String;
 
 /// How a node was decided.
+#[derive(Default)]
 pub(super) struct Decision<'e> {
     pub(super) status: Status,
     pub(super) output: &'e [u8],
@@ -533,7 +534,15 @@ impl Folding<'_> {
         wait
     }
 
-    pub(super) fn decide(&mut self, scope: u32, slot: u32, seq: u64, decision: &Decision<'_>) -> Result<(), Unfit> {
+    /// Decides a node; gives its place back.
+    pub(super) fn decide(
+        &mut self,
+        scope: u32,
+        slot: u32,
+        seq: u64,
+        decision: &Decision<'_>,
+    ) -> Result<(u32, u32), Unfit> {
+        let place = (scope, slot);
         self.clear_wait(scope, slot);
         let dead: Vec<Sym> = decision.dead.iter().map(|id| self.symbols.intern(id)).collect();
         let node = self.node(scope, slot)?;
@@ -564,7 +573,7 @@ impl Folding<'_> {
             Some(failure) => self.fail(run_error(failure), true),
             None => {}
         }
-        Ok(())
+        Ok(place)
     }
 }
 

@@ -99,41 +99,22 @@ impl Folding<'_> {
             self.node(scope, slot)?.attempt = e.attempt;
         }
         let status = if e.status == "ok" { Status::Ok } else { Status::Failed };
-        self.decide(
-            scope,
-            slot,
-            seq,
-            &Decision {
-                status,
-                output: e.output.0,
-                error: e.error.as_ref(),
-                dead: &e.dead,
-                kept_all: e.kept_all.0,
-                kept: &e.kept,
-                fails: e.fails.as_ref(),
-            },
-        )?;
-        Ok((scope, slot))
+        let decision = Decision {
+            status,
+            output: e.output.0,
+            error: e.error.as_ref(),
+            dead: &e.dead,
+            kept_all: e.kept_all.0,
+            kept: &e.kept,
+            fails: e.fails.as_ref(),
+        };
+        self.decide(scope, slot, seq, &decision)
     }
 
     pub(super) fn node_skipped(&mut self, header: &Header<'_>, e: &NodeSkipped<'_>) -> Result<(u32, u32), Unfit> {
         let seq = header.run_seq;
         let (scope, slot) = self.touch(e.node)?;
-        self.decide(
-            scope,
-            slot,
-            seq,
-            &Decision {
-                status: Status::Skipped,
-                output: &[],
-                error: None,
-                dead: &[],
-                kept_all: false,
-                kept: &[],
-                fails: None,
-            },
-        )?;
-        Ok((scope, slot))
+        self.decide(scope, slot, seq, &Decision { status: Status::Skipped, ..Decision::default() })
     }
 
     pub(super) fn node_retry_scheduled(&mut self, e: &NodeRetryScheduled<'_>) -> Result<(u32, u32), Unfit> {

@@ -42,14 +42,13 @@ impl Folding<'_> {
         let decision = Decision {
             status: Status::Ok,
             output: e.output.0,
-            error: None,
             dead: &e.dead,
             kept_all: e.kept_all.0,
             kept: &e.kept,
             fails: e.fails.as_ref(),
+            ..Decision::default()
         };
-        self.decide(scope, slot, seq, &decision)?;
-        Ok((scope, slot))
+        self.decide(scope, slot, seq, &decision)
     }
 
     /// A node took a signal that had come before.
