@@ -16,6 +16,7 @@ pub const COMMANDS: &[&str] = &[
     "ResolveApproval",
     "Heartbeat",
     "DropDeadLetter",
+    "Erase",
     "JobResult",
     "Tick",
 ];
@@ -40,6 +41,7 @@ pub const EVENTS: &[&str] = &[
     "HeartbeatRecorded",
     "DeadLettered",
     "DeadLetterDropped",
+    "Erased",
     "NodeRetryScheduled",
     "ScopeOpened",
     "ScopeClosed",

@@ -4,7 +4,7 @@ use super::clients::failed;
 use super::{ENDING_MAX, TENANT, World};
 use crate::wrong::{Wrong, check};
 use apex_machine::Command;
-use apex_machine::command::JobResult;
+use apex_machine::command::{Erase, JobResult};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -64,6 +64,18 @@ impl World<'_> {
         let counts = self.house.machine.counts();
         let left = (counts.runs_open, counts.jobs_in_flight, counts.timers, counts.approvals, counts.replies_waiting);
         check!(left == (0, 0, 0, 0, 0), "runs, jobs, timers, approvals, replies are left: {left:?}");
+        self.erase()
+    }
+
+    /// Everything is forgotten, and nothing of it is left.
+    fn erase(&mut self) -> Result<(), Wrong> {
+        let command = Command::Erase(Erase { tenant: TENANT.into(), run_id: None, by: String::new() });
+        self.coverage.command(&command);
+        self.batch.push((0, command));
+        self.rest()?;
+        let counts = self.house.machine.counts();
+        let left = (counts.runs_ended, counts.workflows, counts.idempotency_keys, counts.dead_letters);
+        check!(left == (0, 0, 0, 0), "runs, versions, keys, letters are left of what is erased: {left:?}");
         Ok(())
     }
 }
