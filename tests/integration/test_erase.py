@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import subprocess
 import sys
@@ -50,7 +51,8 @@ async def verified(folder: Path, name: str = "data") -> None:
 async def test_a_run_is_gone_for_good_and_the_others_are_as_they_were(tmp_path: Path) -> None:
     key = environment(tmp_path)
     runs = [await life(tmp_path, f"{SECRET}{number}") for number in range(4)]
-    assert list((tmp_path / "data" / "log").glob("*.archive"))
+    archives = {path: path.read_bytes() for path in (tmp_path / "data" / "log").glob("*.archive")}
+    assert archives
     status, written = await apex("backup", "copy", folder=tmp_path, **key)
     assert status == 0, written
 
@@ -75,6 +77,10 @@ async def test_a_run_is_gone_for_good_and_the_others_are_as_they_were(tmp_path: 
     # The backup is brought up to date: what it held of the run is gone from it, too.
     status, written = await apex("backup", "copy", folder=tmp_path, **key)
     assert status == 0, written
+    objects = {path.name for path in (tmp_path / "copy" / "objects").iterdir()}
+    made_anew = [content for path, content in archives.items() if path.read_bytes() != content]
+    assert made_anew
+    assert not objects & {hashlib.sha256(content).hexdigest() for content in made_anew}
     status, written = await apex("restore", "copy", "elsewhere", folder=tmp_path, **key)
     assert status == 0, written
     await verified(tmp_path, "elsewhere")
@@ -193,6 +199,25 @@ async def test_what_cannot_be_erased_is_refused_with_the_reason(tmp_path: Path) 
     async with served(tmp_path, environment(tmp_path)) as house:
         for run_id, value in ((run.id, "plain"), (later, "sealed" * 300)):
             assert (await house.client.run(run_id).info()).output == {"said": value}
+
+
+async def test_what_is_erased_is_let_go_by_retention_like_all_else(tmp_path: Path) -> None:
+    key = environment(tmp_path)
+    for number in range(3):
+        await life(tmp_path, f"{SECRET}{number}")
+    status, written = await apex("erase", "--tenant", "default", "--yes", folder=tmp_path, **key)
+    assert status == 0, written
+    for _ in range(3):
+        async with served(tmp_path, {**key, "APEX_LOG_RETENTION_S": "0.05"}) as house:
+            await house.goes_on()
+            await asyncio.sleep(0.1)  # the retention itself
+    status, written = await apex("verify", "data", "--json", folder=tmp_path, **key)
+    assert status == 0, written
+    assert json.loads(written)["start"] > 0
+    status, written = await apex("sweep", "--json", folder=tmp_path, **key)
+    assert status == 0, written
+    assert json.loads(written)["keys"] > 0
+    await verified(tmp_path)
 
 
 async def test_a_sweep_removes_what_no_run_names(tmp_path: Path) -> None:
