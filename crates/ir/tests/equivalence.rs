@@ -401,3 +401,21 @@ fn too_much_is_refused_in_time() {
     assert_eq!(doubts(&before, &before), NOTHING);
     assert_eq!(doubts(&before, &after), ["TOO_COMPLEX "]);
 }
+
+#[test]
+fn a_guard_that_is_left_out_is_not_asked_later_instead() {
+    // Where `b0` is not there, the guard ends the run before anything is written; without x it would do so after w.
+    let guard = "nodes.a.output.b0";
+    let nodes = [
+        call("a", "pure", json!(1)),
+        call("w", "write", json!(2)),
+        call("v", "write", json!(3)),
+        call("x", "pure", json!(4)),
+    ];
+    let edges = [edge("a", "w"), when("w", "v", guard), when("a", "x", guard)];
+    let before = flow(&nodes, &edges, json!(null));
+    assert_eq!(doubts(&before, &flow(&nodes[..3], &edges[..2], json!(null))), ["ORDER_CHANGED /nodes/1"]);
+    // Nobody else asks it: it goes with x.
+    let alone = [edges[0].clone(), edge("w", "v"), edges[2].clone()];
+    assert_eq!(doubts(&flow(&nodes, &alone, json!(null)), &flow(&nodes[..3], &alone[..2], json!(null))), NOTHING);
+}

@@ -1,7 +1,7 @@
 //! Two meanings, graph by graph: what must be the same in both, and what may be less in the second.
 
 use super::bits::Bits;
-use super::conditions::{Cond, NEVER};
+use super::conditions::{Cond, Conditions, NEVER};
 use super::meaning::{Meaning, Names, Term};
 use crate::Diagnostic;
 use crate::ir::{GraphIx, Kind, NodeIx};
@@ -54,7 +54,7 @@ impl Comparison<'_, '_> {
     /// well before it still has to, where it is done at all.
     fn anchored(&mut self, old: GraphIx, new: GraphIx) {
         let (before, after) = (self.before, self.after);
-        let done: BTreeSet<Term> = terms(after, new, None);
+        let done = aliases(after, new, None, &mut self.names.conditions);
         for ix in before.nodes_of(old).filter(|&ix| before.anchored[ix as usize] && before.start[ix as usize] != NEVER)
         {
             let node = &before.ir.nodes[ix as usize];
@@ -81,8 +81,12 @@ impl Comparison<'_, '_> {
                     format!("other nodes that keep their order stand before {}", node.id),
                 );
             }
-            let lost =
-                terms(before, old, Some(ix)).difference(&terms(after, new, Some(twin))).any(|term| done.contains(term));
+            let conditions = &mut self.names.conditions;
+            let waits = aliases(after, new, Some(twin), conditions);
+            let lost = aliases(before, old, Some(ix), conditions).into_iter().any(|(alias, cases)| {
+                let still = conditions.and(cases, done.get(&alias).copied().unwrap_or(NEVER));
+                !conditions.implies(still, waits.get(&alias).copied().unwrap_or(NEVER))
+            });
             if lost {
                 let message = format!("{} does not wait any more for what it waited for", node.id);
                 self.doubt("ORDER_CHANGED", place, message);
@@ -173,7 +177,7 @@ impl Comparison<'_, '_> {
         let mut survives: BTreeMap<Term, bool> = BTreeMap::new();
         let calls = |meaning: &'_ Meaning<'_>, graph: GraphIx| -> Vec<(Term, bool)> {
             let all = meaning.nodes_of(graph).map(|ix| ix as usize).filter(|&at| is_call(meaning, at));
-            all.map(|at| (meaning.term[at], meaning.survives[at])).collect()
+            all.map(|at| (meaning.alias[at], meaning.survives[at])).collect()
         };
         let all = [calls(self.before, old), calls(self.after, new)].concat();
         if all.into_iter().any(|(term, one)| *survives.entry(term).or_insert(one) != one) {
@@ -225,24 +229,37 @@ fn is_call(meaning: &Meaning<'_>, at: usize) -> bool {
 fn asked<'m>(meaning: &'m Meaning<'_>, graph: GraphIx) -> impl Iterator<Item = (usize, Event, Cond)> + 'm {
     meaning.nodes_of(graph).flat_map(move |ix| {
         meaning.ir.nodes[ix as usize].out.clone().filter_map(move |edge| {
-            let (cases, term) = meaning.asked(edge as usize)?;
+            let (cases, (term, _)) = meaning.asked(edge as usize)?;
             Some((edge as usize, (term, meaning.since_end(ix)), cases))
         })
     })
 }
 
-/// The calls and guards of a graph that are not anchored: all, or those that are done before a node in every run.
-fn terms(meaning: &Meaning<'_>, graph: GraphIx, before: Option<NodeIx>) -> BTreeSet<Term> {
-    let mut found = BTreeSet::new();
+/// The calls and guards of a graph that are not anchored, by their aliases, and in which cases they are done: all, or
+/// those that are done before a node in every run.
+fn aliases(
+    meaning: &Meaning<'_>,
+    graph: GraphIx,
+    before: Option<NodeIx>,
+    conditions: &mut Conditions,
+) -> BTreeMap<Term, Cond> {
+    let mut found = BTreeMap::new();
+    let mut add = |alias: Term, cases: Cond| {
+        let have = found.entry(alias).or_insert(NEVER);
+        *have = conditions.or(*have, cases);
+    };
     for ix in meaning.nodes_of(graph) {
         if before.is_some_and(|node| !meaning.before[node as usize].has(ix as usize)) {
             continue;
         }
         if is_call(meaning, ix as usize) {
-            found.insert(meaning.term[ix as usize]);
+            add(meaning.alias[ix as usize], meaning.start[ix as usize]);
         }
-        let out = meaning.ir.nodes[ix as usize].out.clone();
-        found.extend(out.filter_map(|edge| meaning.asked(edge as usize)).map(|(_, term)| term));
+        for edge in meaning.ir.nodes[ix as usize].out.clone() {
+            if let Some((cases, (_, alias))) = meaning.asked(edge as usize) {
+                add(alias, cases);
+            }
+        }
     }
     found
 }

@@ -11,6 +11,9 @@ use std::collections::HashMap;
 /// What a node gives, or a guard asks: equal numbers, equal meaning.
 pub(super) type Term = u32;
 
+/// What a guard asks: its term and its alias.
+pub(super) type Asked = (Term, Term);
+
 /// Texts and their numbers, shared by both sides of a comparison.
 pub(super) struct Names {
     pub(super) conditions: Conditions,
@@ -47,12 +50,14 @@ pub(super) struct Meaning<'i> {
     /// Something may go on where it fails.
     pub(super) survives: Vec<bool>,
     pub(super) term: Vec<Term>,
+    /// As the term, in whatever case there is something to read: two with one alias fail alike.
+    pub(super) alias: Vec<Term>,
     /// The anchored nodes before it, as a set of numbers that both sides share.
     pub(super) since: Vec<Bits>,
     /// The number of an anchored node in such sets.
     number: Vec<Option<usize>>,
-    /// Of each edge: whether its guard lets it live, and what is asked (`None`: nothing).
-    guard: Vec<(Cond, Option<Term>)>,
+    /// Of each edge: whether its guard lets it live, and what is asked.
+    guard: Vec<(Cond, Option<Asked>)>,
     /// Of each graph.
     pub(super) output: Vec<Term>,
 }
@@ -71,6 +76,7 @@ impl<'i> Meaning<'i> {
             fatal: vec![NEVER; count],
             survives: vec![false; count],
             term: vec![0; count],
+            alias: vec![0; count],
             since: vec![Bits::default(); count],
             number: vec![None; count],
             guard: vec![(ALWAYS, None); ir.edges.len()],
@@ -234,34 +240,35 @@ impl<'i> Meaning<'i> {
                 _ => 0,
             };
             let context = self.start[at];
-            let own = own_key(node, body, &mut |reference| match reference.root.node() {
-                // What undoes a node reads what it gave.
-                Some(own) if own.ix == ix => format!("own {} {:?}", what_of(&reference.root), reference.path),
-                _ => self.named(reference, ix, graph, context, names),
-            });
             let since = format!("{:?}", self.since[at]);
-            let text = match (&node.kind, node.effect) {
-                _ if self.anchored[at] => format!("anchored {} {own}", node.id),
-                (Kind::Join, _) => {
-                    let mut lives = lives;
-                    lives.sort_unstable();
-                    format!("join {lives:?}")
-                }
-                // The same question to a model is another answer each time.
-                (Kind::Agent { .. }, _) => format!("asked {} {own} {since}", node.id),
-                // Two bodies that give the same may fail by other calls.
-                (Kind::Map { .. } | Kind::Loop { .. }, _) => format!("body {} {own} {since}", node.id),
-                (_, Effect::Read) => format!("read {own} {since}"),
-                _ => format!("pure {own}"),
-            };
-            self.term[at] = names.term(text);
+            let mut lives = lives;
+            lives.sort_unstable();
+            for is_alias in [false, true] {
+                let own = own_key(node, body, &mut |reference| match reference.root.node() {
+                    // What undoes a node reads what it gave.
+                    Some(own) if own.ix == ix => format!("own {} {:?}", what_of(&reference.root), reference.path),
+                    _ => self.named(reference, ix, graph, (context, is_alias), names),
+                });
+                let text = match (&node.kind, node.effect) {
+                    _ if self.anchored[at] => format!("anchored {} {own}", node.id),
+                    (Kind::Join, _) => format!("join {lives:?}"),
+                    // The same question to a model is another answer each time.
+                    (Kind::Agent { .. }, _) => format!("asked {} {own} {since}", node.id),
+                    // Two bodies that give the same may fail by other calls.
+                    (Kind::Map { .. } | Kind::Loop { .. }, _) => format!("body {} {own} {since}", node.id),
+                    (_, Effect::Read) => format!("read {own} {since}"),
+                    _ => format!("pure {own}"),
+                };
+                let named = if is_alias { &mut self.alias[at] } else { &mut self.term[at] };
+                *named = names.term(text);
+            }
             self.outcome(ix, names);
         }
         let output = &self.ir.graphs[graph as usize];
         let text = match &output.output {
             Some(template) => {
                 let owner = output.owner.unwrap_or_default();
-                template.key(&mut |reference| self.named(reference, owner, graph, ALWAYS, names))
+                template.key(&mut |reference| self.named(reference, owner, graph, (ALWAYS, false), names))
             }
             None => {
                 let mut leaves: Vec<String> = output
@@ -308,9 +315,12 @@ impl<'i> Meaning<'i> {
                     (if matches!(literal, crate::value::Value::Bool(true)) { ALWAYS } else { NEVER }, None)
                 }
                 Some((guard, None)) => {
-                    let key = guard.key(&mut |reference| self.named(reference, ix, node.graph, context, names));
-                    let term = names.term(format!("guard {key}"));
-                    (names.conditions.atom(format!("t{term}")), Some(term))
+                    let mut asked = [false, true].map(|is_alias| {
+                        let context = (context, is_alias);
+                        guard.key(&mut |reference| self.named(reference, ix, node.graph, context, names))
+                    });
+                    let [term, alias] = asked.each_mut().map(|key| names.term(format!("guard {key}")));
+                    (names.conditions.atom(format!("t{term}")), Some((term, alias)))
                 }
             };
             if edge.on_error {
@@ -333,14 +343,14 @@ impl<'i> Meaning<'i> {
     }
 
     /// When the guard of an edge is evaluated, and what it asks. Its source has been decided by then.
-    pub(super) fn asked(&self, edge_ix: usize) -> Option<(Cond, Term)> {
+    pub(super) fn asked(&self, edge_ix: usize) -> Option<(Cond, Asked)> {
         let edge = &self.ir.edges[edge_ix];
         let context = if edge.on_error { self.failed[edge.from as usize] } else { self.ok[edge.from as usize] };
-        self.guard[edge_ix].1.filter(|_| context != NEVER).map(|term| (context, term))
+        self.guard[edge_ix].1.filter(|_| context != NEVER).map(|asked| (context, asked))
     }
 
     /// The condition of an edge's guard and what it asks.
-    pub(super) fn guard(&self, edge_ix: usize) -> (Cond, Option<Term>) {
+    pub(super) fn guard(&self, edge_ix: usize) -> (Cond, Option<Asked>) {
         self.guard[edge_ix]
     }
 
@@ -353,8 +363,16 @@ impl<'i> Meaning<'i> {
         since
     }
 
-    /// What a reference reads, for an expression of `ix` in a graph that is evaluated where `context` holds.
-    fn named(&self, reference: &Reference, ix: NodeIx, graph: GraphIx, context: Cond, names: &mut Names) -> String {
+    /// What a reference reads, for an expression of `ix` in a graph that is evaluated where the context holds; as an
+    /// alias, without the cases in which there is something to read.
+    fn named(
+        &self,
+        reference: &Reference,
+        ix: NodeIx,
+        graph: GraphIx,
+        (context, is_alias): (Cond, bool),
+        names: &mut Names,
+    ) -> String {
         let path = &reference.path;
         let what = what_of(&reference.root);
         let inside = |of_map: bool| format!("{what} of body {} {path:?}", self.innermost(graph, of_map));
@@ -365,6 +383,9 @@ impl<'i> Meaning<'i> {
             Root::Output(node) | Root::Status(node) | Root::Error(node) => node.ix,
         };
         let at = node as usize;
+        if is_alias {
+            return format!("{what} a{} {path:?}", self.alias[at]);
+        }
         let context = match self.node(node).graph == graph {
             true => context,
             false => self.start[self.owner_at(ix, self.node(node).graph) as usize],
