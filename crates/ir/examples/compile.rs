@@ -1,10 +1,11 @@
 //! CPU time to compile definitions of 10, 1,000 and 100,000 nodes, against serde_json reading the same bytes into a
-//! tree; and to patch them: to resolve a patch that adds a node, and to materialize 100 of those.
+//! tree; and to patch them: to resolve a patch that adds a node, to materialize 100 of those, and to compare both.
 //! CPU time of the thread (Linux, `/proc/thread-self/schedstat`), as it is what travels from a busy machine.
 //!
 //! `cargo run --release -p apex-ir --example compile [nodes [rounds]]`
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+use apex_ir::equivalence::check_equivalence;
 use apex_ir::overlay::{Operation, PatchLimits, materialize, resolve};
 use apex_ir::{Limits, compile};
 use std::fmt::Write;
@@ -56,8 +57,8 @@ fn median(mut times: Vec<f64>) -> f64 {
 fn main() {
     let limits = Limits { bytes_max: 1 << 30, ..Limits::default() };
     println!(
-        "{:>8} {:>10} {:>8} {:>12} {:>14} {:>6} {:>11} {:>15}",
-        "nodes", "bytes", "edges", "compile ms", "serde_json ms", "ratio", "resolve ms", "materialize ms"
+        "{:>8} {:>10} {:>8} {:>12} {:>14} {:>6} {:>11} {:>15} {:>11}",
+        "nodes", "bytes", "edges", "compile ms", "serde_json ms", "ratio", "resolve ms", "materialize ms", "compare ms"
     );
     let mut arguments = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let sizes = match arguments.next() {
@@ -67,7 +68,7 @@ fn main() {
     for (count, rounds) in sizes {
         let text = layers(count);
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        let (mut resolving, mut materializing) = (Vec::new(), Vec::new());
+        let (mut resolving, mut materializing, mut comparing) = (Vec::new(), Vec::new(), Vec::new());
         let base = compile(text.as_bytes(), None, &limits).unwrap();
         let patches: Vec<Vec<Operation>> = (0..100)
             .map(|i| resolve(&base.canonical, &patch(i), None, &PatchLimits::default(), &limits).unwrap().operations)
@@ -88,12 +89,16 @@ fn main() {
             let start = cpu_ns();
             let all = materialize(&base.canonical, &patches, &limits).unwrap();
             materializing.push((cpu_ns() - start) / 1e6);
-            std::hint::black_box((ir, tree, patched, all));
+            let start = cpu_ns();
+            let compared = check_equivalence(&ir, &patched.ir).is_ok();
+            comparing.push((cpu_ns() - start) / 1e6);
+            std::hint::black_box((ir, tree, patched, all, compared));
         }
         let (ours, theirs) = (median(ours), median(theirs));
         let (ratio, resolving, materializing) = (ours / theirs, median(resolving), median(materializing));
+        let comparing = median(comparing);
         println!(
-            "{count:>8} {:>10} {edges:>8} {ours:>12.3} {theirs:>14.3} {ratio:>6.2} {resolving:>11.3} {materializing:>15.3}",
+            "{count:>8} {:>10} {edges:>8} {ours:>12.3} {theirs:>14.3} {ratio:>6.2} {resolving:>11.3} {materializing:>15.3} {comparing:>11.3}",
             text.len()
         );
     }
