@@ -11,6 +11,10 @@ pub const COMMANDS: &[&str] = &[
     "CancelRun",
     "PauseRun",
     "ResumeRun",
+    "ReplayRun",
+    "SupplyHistory",
+    "PutSchedule",
+    "ChangeSchedule",
     "SignalRun",
     "PublishSignal",
     "ResolveApproval",
@@ -42,6 +46,9 @@ pub const EVENTS: &[&str] = &[
     "DeadLettered",
     "DeadLetterDropped",
     "Erased",
+    "BreakerChanged",
+    "ScheduleChanged",
+    "ScheduleFired",
     "NodeRetryScheduled",
     "ScopeOpened",
     "ScopeClosed",
@@ -55,6 +62,7 @@ pub const EVENTS: &[&str] = &[
     "SignalReceived",
     "LockAcquired",
     "LockReleased",
+    "CorrectionProposed",
     "CompensationPlanned",
     "CompensationRequested",
     "CompensationCompleted",
@@ -95,6 +103,9 @@ pub const REFUSALS: &[&str] = &[
     "TICKET_NOT_FOUND",
     "TICKET_RESOLVED",
     "LIMIT_EXCEEDED",
+    "DEAD_LETTER_NOT_FOUND",
+    "SCHEDULE_NOT_FOUND",
+    "WRITES_NOT_ALLOWED",
 ];
 
 /// From, event, to.

@@ -203,6 +203,20 @@ fn function(chance: &mut Chance, within: Within) -> Value {
         node["rate_limit"] =
             json!({"count": 1 + chance.below(2), "per_s": 1 + chance.below(6), "burst": 1 + chance.below(2)});
     }
+    if chance.one_in(8) {
+        node["config"]["name"] = json!("weak");
+        node["breaker"] =
+            json!({"failure_threshold": 1 + chance.below(2), "timeout_s": 10, "probes": 1 + chance.below(2)});
+        match chance.below(4) {
+            0 => node["breaker"]["fallback"] = json!({"value": {"v": "${inputs.x}"}}),
+            1 => node["breaker"]["fallback"] = json!({"cached": true}),
+            _ => {}
+        }
+    }
+    if chance.one_in(8) {
+        node["correction"] =
+            json!({"model": "m", "max_attempts": 1 + chance.below(2), "timeout_s": 5 + chance.below(20)});
+    }
     if chance.one_in(2) {
         node["retry"] = json!({"max_attempts": 1 + chance.below(3), "initial_s": 1, "non_retryable": ["Fatal"]});
         if chance.one_in(3) {

@@ -35,6 +35,7 @@ pub(crate) enum Asked {
     Resume(apex_machine::RunId),
     Signal { run_id: apex_machine::RunId, sent: crate::oracle::waiting::Sent },
     Publish,
+    Schedule,
     Resolve { ticket: String, approve: bool },
     Result { run_id: apex_machine::RunId, node: String, attempt: u32, compensation: bool },
 }

@@ -1,7 +1,7 @@
 //! Signs of life of jobs. Each moves the deadline; at most one a second of a job is recorded, and the newest where an
 //! attempt ends or its deadline comes.
 
-use crate::action::{Answer, Refusal};
+use crate::action::{Answer, JobKind, Refusal};
 use crate::command::Heartbeat;
 use crate::error::{code, kind};
 use crate::event::Event;
@@ -52,6 +52,10 @@ impl Machine {
         self.hand(job.run_id);
         let now = self.now;
         let Some(flight) = self.flight_mut(job.run, job.scope, job.slot) else { return Ok(stale) };
+        if flight.kind == JobKind::Correction {
+            // The attempt that failed is over; how far the model is belongs to nobody.
+            return Ok(stale);
+        }
         let mut progress = heartbeat.progress.clone();
         if progress.is_empty()
             && let Some(pending) = flight.care.as_mut().and_then(|care| care.pending.take())

@@ -29,6 +29,8 @@ impl Machine {
             self.give_up(slot, code::START_INTERRUPTED, "the start was cut off");
             return None;
         }
+        // Its counters may be there already: what a job is given was rendered from them. Its work is not.
+        let is_new = run.program.is_none();
         let program = match &run.program {
             Some(program) => program.clone(),
             None => {
@@ -48,7 +50,7 @@ impl Machine {
             }
         };
         let is_built = self.state.run(slot)?.scope(ROOT).is_some_and(|root| !root.cells.is_empty());
-        if !is_built {
+        if is_new || !is_built {
             self.rebuild(slot, &program);
             self.leave_sections(slot);
         }

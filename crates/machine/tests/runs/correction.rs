@@ -1,6 +1,6 @@
 use crate::world::{Chance, World};
 use crate::{edge, function, last, world};
-use apex_machine::command::Outcome;
+use apex_machine::command::{Command, Heartbeat, Outcome};
 use apex_machine::{JobKind, RunState};
 use serde_json::{Value, json};
 
@@ -87,4 +87,32 @@ fn a_cancelled_run_does_not_wait_for_a_write_that_was_only_being_corrected() {
     assert!(last(&world, &run, "ToolResultReceived").get("unknown").is_none());
     let steps = last(&world, &run, "CompensationPlanned")["steps"].clone();
     assert_eq!(steps, json!(["before"]));
+}
+
+#[test]
+fn a_sign_of_life_of_the_model_is_none_of_the_attempt() {
+    let mut world = correcting();
+    let run = fail_a(&mut world);
+    let asked = world.job("a");
+    let beat = Heartbeat { job: asked.id, attempt: asked.attempt, progress: b"5".to_vec() };
+    assert!(world.ask(Command::Heartbeat(beat)).outcome.unwrap().existing);
+    assert!(!world.names(&run).contains(&"HeartbeatRecorded"));
+}
+
+#[test]
+fn a_corrected_attempt_that_its_breaker_shuts_out_is_followed_after_a_delay() {
+    let breaker = json!({"failure_threshold": 1, "timeout_s": 60});
+    let retry = json!({"max_attempts": 5, "initial_s": 7, "jitter": 0, "non_retryable": ["NoSuchCity"]});
+    let a = json!({"breaker": breaker, "retry": retry, "correction": {"model": "m"}});
+    let mut world = world(&json!([function("a", a)]), &json!([]));
+    let run = world.start("w", 1, "{}");
+    world.fail("a", "NoSuchCity");
+    let asked = world.job("a");
+    world.start("w", 2, "{}");
+    let other = world.jobs.values().find(|job| job.run_id != run).unwrap().clone();
+    world.answer(&other, crate::world::failed("Broken"));
+    world.answer(&asked, Outcome::Ok(b"{\"input\":{\"x\":1}}".to_vec()));
+    let names = world.names(&run);
+    assert_eq!(names[names.len() - 3..], ["CorrectionProposed", "ToolResultReceived", "NodeRetryScheduled"]);
+    assert_eq!(last(&world, &run, "ToolResultReceived")["attempt"], 2);
 }

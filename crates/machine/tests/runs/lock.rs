@@ -1,7 +1,7 @@
 //! Critical sections: one at a time, in the order of arrival, given back however a run ends.
 
 use crate::world::{Chance, World};
-use apex_machine::command::{Command, PauseRun, ResumeRun};
+use apex_machine::command::{Command, Fidelity, JobResult, Outcome, PauseRun, ResumeRun};
 use apex_machine::{Config, RunId, RunState};
 use serde_json::json;
 
@@ -109,4 +109,26 @@ fn items_of_a_map_share_a_key_and_give_it_back_when_they_are_given_up() {
     assert_eq!(world.state(&run), RunState::Failed);
     let next = world.start("w", 2, "{}");
     assert_eq!(keyed(&world), 1, "the key is free again for {next}");
+}
+
+#[test]
+fn a_fast_run_that_gets_its_key_right_after_a_crash_goes_on() {
+    let mut config = Config { partitions: 4, fidelity: Fidelity::Fast, ..Config::default() };
+    config.limits.events_per_turn_max = 1;
+    let mut world = World::new(config);
+    let definition = json!({"name": "w", "version": "1", "nodes": [
+        {"id": "a", "type": "function", "config": {"name": "f"}, "concurrency_key": "x"},
+        {"id": "b", "type": "function", "config": {"name": "f"}}]});
+    world.register(&definition.to_string());
+    let runs: Vec<RunId> = (0..2).map(|n| world.start("w", n, "{}")).collect();
+    let held = world.jobs.values().find(|job| job.run_id == runs[0] && &*job.node == "a").unwrap();
+    let result = JobResult { job: held.id, attempt: 1, outcome: Outcome::Ok(b"1".to_vec()) };
+    world.turn(vec![(0, Command::JobResult(result))]);
+    while world.seen.last().unwrap().name != "LockReleased" {
+        world.turn(Vec::new());
+    }
+    world.sync(u64::MAX);
+    world.crash(&mut Chance(1));
+    world.settle(Vec::new());
+    assert!(world.jobs.values().any(|job| job.run_id == runs[1] && &*job.node == "a"), "it has the key");
 }

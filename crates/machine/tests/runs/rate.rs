@@ -2,7 +2,7 @@
 
 use crate::world::{Chance, SECOND, World};
 use apex_machine::Config;
-use apex_machine::command::{Command, PauseRun, ResumeRun};
+use apex_machine::command::{Command, Heartbeat, PauseRun, ResumeRun};
 use serde_json::json;
 
 fn limited(more: &str) -> World {
@@ -55,4 +55,21 @@ fn a_retry_counts_and_a_pause_asks_again() {
     world.ask(Command::ResumeRun(ResumeRun { tenant, run_id, by }));
     let job = world.jobs.values().find(|job| job.run_id == run_id).unwrap();
     assert_eq!(job.attempt, 2);
+}
+
+#[test]
+fn what_is_known_of_the_attempt_before_outlasts_the_wait_for_a_turn() {
+    let mut world = World::new(Config { partitions: 4, ..Config::default() });
+    let definition = json!({"name": "w", "version": "1", "nodes": [
+        {"id": "a", "type": "function", "config": {"name": "f"}, "rate_limit": {"count": 1, "per_s": 10},
+         "retry": {"max_attempts": 2, "initial_s": 0, "jitter": 0}}]});
+    world.register(&definition.to_string());
+    world.start("w", 1, "{}");
+    let job = world.job("a");
+    world.settle(vec![(0, Command::Heartbeat(Heartbeat { job: job.id, attempt: 1, progress: b"7".to_vec() }))]);
+    world.fail("a", "Broken");
+    world.tick_next();
+    world.tick_next();
+    let job = world.job("a");
+    assert_eq!((job.attempt, &*job.progress), (2, &b"7"[..]));
 }

@@ -1,19 +1,22 @@
 //! What clients, executors and people do in a step.
 
+use super::durability::key_of;
 use super::{PARTITIONS, SECOND, TENANT, World};
 use crate::chance::Chance;
 use crate::definition::{WORKFLOWS, definition};
 use crate::house::Asked;
 use crate::oracle::around::Published;
 use crate::oracle::judge::{Decision, Told};
+use crate::oracle::replays::Replay;
 use crate::oracle::waiting::Sent;
 use crate::wrong::Wrong;
 use apex_machine::command::{
-    CancelRun, DropDeadLetter, Fidelity, Goal, Heartbeat, JobResult, Outcome, PauseRun, Priority, PublishSignal,
-    RegisterWorkflow, ResolveApproval, ResumeRun, Selector, SignalRun, StartRun, TagWorkflow,
+    CancelRun, ChangeSchedule, DropDeadLetter, Fidelity, Goal, Heartbeat, JobResult, Outcome, Overlap, PauseRun,
+    Priority, PublishSignal, PutSchedule, RegisterWorkflow, ReplayRun, ResolveApproval, ResumeRun, ScheduleChange,
+    Selector, SignalRun, StartRun, TagWorkflow, Timing,
 };
 use apex_machine::view::LetterFilter;
-use apex_machine::{Command, Config, Job, Machine, RunId, RunState};
+use apex_machine::{Command, Config, Header, Job, JobKind, Machine, RunId, RunState};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -31,14 +34,16 @@ impl World<'_> {
                 self.now += chance.below(20) as i64 * SECOND;
                 self.ask(None, Command::Tick);
             }
-            76..78 => self.heartbeat(chance),
+            76 => self.heartbeat(chance),
+            77 => self.schedule(chance),
             78 => self.drop_letter(chance),
             79 => self.some_event(chance),
             80..84 => return self.rest(),
             84..88 => return self.snapshot(chance),
             88..91 => self.registry(chance)?,
             91..93 => self.nonsense(chance),
-            93..95 => self.pause(chance),
+            93 => self.pause(chance),
+            94 => self.replay(chance),
             _ => return self.fault(chance),
         }
         if chance.one_in(6) {
@@ -172,7 +177,7 @@ impl World<'_> {
         let outcome = if self.house.asked_to_end.contains(&id) && chance.one_in(2) {
             Outcome::Cancelled { message: "asked to".into() }
         } else {
-            self.outcome(chance)
+            self.outcome_of(id, chance)
         };
         self.tell(id, outcome, chance.one_in(12));
     }
@@ -182,7 +187,7 @@ impl World<'_> {
         let held: Vec<u64> = self.house.jobs.keys().copied().collect();
         let Some(job) = chance.pick(&held).and_then(|id| self.house.jobs.get(id)).cloned() else { return };
         let (id, attempt, done) = (job.id, job.attempt, chance.below(100));
-        if !job.compensation {
+        if !job.compensation && job.kind != JobKind::Correction {
             let beat = (job.node.to_string(), u64::from(attempt), json!(done));
             self.ledger.offers(job.run_id).beats.push(beat);
         }
@@ -197,6 +202,16 @@ impl World<'_> {
         let (by, retried_as) = ("me".into(), String::new());
         let command = DropDeadLetter { tenant: TENANT.into(), id, by, retried_as };
         self.ask(Some(Asked::DropLetter), Command::DropDeadLetter(command));
+    }
+
+    /// What comes of a job; a model proposes another input at times.
+    pub(super) fn outcome_of(&mut self, job: u64, chance: &mut Chance) -> Outcome {
+        let is_correction = self.house.jobs.get(&job).is_some_and(|job| job.kind == JobKind::Correction);
+        match chance.below(4) {
+            0 | 1 if is_correction => Outcome::Ok(json!({"input": {"x": 9}, "reason": "so"}).to_string().into_bytes()),
+            2 if is_correction => Outcome::Ok(b"{\"input\":9}".to_vec()),
+            _ => self.outcome(chance),
+        }
     }
 
     pub(super) fn outcome(&mut self, chance: &mut Chance) -> Outcome {
@@ -230,7 +245,7 @@ impl World<'_> {
         self.ledger.offers(job.run_id).told.push_back(told);
         let asked = Asked::Result {
             run_id: job.run_id,
-            node: job.node.to_string(),
+            node: key_of(&job).0,
             attempt: job.attempt,
             compensation: job.compensation,
         };
@@ -332,6 +347,92 @@ impl World<'_> {
         self.ask(Some(Asked::Publish), Command::PublishSignal(command));
     }
 
+    fn schedule(&mut self, chance: &mut Chance) {
+        let name = chance.of_these(&["s0", "s1"]).to_owned();
+        match chance.below(6) {
+            0 => return self.change_schedule(name, ScheduleChange::Pause),
+            1 => return self.change_schedule(name, ScheduleChange::Resume),
+            2 => return self.change_schedule(name, ScheduleChange::Remove),
+            _ => {}
+        }
+        let cron = Timing::Cron { expression: "* * * * *".into(), time_zone: String::new() };
+        let put = PutSchedule {
+            tenant: TENANT.into(),
+            name,
+            workflow: chance.of_these(&WORKFLOWS).into(),
+            selector: if chance.one_in(3) { Selector::Tag("main".into()) } else { Selector::Latest },
+            inputs: json!({"to": "nobody", "x": chance.below(4)}).to_string().into_bytes(),
+            timing: if chance.one_in(4) { cron } else { Timing::Every((10 + chance.below(50) as i64) * SECOND) },
+            jitter_ns: chance.below(3) as i64 * 4 * SECOND,
+            overlap: [Overlap::Skip, Overlap::BufferOne, Overlap::Allow][chance.below(3) as usize],
+            catch_up_ns: (1 + chance.below(60) as i64) * SECOND,
+            priority: Priority::Medium,
+            labels: Vec::new(),
+            time_input: if chance.one_in(2) { "at".into() } else { String::new() },
+        };
+        self.ledger.schedules.offers.push(put.clone());
+        self.ask(Some(Asked::Schedule), Command::PutSchedule(Box::new(put)));
+    }
+
+    pub(super) fn change_schedule(&mut self, name: String, change: ScheduleChange) {
+        let command = ChangeSchedule { tenant: TENANT.into(), name, change };
+        self.ask(Some(Asked::Schedule), Command::ChangeSchedule(command));
+    }
+
+    /// A run again, from one of its nodes on or all of it.
+    fn replay(&mut self, chance: &mut Chance) {
+        let at = chance.below(self.ledger.judges.len() as u64) as usize;
+        let Some((origin, judge)) = self.ledger.judges.iter().nth(at) else { return };
+        let nodes: Vec<&String> = judge.graph.nodes.keys().collect();
+        let from = chance.pick(&nodes).map_or_else(String::new, |node| (*node).clone());
+        let from = if chance.one_in(5) { String::new() } else { from };
+        let live = chance.one_in(4);
+        let kept = (!live).then(|| judge.kept_from(&from));
+        let (origin, started) = (*origin, &judge.history[0]);
+        let start = StartRun {
+            tenant: TENANT.into(),
+            run_id: self.run_id(chance),
+            workflow: started.text("workflow").into(),
+            selector: Selector::Version(started.text("version").into()),
+            inputs: started.payload["inputs"].to_string().into_bytes(),
+            idempotency_key: if chance.one_in(4) { format!("key{}", chance.below(4)) } else { String::new() },
+            request_hash: [7; 32],
+            correlation: String::new(),
+            priority: Priority::Medium,
+            labels: Vec::new(),
+            fidelity: None,
+            goal: None,
+            schedule: String::new(),
+        };
+        let command = ReplayRun {
+            tenant: TENANT.into(),
+            run_id: start.run_id,
+            origin,
+            from: from.clone(),
+            live,
+            version: None,
+            allow_writes: !chance.one_in(4),
+            idempotency_key: start.idempotency_key.clone(),
+            request_hash: start.request_hash,
+            history: self.history_of(&origin),
+        };
+        self.ledger.replays.insert(start.run_id, Replay { origin, from, kept });
+        self.ledger.starts.insert(start.run_id, start.clone());
+        self.ask(Some(Asked::Start(Box::new(start))), Command::ReplayRun(Box::new(command)));
+    }
+
+    /// The durable records of a run, each after its length.
+    pub(super) fn history_of(&self, run_id: &RunId) -> Vec<u8> {
+        let mut packed = Vec::new();
+        for body in &self.bodies[..self.ledger.position as usize] {
+            if Header::parse(body).is_ok_and(|header| header.run_id == *run_id) {
+                packed.extend_from_slice(&(body.len() as u32).to_le_bytes());
+                packed.extend_from_slice(body);
+            }
+        }
+        packed
+    }
+
     /// People decide what runs wait for, or what they waited for once.
     pub(super) fn decide(&mut self, chance: &mut Chance) {
         for view in self.house.machine.approvals(TENANT, None, 4, "").items {
@@ -422,7 +523,7 @@ fn told(job: &Job, outcome: &Outcome, large: usize) -> Told {
         Outcome::TimedOut { .. } => ("timeout", Value::Null, "Timeout", true),
         Outcome::Cancelled { .. } => ("cancelled", Value::Null, "Cancelled", false),
     };
-    let instance = job.node.to_string();
+    let (instance, _) = key_of(job);
     Told {
         instance,
         attempt: u64::from(job.attempt),
@@ -430,6 +531,7 @@ fn told(job: &Job, outcome: &Outcome, large: usize) -> Told {
         status,
         output,
         error: error.into(),
+        message: if let Outcome::TimedOut { message } = outcome { message.clone() } else { String::new() },
         retryable,
     }
 }

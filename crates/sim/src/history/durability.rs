@@ -3,9 +3,9 @@
 use super::{PARTITIONS, World};
 use crate::house::Asked;
 use crate::oracle::judge::Happening;
-use crate::oracle::run::{Phase, Work};
+use crate::oracle::run::{Phase, Work, job_key};
 use crate::wrong::{Wrong, check};
-use apex_machine::{Answer, Job, Refusal, Released, Reply};
+use apex_machine::{Answer, Job, JobKind, Refusal, Released, Reply};
 use serde_json::Value;
 impl World<'_> {
     pub(super) fn turn(&mut self) -> Result<(), Wrong> {
@@ -46,7 +46,7 @@ impl World<'_> {
             self.house.asked_to_end.insert(id);
             if let Some(job) = self.house.jobs.get(&id) {
                 let judge = &self.ledger.judges[&job.run_id];
-                let key = (job.node.to_string(), u64::from(job.attempt));
+                let key = key_of(job);
                 let is_wanted =
                     !job.compensation && judge.run.phase == Phase::Running && judge.run.in_flight().contains(&key);
                 check!(!is_wanted, "invariant 1: a cancel of {key:?}, which is wanted\n{}", judge.tail());
@@ -68,7 +68,12 @@ impl World<'_> {
         let judge = self.ledger.judges.get_mut(&job.run_id);
         let judge = judge.ok_or_else(|| Wrong(format!("invariant 1: {job:?} of a run that did not start")))?;
         let (node, attempt) = (job.node.to_string(), u64::from(job.attempt));
-        let suffix = if job.compensation { "/undo" } else { "" };
+        let is_correction = job.kind == JobKind::Correction;
+        let suffix = match job.compensation {
+            true => "/undo",
+            false if is_correction => "/correction",
+            false => "",
+        };
         let key = format!("{}/{node}{suffix}", job.run_id);
         check!(job.idempotency_key == key, "the key of {job:?} is to be {key}");
         let wanted = if job.compensation {
@@ -77,8 +82,10 @@ impl World<'_> {
             judge.run.undoing.as_ref().map(|undoing| undoing.input.clone())
         } else {
             match judge.run.work(&node) {
-                Some(Work::Job { attempt: current, input, .. }) if *current == attempt => {
-                    Some(input.clone()).filter(|input| !input.is_null())
+                Some(Work::Job { attempt: current, input, corrects, .. })
+                    if *current == attempt && corrects.is_some() == is_correction =>
+                {
+                    Some(input.clone()).filter(|input| !input.is_null() && !is_correction)
                 }
                 _ => return Err(Wrong(format!("invariant 1: {job:?} before its event is durable\n{}", judge.tail()))),
             }
@@ -86,8 +93,11 @@ impl World<'_> {
         let input: Value = serde_json::from_slice(&job.input).map_err(|error| Wrong(error.to_string()))?;
         check!(wanted.is_none_or(|wanted| wanted == input), "another input of {job:?}");
         let progress = judge.run.progress.get(&node).map_or_else(Vec::new, |value| value.to_string().into_bytes());
-        check!(job.compensation || *job.progress == *progress, "{job:?} does not know how far it was: {progress:?}");
-        let is_new = job.compensation || judge.handed_out.insert((node, attempt));
+        check!(
+            job.compensation || is_correction || *job.progress == *progress,
+            "{job:?} does not know how far it was: {progress:?}"
+        );
+        let is_new = job.compensation || judge.handed_out.insert((job_key(&node, is_correction), attempt));
         check!(is_new, "{job:?} is handed out twice");
         let before = self.house.jobs.insert(job.id, job);
         check!(before.is_none(), "two jobs have one id: {before:?}");
@@ -161,6 +171,7 @@ impl World<'_> {
             }
             Asked::Result { .. }
             | Asked::Publish
+            | Asked::Schedule
             | Asked::Register
             | Asked::Tag
             | Asked::DropLetter
@@ -180,6 +191,16 @@ impl World<'_> {
             (Asked::Start(start), "INPUTS_INVALID") => start.inputs.ends_with(b"\"no\"}"),
             (Asked::Start(start), "PARTITION_UNKNOWN") => start.run_id.partition() >= PARTITIONS,
             (Asked::Start(_), "WORKFLOW_NOT_FOUND") => true,
+            (Asked::Start(start), "NODE_NOT_FOUND" | "WRITES_NOT_ALLOWED") => {
+                self.ledger.replays.contains_key(&start.run_id)
+            }
+            (Asked::Start(start), "WRONG_STATE") => {
+                let replay = self.ledger.replays.get(&start.run_id).filter(|replay| replay.kept.is_some());
+                replay.is_some_and(|replay| self.ledger.judges[&replay.origin].is_fast)
+            }
+            (Asked::Schedule, "SCHEDULE_NOT_FOUND" | "SCHEDULE_INVALID" | "WORKFLOW_NOT_FOUND" | "LIMIT_EXCEEDED") => {
+                true
+            }
             (Asked::Pause(run_id), "WRONG_STATE") => {
                 self.ledger.judges.get(run_id).is_some_and(|judge| judge.run.phase != Phase::Running)
             }
@@ -207,4 +228,9 @@ impl World<'_> {
         check!(fits, "it is not to be refused");
         Ok(())
     }
+}
+
+/// What a job is told by, and its attempt.
+pub(super) fn key_of(job: &Job) -> (String, u64) {
+    (job_key(&job.node, job.kind == JobKind::Correction), u64::from(job.attempt))
 }

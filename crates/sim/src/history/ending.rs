@@ -4,7 +4,7 @@ use super::clients::failed;
 use super::{ENDING_MAX, TENANT, World};
 use crate::wrong::{Wrong, check};
 use apex_machine::Command;
-use apex_machine::command::{Erase, JobResult};
+use apex_machine::command::{Erase, JobResult, ScheduleChange};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -12,6 +12,10 @@ impl World<'_> {
     /// Everything is answered and all time passes: every run must end.
     pub(super) fn end(&mut self) -> Result<(), Wrong> {
         let mut chance = self.chance("end", 0);
+        self.rest()?;
+        for name in self.ledger.schedules.names() {
+            self.change_schedule(name, ScheduleChange::Remove);
+        }
         for _ in 0..ENDING_MAX {
             self.rest()?;
             self.resume_all();
@@ -21,7 +25,7 @@ impl World<'_> {
             let held: Vec<u64> = self.house.jobs.keys().copied().collect();
             if !held.is_empty() {
                 for id in held {
-                    let outcome = self.outcome(&mut chance);
+                    let outcome = self.outcome_of(id, &mut chance);
                     self.tell(id, outcome, false);
                 }
                 continue;
@@ -37,7 +41,8 @@ impl World<'_> {
                 None => return self.ended(),
             }
         }
-        Err(Wrong("it never ends".into()))
+        let open = self.ledger.open().map(|(_, judge)| judge.tail()).next().unwrap_or_default();
+        Err(Wrong(format!("it never ends:\n{open}\n  {}", self.last_records())))
     }
 
     /// Every signal that somebody waits for, with every value that a condition may want.

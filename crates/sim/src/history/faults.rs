@@ -6,7 +6,7 @@ use crate::house::House;
 use crate::wrong::{Wrong, check};
 use apex_log::LogError;
 use apex_log::disk::faulty::Faults;
-use apex_machine::command::{JobResult, Outcome};
+use apex_machine::command::{JobResult, Outcome, SupplyHistory};
 use apex_machine::{Command, Config, Machine};
 impl World<'_> {
     pub(super) fn fault(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
@@ -136,6 +136,18 @@ impl World<'_> {
         let before = std::mem::replace(&mut self.house, house);
         let released = self.house.machine.recovered();
         self.take(released)?;
+        for (_, run_id, origin) in self.house.machine.histories_wanted() {
+            let is_gone = chance.one_in(8);
+            let history = if is_gone { Vec::new() } else { self.history_of(&origin) };
+            // Of an origin that went on it keeps what that gave since then, too.
+            let from = self.ledger.replays.get(&run_id).map(|replay| replay.from.clone()).unwrap_or_default();
+            let kept = self.ledger.judges.get(&origin).map(|origin| origin.kept_from(&from));
+            if let Some(judge) = self.ledger.judges.get_mut(&run_id) {
+                judge.is_cut_off |= is_gone;
+                judge.kept = kept;
+            }
+            self.ask(None, Command::SupplyHistory(SupplyHistory { run_id, history }));
+        }
         Ok(before)
     }
 

@@ -26,7 +26,7 @@ const TENANT: &str = "t";
 const PARTITIONS: u16 = 4;
 
 /// Turns and results that bring any history to its end; over it something goes round in a circle.
-const ENDING_MAX: usize = 20_000;
+const ENDING_MAX: usize = 1_000;
 
 struct World<'p> {
     plan: &'p Plan,

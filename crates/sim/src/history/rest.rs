@@ -1,20 +1,40 @@
 //! A machine that rests: it and the oracle must agree on everything that is.
 
+use super::durability::key_of;
 use super::{TENANT, World};
 use crate::chance::Chance;
 use crate::oracle::run::Phase;
 use crate::wrong::{Wrong, check};
 use apex_log::LogError;
+use apex_machine::render::event_json;
 use apex_machine::{Command, Job, Machine};
+
+/// Turns without a command in which anything comes to rest.
+const TURNS_MAX: usize = 5_000;
+/// Records that a message shows.
+const SHOWN: usize = 12;
+
 impl World<'_> {
+    pub(super) fn last_records(&self) -> String {
+        let shown = self.bodies.iter().rev().take(SHOWN).rev();
+        let shown = shown.filter_map(|body| String::from_utf8(event_json(body).ok()?).ok());
+        shown.collect::<Vec<_>>().join("\n  ")
+    }
+
     /// Turns until nothing is left to decide, all of it durable; then machine and oracle must agree on all that is.
     pub(super) fn rest(&mut self) -> Result<(), Wrong> {
         self.coverage.command(&Command::Tick);
         self.batch.push((0, Command::Tick));
+        let mut at = self.bodies.len();
         for turns in 0.. {
-            check!(turns < 100_000, "it never comes to rest");
+            check!(turns < TURNS_MAX, "it never comes to rest: {}", self.last_records());
             self.turn()?;
-            if !self.house.more {
+            // What ended may have been what a schedule waited for.
+            let is_due = self.house.machine.next_due().is_some_and(|due| due <= self.now);
+            if !self.house.more && is_due && self.bodies.len() > at {
+                at = self.bodies.len();
+                self.batch.push((0, Command::Tick));
+            } else if !self.house.more {
                 break;
             }
         }
@@ -58,13 +78,14 @@ impl World<'_> {
         let have = (counts.runs_open, counts.timers, counts.approvals, counts.jobs_in_flight);
         let want = (open, dues.len() as u64, approvals, in_flight);
         check!(have == want, "runs, timers, approvals, jobs are {have:?}, to be {want:?}");
+        dues.extend(self.ledger.schedules.due(&self.ledger.judges));
         let (next, want) = (machine.next_due(), dues.iter().min().copied());
         check!(next == want, "the next timer is due at {next:?}, to be {want:?}");
         check!(want.is_none_or(|due| due >= self.now), "a timer was due at {want:?}, it is {}", self.now);
         let is_told = |job: &&Job| self.house.told.contains(&(job.id, job.attempt));
         for job in self.house.jobs.values().filter(|job| !is_told(job)) {
             let judge = &self.ledger.judges[&job.run_id];
-            let key = (job.node.to_string(), u64::from(job.attempt));
+            let key = key_of(job);
             let is_awaited = if job.compensation {
                 judge.run.undoing_in_flight() == Some((key.0.as_str(), key.1))
             } else {

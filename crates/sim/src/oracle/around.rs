@@ -1,5 +1,6 @@
 //! What a run meets that is not its own: other runs, the registry, the tools that all runs share.
 
+use super::breakers::Tool;
 use super::judge::Judge;
 use super::registry::Registry;
 use super::run::Run;
@@ -23,6 +24,8 @@ pub(crate) struct Published {
 pub(crate) struct Shared {
     /// When the next call of a tool is in time, at its full rate.
     pub(crate) rates: BTreeMap<String, i64>,
+    /// What breakers know of tools.
+    pub(crate) tools: BTreeMap<String, Tool>,
     pub(crate) published: Vec<Published>,
 }
 

@@ -48,6 +48,7 @@ impl Judge {
         let due = (node.timeout_ns > 0).then_some(h.time + node.timeout_ns);
         let child = Child { run, attempt, due, version: version.into(), inputs, begun: false };
         self.run.requested = true;
+        self.run.asked.insert(instance.into());
         self.run.scope_mut(instance)?.work.insert(id.into(), Work::Child(child));
         if attempt == 1 { self.run.begin(instance) } else { Ok(()) }
     }

@@ -58,9 +58,14 @@ impl Retry {
         self.classes.iter().map(|(_, retry)| retry.max_attempts).fold(self.max_attempts, u64::max)
     }
 
+    /// An error of this type is never tried again.
+    pub(crate) fn is_final(&self, error: &str) -> bool {
+        self.non_retryable.iter().any(|name| name == error)
+    }
+
     /// Whether an attempt that ended with this type of error is followed by another one.
     pub(crate) fn goes_on(&self, attempt: u64, error: &str) -> bool {
-        attempt < self.class(error).max_attempts && !self.non_retryable.iter().any(|name| name == error)
+        attempt < self.class(error).max_attempts && !self.is_final(error)
     }
 
     /// Bounds of the wait after this attempt, which ended with this type of error, ns.
@@ -108,6 +113,37 @@ impl Rate {
     }
 }
 
+/// When a tool that fails is left alone, and what its node gives meanwhile.
+#[derive(Debug, Clone)]
+pub(crate) struct Breaker {
+    pub(crate) threshold: u64,
+    pub(crate) timeout_ns: i64,
+    pub(crate) probes: u64,
+    pub(crate) value: Option<Value>,
+    pub(crate) cached: bool,
+}
+
+impl Breaker {
+    fn of(document: &Value) -> Option<Breaker> {
+        document.as_object()?;
+        Some(Breaker {
+            threshold: document["failure_threshold"].as_u64().unwrap_or(5),
+            timeout_ns: nanoseconds(&document["timeout_s"]).unwrap_or(30 * SECOND),
+            probes: document["probes"].as_u64().unwrap_or(1),
+            value: document["fallback"].get("value").cloned(),
+            cached: document["fallback"]["cached"] == true,
+        })
+    }
+}
+
+/// Who is asked for another input before a node fails for good.
+#[derive(Debug, Clone)]
+pub(crate) struct Correction {
+    pub(crate) model: String,
+    pub(crate) max_attempts: u64,
+    pub(crate) timeout_ns: i64,
+}
+
 /// A node.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -128,6 +164,8 @@ pub(crate) struct Node {
     /// Of its critical section.
     pub(crate) key: Option<Value>,
     pub(crate) rate: Option<Rate>,
+    pub(crate) breaker: Option<Breaker>,
+    pub(crate) correction: Option<Correction>,
     pub(crate) body: Option<Rc<Graph>>,
     /// Places of edges into it and out of it.
     pub(crate) into: Vec<usize>,
@@ -191,6 +229,16 @@ impl Graph {
         }
     }
 
+    /// Every node, those of bodies too.
+    pub(crate) fn each_node(&self, visit: &mut dyn FnMut(&Node)) {
+        for node in self.nodes.values() {
+            visit(node);
+            if let Some(body) = &node.body {
+                body.each_node(visit);
+            }
+        }
+    }
+
     /// Nodes without an edge out.
     pub(crate) fn leaves(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values().filter(|node| node.out.is_empty())
@@ -240,6 +288,12 @@ impl Node {
             }),
             key: document.get("concurrency_key").cloned(),
             rate: Rate::of(&document["rate_limit"]),
+            breaker: Breaker::of(&document["breaker"]),
+            correction: document["correction"].as_object().map(|_| Correction {
+                model: text(&document["correction"]["model"]),
+                max_attempts: document["correction"]["max_attempts"].as_u64().unwrap_or(1),
+                timeout_ns: nanoseconds(&document["correction"]["timeout_s"]).unwrap_or(60 * SECOND),
+            }),
             body: config.get("body").map(|body| Rc::new(Graph::of(body))),
             kind,
             config,

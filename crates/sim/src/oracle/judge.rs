@@ -5,13 +5,15 @@ use super::around::Around;
 pub(crate) use super::children::Parent;
 use super::definition::{Graph, SECOND, nanoseconds};
 use super::expression::NoValue;
-use super::run::{Ending, Items, Iterations, Limits, Phase, Readiness, Run, Undoing, Verdict, Work, split};
+use super::run::{
+    Ending, Failure, Items, Iterations, Limits, Phase, Readiness, Run, Undoing, Verdict, Work, job_key, split,
+};
 use super::waiting::{Sent, free_within};
 use crate::coverage::Coverage;
 use crate::wrong::{Wrong, check};
 use apex_machine::RunId;
 use serde_json::{Value, json};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 /// A durable event.
@@ -53,6 +55,7 @@ pub(crate) struct Told {
     pub(crate) status: &'static str,
     pub(crate) output: Value,
     pub(crate) error: String,
+    pub(crate) message: String,
     pub(crate) retryable: bool,
 }
 
@@ -97,6 +100,10 @@ pub(crate) struct Judge {
     pub(crate) depth: u64,
     /// Its turns are recorded, not its events.
     pub(crate) is_fast: bool,
+    /// What it keeps of the run that it replays.
+    pub(crate) kept: Option<BTreeMap<String, Verdict>>,
+    /// The records of that run are gone, it was told.
+    pub(crate) is_cut_off: bool,
 }
 
 pub(super) fn same_error(error: NoValue) -> Wrong {
@@ -124,6 +131,8 @@ impl Judge {
             parent: None,
             depth: 0,
             is_fast: start.text("fidelity") == "fast",
+            kept: None,
+            is_cut_off: false,
         })
     }
 
@@ -149,7 +158,14 @@ impl Judge {
                 if undoing.in_flight { "being undone" } else { "waits to be undone again" }
             });
         self.history.push(h.clone());
-        let followed = self.apply(h, around);
+        let asks = match h.name {
+            "ToolCallRequested" | "ChildStarted" => h.number("attempt") == 1 && h.text("kind") != "correction",
+            "ApprovalRequested" => true,
+            "TimerStarted" => h.text("timer") != "rate",
+            _ => false,
+        };
+        let followed =
+            if asks { self.is_asked_again(&node).and_then(|()| self.apply(h, around)) } else { self.apply(h, around) };
         followed.map_err(|wrong| Wrong(format!("{} {}: {wrong}\n{}", h.name, h.payload, self.tail())))?;
         coverage.run_moved(from, h.name, self.run.state());
         if h.name.starts_with("Compensation") && h.name != "CompensationPlanned" || h.flag("compensation") {
@@ -172,6 +188,7 @@ impl Judge {
 
     fn apply(&mut self, h: &Happening, around: &mut Around<'_>) -> Result<(), Wrong> {
         match h.name {
+            _ if h.flag("copied") => self.copied(h),
             "RunCancelled" => self.cancelled(h, around),
             "CheckpointCreated" => self.checkpoint(h),
             "RunPaused" => self.paused(h),
@@ -201,6 +218,7 @@ impl Judge {
             "ApprovalRequested" => self.approval_requested(h),
             "ApprovalEscalated" => self.escalated(h),
             "ApprovalResolved" => self.approval_resolved(h),
+            "CorrectionProposed" => self.corrected(h),
             "CompensationPlanned" => self.planned(h),
             "CompensationRequested" => self.undo_requested(h),
             "CompensationCompleted" => self.undo_completed(h),
@@ -385,6 +403,12 @@ impl Judge {
 
     fn failed(&mut self, h: &Happening, around: &Around<'_>) -> Result<(), Wrong> {
         self.parent_knows(around)?;
+        if h.payload["error"]["code"] == "HISTORY_TRIMMED" {
+            check!(self.is_cut_off && self.kept.is_some(), "nobody said that its origin is gone");
+            let failure = Failure { code: "HISTORY_TRIMMED", kind: "Cancelled".into(), node: String::new() };
+            (self.run.phase, self.run.failure, self.run.paused) = (Phase::Ended, Some(failure), false);
+            return Ok(());
+        }
         self.output_fails()?;
         check!(!self.run.is_busy(), "invariant 6: jobs or children are in flight");
         check!(self.run.letters.is_empty(), "dead letters are not written: {:?}", self.run.letters);
@@ -422,33 +446,54 @@ impl Judge {
         Ok(Some((attempt + 1, input.clone())))
     }
 
+    /// The attempt of a job that may begin now, and its input; null, where it was never made.
+    pub(super) fn next_attempt(
+        &self,
+        h: &Happening,
+        instance: &str,
+        node: &super::definition::Node,
+    ) -> Result<(u64, Value), Wrong> {
+        if let Some(again) = self.again(h, instance)? {
+            return Ok(again);
+        }
+        match self.run.work(instance) {
+            Some(Work::Turn { due, .. }) => {
+                check!(h.time >= *due && !self.is_over(instance), "its turn has not come");
+                self.awake()?;
+            }
+            _ => self.ready(instance, Readiness::Start)?,
+        }
+        let is_made = node.breaker.is_none();
+        Ok((1, if is_made { self.made(split(instance).0, node, &Value::Null)? } else { Value::Null }))
+    }
+
+    /// An input: as it was made before, or made now.
+    pub(super) fn made(&self, prefix: &str, node: &super::definition::Node, input: &Value) -> Result<Value, Wrong> {
+        if node.kind != "function" || !input.is_null() {
+            return Ok(input.clone());
+        }
+        self.run.render(prefix, &node.input).map_err(same_error)
+    }
+
     fn requested(&mut self, h: &Happening, around: &mut Around<'_>) -> Result<(), Wrong> {
+        if h.text("kind") == "correction" {
+            return self.correction_requested(h);
+        }
         let instance = h.text("node");
         self.awake()?;
         let (graph, _) = self.run.place(instance)?;
         let (prefix, id) = split(instance);
         let node = &graph.nodes[id];
-        let turn = match self.run.work(instance) {
-            Some(Work::Turn { due, .. }) => Some(*due),
-            _ => None,
-        };
-        let input = if node.kind == "function" { &node.input } else { &Value::Null };
-        let (attempt, input) = match (self.again(h, instance)?, turn) {
-            (Some(again), _) => again,
-            (None, Some(due)) => {
-                check!(h.time >= due && !self.is_over(instance), "its turn has not come");
-                (1, self.run.render(prefix, input).map_err(same_error)?)
-            }
-            (None, None) => {
-                self.ready(instance, Readiness::Start)?;
-                (1, self.run.render(prefix, input).map_err(same_error)?)
-            }
-        };
+        let has_turn = matches!(self.run.work(instance), Some(Work::Turn { .. }));
+        let (attempt, input) = self.next_attempt(h, instance, node)?;
+        let input = self.made(prefix, node, &input)?;
         let tool = h.text("rate_name");
-        check!(tool.is_empty() == (node.rate.is_none() || turn.is_some()), "whether it counts for a rate is wrong");
+        check!(tool.is_empty() == (node.rate.is_none() || has_turn), "whether it counts for a rate is wrong");
         if !tool.is_empty() {
             self.counts(h, instance, tool, None, around)?;
         }
+        let watched = self.watched(h, node, around)?;
+        self.run.asked.insert(instance.into());
         check!(h.number("attempt") == attempt, "it is attempt {attempt}");
         check!(h.text("kind") == node.kind, "it is a node of type {}", node.kind);
         let says_input = h.payload["input"] == input || (h.in_turn && h.flag("omitted"));
@@ -456,8 +501,8 @@ impl Judge {
         let attempts = node.retry.attempts_max();
         check!(h.number("max_attempts") == attempts, "it has {attempts} attempts");
         check!(h.payload["timeout_ns"] == node.timeout_ns, "its time limit is {} ns", node.timeout_ns);
-        if let Some(after) = node.close_ns.filter(|_| attempt == 1) {
-            self.run.close_by.insert(instance.into(), h.time + after);
+        if let Some(after) = node.close_ns {
+            self.run.close_by.entry(instance.into()).or_insert(h.time + after);
         }
         let limits = Limits {
             attempt: (node.timeout_ns > 0).then_some(h.time + node.timeout_ns),
@@ -465,7 +510,10 @@ impl Judge {
             beat: node.heartbeat_ns.map(|silence| h.time + silence),
         };
         self.run.requested = true;
-        self.run.scope_mut(instance)?.work.insert(id.into(), Work::Job { attempt, limits, input });
+        self.run
+            .scope_mut(instance)?
+            .work
+            .insert(id.into(), Work::Job { attempt, limits, input, watched, corrects: None });
         if attempt == 1 { self.run.begin(instance) } else { Ok(()) }
     }
 
@@ -477,8 +525,27 @@ impl Judge {
         let work = scope.work.get(id).cloned();
         let is_doomed = scope.doomed.contains(id);
         let is_taken_back = h.text("status") == "cancelled" && is_doomed;
+        let is_shut_out = h.error_type() == "CircuitOpen" || h.flag("fallback");
+        let is_unmade = |input: &Value| {
+            h.error_type() == "ExpressionFailed" && input.is_null() && graph.nodes[id].kind == "function"
+        };
         match work {
+            None | Some(Work::Retry { .. } | Work::Again { .. } | Work::Turn { .. }) if is_shut_out => {
+                self.shut_out(h, around)
+            }
             None => self.began_and_ended(h, around),
+            Some(
+                Work::Retry { input, .. } | Work::Again { input, .. } | Work::Turn { before: Some((_, input)), .. },
+            ) if is_unmade(&input) => {
+                self.again(h, instance)?;
+                let rendered = self.run.render(prefix, &graph.nodes[id].input);
+                let error = rendered.err().ok_or_else(|| Wrong("its input can be evaluated".into()))?;
+                self.expression_fails(h, error)
+            }
+            Some(Work::Job { attempt, limits, corrects: Some(error), .. }) if h.text("status") != "cancelled" => {
+                check!(h.number("attempt") == attempt, "invariant 4: attempt {attempt} is the current one");
+                self.not_corrected(h, attempt, &limits, &error)
+            }
             Some(Work::Turn { due, before: None }) if !is_taken_back => {
                 check!(h.time >= due, "its turn has not come");
                 let rendered = self.run.render(prefix, &graph.nodes[id].input);
@@ -490,10 +557,13 @@ impl Judge {
                 self.again(h, instance)?;
                 self.child_cannot_begin(h, around)
             }
-            Some(Work::Job { attempt, limits, input }) => {
+            Some(Work::Job { attempt, limits, input, watched, corrects }) => {
                 check!(h.number("attempt") == attempt, "invariant 4: attempt {attempt} is the current one");
                 let node = &graph.nodes[id];
-                let (told, unknown) = self.outcome(h, instance, attempt, &limits, node.write)?;
+                let key = job_key(instance, corrects.is_some());
+                let may_write = node.write && corrects.is_none();
+                let (told, unknown) = self.outcome(h, &key, instance, attempt, &limits, may_write)?;
+                self.counted(h, node, &told, watched.as_ref(), &input, around)?;
                 check!(h.flag("unknown") == unknown, "whether it happened is to be unknown: {unknown}");
                 if unknown {
                     self.run.unknown.insert(instance.into());
@@ -509,11 +579,15 @@ impl Judge {
                 // The wait has chance in it: near the end of all attempts either may be right.
                 let is_open = goes_on && !closes(early) && closes(late);
                 let goes_on = goes_on && !closes(late);
-                check!(h.flag("retry") == goes_on || is_open, "another attempt is to follow: {goes_on}");
+                let corrects = !goes_on && self.is_corrected(h, instance, node, &limits);
+                let fits = h.flag("retry") == (goes_on || corrects) && h.flag("correct") == corrects;
+                let is_open = is_open && h.flag("retry") && !h.flag("correct");
+                check!(fits || is_open, "another attempt is to follow: {goes_on}, with another input: {corrects}");
                 if h.flag("retry") {
                     self.run.last_result.insert(instance.into(), h.offset);
                     let scope = self.run.scope_mut(instance)?;
-                    let again = Work::Scheduling { attempt, error: told.error, input, correct: false };
+                    let correct = h.flag("correct");
+                    let again = Work::Scheduling { attempt, error: told.error, input, correct };
                     scope.work.insert(id.into(), again);
                     return Ok(());
                 }
@@ -552,7 +626,7 @@ impl Judge {
     }
 
     /// A node that was handed out has its verdict: where it failed for good a dead letter follows.
-    fn last_attempt(&mut self, h: &Happening, verdict: Verdict) -> Result<(), Wrong> {
+    pub(super) fn last_attempt(&mut self, h: &Happening, verdict: Verdict) -> Result<(), Wrong> {
         let instance = h.text("node");
         let (graph, _) = self.run.place(instance)?;
         let (prefix, id) = split(instance);
@@ -610,16 +684,20 @@ impl Judge {
     fn outcome(
         &mut self,
         h: &Happening,
+        key: &str,
         instance: &str,
         attempt: u64,
         limits: &Limits,
         write: bool,
     ) -> Result<(Told, bool), Wrong> {
         let status = h.text("status");
-        let is_mine = |told: &Told| told.instance == instance && told.attempt == attempt && !told.compensation;
+        let is_mine = |told: &Told| told.instance == key && told.attempt == attempt && !told.compensation;
         if let Some(at) = self.offers.told.iter().position(is_mine) {
             let told = &self.offers.told[at];
+            // Its time may be over before it says so itself.
+            let says_so = status != "timeout" || h.payload["error"]["message"] == told.message;
             let fits = told.status == status
+                && says_so
                 && if status == "ok" { self.says(h, "output", &told.output) } else { h.error_type() == told.error };
             if fits {
                 let told = self.offers.told.remove(at).ok_or_else(|| Wrong("it is gone".into()))?;
@@ -634,6 +712,7 @@ impl Judge {
             status,
             output: Value::Null,
             error: error.into(),
+            message: String::new(),
             retryable,
         };
         if status == "timeout" {
@@ -647,7 +726,7 @@ impl Judge {
             return Ok((told("timeout", "Timeout", is_over), write));
         }
         check!(status == "cancelled", "invariant 4: nobody told this of attempt {attempt}: {:?}", self.offers.told);
-        let key = (instance.to_owned(), attempt);
+        let key = (key.to_owned(), attempt);
         let unknown = if self.run.phase == Phase::Failing {
             check!(!self.handed_out.contains(&key), "invariant 6: an executor is at it: its result is waited for");
             write && self.lost.contains(&key)

@@ -3,7 +3,9 @@
 use super::around::{Around, Shared, holder, line};
 use super::judge::{Happening, Judge, Offers, Parent};
 use super::registry::Registry;
+use super::replays::Replay;
 use super::run::Phase;
+use super::schedules::Schedules;
 use crate::coverage::Coverage;
 use crate::wrong::{Wrong, check};
 use apex_machine::command::StartRun;
@@ -48,6 +50,8 @@ pub(crate) struct Ledger {
     early: BTreeMap<RunId, Offers>,
     /// Starts that were asked for.
     pub(crate) starts: BTreeMap<RunId, StartRun>,
+    pub(crate) replays: BTreeMap<RunId, Replay>,
+    pub(crate) schedules: Schedules,
 }
 
 impl Ledger {
@@ -128,6 +132,7 @@ impl Ledger {
         let followed = judge.follow(h, &mut around, coverage);
         followed.map_err(|wrong| Wrong(format!("run {run_id}: {wrong}")))?;
         if judge.run.phase == Phase::Ended {
+            judge.run.end();
             if let Some(parent) = &judge.parent
                 && let Some(above) = self.judges.get_mut(&parent.run)
             {
@@ -147,7 +152,21 @@ impl Ledger {
         match h.name {
             "WorkflowRegistered" => self.registry.registered(h),
             "WorkflowTagged" => self.registry.tagged(h),
-            _ => Ok(()),
+            "BreakerChanged" => {
+                let tool = self.shared.tools.entry(h.text("name").into()).or_default();
+                tool.changes(h, self.position, self.registry.breakers(h.text("name")))
+            }
+            "ScheduleChanged" => self.schedules.changed(h),
+            "ScheduleFired" => self.schedules.fired(h, &self.judges, self.limits.runs_open_max < 10),
+            "Erased" => {
+                let run = h.text("run_id");
+                let is_open = |(id, _): &(&RunId, &Judge)| run.is_empty() || id.to_string() == run;
+                check!(!self.open().any(|judge| is_open(&judge)), "a run that goes on is forgotten");
+                Ok(())
+            }
+            // Which letters are listed is compared when all rests.
+            "DeadLetterDropped" => Ok(()),
+            _ => Err(Wrong("the oracle does not know this event".into())),
         }
     }
 
@@ -156,7 +175,13 @@ impl Ledger {
         if let Some(parent) = h.payload["parent_run"].as_str().and_then(RunId::parse) {
             return self.start_child(run_id, parent, h);
         }
-        let asked = self.starts.get(&run_id).ok_or_else(|| Wrong(format!("nobody asked for run {run_id}")))?;
+        let scheduled;
+        let asked = if h.text("schedule").is_empty() {
+            self.starts.get(&run_id).ok_or_else(|| Wrong(format!("nobody asked for run {run_id}")))?
+        } else {
+            scheduled = self.schedules.start(run_id, h)?;
+            &scheduled
+        };
         let selected = self.registry.select(&asked.workflow, &asked.selector);
         let selected = selected.ok_or_else(|| Wrong(format!("{} is not registered", asked.workflow)))?;
         check!(h.text("workflow") == asked.workflow, "another workflow than {}", asked.workflow);
@@ -174,7 +199,17 @@ impl Ledger {
         let fidelity = asked.fidelity.map_or("", |fidelity| if fidelity == Fidelity::Fast { "fast" } else { "" });
         check!(h.text("fidelity") == fidelity, "its fidelity is to be {fidelity:?}");
         let offers = self.early.remove(&run_id).unwrap_or_default();
-        self.judges.insert(run_id, Judge::new(run_id, graph, inputs, h, offers)?);
+        let mut judge = Judge::new(run_id, graph, inputs, h, offers)?;
+        let replay = self.replays.get(&run_id);
+        let origin = replay.map_or_else(String::new, |replay| replay.origin.to_string());
+        check!(h.text("origin_run") == origin, "it replays {origin}");
+        if let Some(replay) = replay {
+            check!(h.text("origin_from") == replay.from, "it runs again from {}", replay.from);
+            let mode = if replay.kept.is_some() { "freeze" } else { "live" };
+            check!(h.text("mode") == mode, "its mode is {mode}");
+            judge.kept = replay.kept.clone();
+        }
+        self.judges.insert(run_id, judge);
         Ok(())
     }
 
@@ -215,7 +250,7 @@ impl Ledger {
         for (run_id, judge) in self.judges.iter().filter(|(_, judge)| judge.run.phase == Phase::Running) {
             let above = judge.parent.as_ref().and_then(|parent| self.judges.get(&parent.run));
             if above.is_some_and(|above| above.gave_up(run_id).is_some()) {
-                moves.push(format!("run {run_id} ends: nobody needs it"));
+                moves.push(format!("run {run_id} ends: nobody needs it\n{}", judge.tail()));
             }
         }
         moves

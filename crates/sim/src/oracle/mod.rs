@@ -4,11 +4,14 @@
 //! the events of a run, and a ledger that follows all records. Knows nothing of the machine's state nor of the compiler.
 
 pub(crate) mod around;
+mod breakers;
 mod children;
 pub(crate) mod definition;
 pub(crate) mod expression;
 pub(crate) mod judge;
 pub(crate) mod ledger;
 mod registry;
+pub(crate) mod replays;
 pub(crate) mod run;
+pub(crate) mod schedules;
 pub(crate) mod waiting;

@@ -1,6 +1,6 @@
 //! Versions of workflows, and the tags that point at them.
 
-use super::definition::Graph;
+use super::definition::{Breaker, Graph};
 use super::judge::Happening;
 use crate::wrong::{Wrong, check};
 use apex_machine::command::Selector;
@@ -18,6 +18,8 @@ pub(crate) struct Version {
 pub(crate) struct Registry {
     versions: BTreeMap<String, Vec<Version>>,
     tags: BTreeMap<(String, String), String>,
+    /// Settings of breakers, by the tool that they watch.
+    breakers: BTreeMap<String, Vec<Breaker>>,
 }
 
 impl Registry {
@@ -25,7 +27,13 @@ impl Registry {
         let version = h.text("version").to_owned();
         let versions = self.versions.entry(h.text("name").into()).or_default();
         check!(versions.iter().all(|other| other.version != version), "version {version} is there already");
-        versions.push(Version { version, graph: Rc::new(Graph::of(&h.payload["definition"])) });
+        let graph = Graph::of(&h.payload["definition"]);
+        graph.each_node(&mut |node| {
+            if let (Some(breaker), Some(name)) = (&node.breaker, node.config["name"].as_str()) {
+                self.breakers.entry(name.into()).or_default().push(breaker.clone());
+            }
+        });
+        versions.push(Version { version, graph: Rc::new(graph) });
         Ok(())
     }
 
@@ -36,6 +44,11 @@ impl Registry {
         let before = self.tags.insert((name, h.text("tag").to_owned()), version).unwrap_or_default();
         check!(before == h.text("previous_version"), "it pointed at {before}");
         Ok(())
+    }
+
+    /// Settings of the breakers of a tool.
+    pub(crate) fn breakers(&self, tool: &str) -> &[Breaker] {
+        self.breakers.get(tool).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn version(&self, name: &str, version: &str) -> Option<&Version> {

@@ -51,6 +51,10 @@ pub(crate) enum Work {
         attempt: u64,
         limits: Limits,
         input: Value,
+        /// The breaker that counts its outcome, and the position of its last change.
+        watched: Option<(String, u64)>,
+        /// A model is asked for another input, after an error of this type.
+        corrects: Option<String>,
     },
     /// An attempt failed by this type of error, and the next one is not scheduled yet.
     Scheduling {
@@ -135,6 +139,7 @@ impl Work {
     /// For the table of transitions.
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            Work::Job { corrects: Some(_), .. } => "being corrected",
             Work::Job { .. } => "job in flight",
             Work::Scheduling { .. } => "to be tried again",
             Work::Retry { .. } => "waits for the next attempt",
@@ -290,6 +295,10 @@ pub(crate) struct Run {
     pub(crate) undo_expired: bool,
     /// Keys of critical sections, by the instance that holds each.
     pub(crate) held: BTreeMap<String, String>,
+    /// Nodes that somebody was asked for. What gave a fallback, or what another run gave, did nothing.
+    pub(crate) asked: BTreeSet<String>,
+    /// Inputs that were proposed, by node.
+    pub(crate) corrected: BTreeMap<String, u64>,
     /// Signals that came before a node asked for them.
     pub(crate) kept: Vec<Kept>,
     /// Idempotency keys of signals, with their offsets.
@@ -363,6 +372,11 @@ impl Names for From<'_> {
     }
 }
 
+/// What an executor's job is told by: an attempt of a node, or the question for another input after it.
+pub(crate) fn job_key(instance: &str, is_correction: bool) -> String {
+    if is_correction { format!("{instance}?") } else { instance.into() }
+}
+
 /// The prefix and the id of an instance path.
 pub(crate) fn split(instance: &str) -> (&str, &str) {
     instance.split_at(instance.rfind("].").map_or(0, |at| at + 2))
@@ -393,6 +407,8 @@ impl Run {
             undo_due: None,
             undo_expired: false,
             held: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            corrected: BTreeMap::new(),
             kept: Vec::new(),
             signal_keys: BTreeMap::new(),
             ending: BTreeMap::new(),
@@ -507,8 +523,8 @@ impl Run {
         let mut found = Vec::new();
         for (prefix, scope) in self.scopes.iter().filter(|(_, scope)| !scope.closed) {
             for (id, work) in &scope.work {
-                if let Work::Job { attempt, .. } = work {
-                    found.push((format!("{prefix}{id}"), *attempt));
+                if let Work::Job { attempt, corrects, .. } = work {
+                    found.push((job_key(&format!("{prefix}{id}"), corrects.is_some()), *attempt));
                 }
             }
         }
@@ -678,6 +694,7 @@ impl Run {
             match work {
                 None if self.readiness(prefix, node) != Readiness::NotYet => moves.push(format!("{instance} begins")),
                 Some(Work::Child(child)) if !child.begun => moves.push(format!("the child of {instance} begins")),
+                Some(Work::Scheduling { correct: true, .. }) => moves.push(format!("a model is asked for {instance}")),
                 Some(Work::Scheduling { .. }) => moves.push(format!("{instance} is scheduled again")),
                 Some(Work::Again { .. }) => moves.push(format!("{instance} is requested again")),
                 Some(Work::Iterations(_)) if self.open_items(&instance) == 0 => {
@@ -722,7 +739,7 @@ impl Run {
             for node in scope.graph.nodes.values().filter(|node| node.compensation.is_some()) {
                 let instance = format!("{prefix}{}", node.id);
                 let is_ok = scope.decided.get(&node.id).is_some_and(|verdict| verdict.status == "ok");
-                if is_ok || self.unknown.contains(&instance) {
+                if is_ok && self.did(&instance, node) || self.unknown.contains(&instance) {
                     found.push((at(&instance), instance.clone(), vec![instance]));
                 }
             }
@@ -733,6 +750,11 @@ impl Run {
         }
         found.sort();
         found.into_iter().rev().flat_map(|(.., steps)| steps).collect()
+    }
+
+    fn did(&self, instance: &str, node: &Node) -> bool {
+        let asks = matches!(node.kind.as_str(), "function" | "http" | "agent" | "composite");
+        !asks || self.asked.contains(instance)
     }
 
     /// The run that a step is of (itself, or a child that completed), and the instance in it.
@@ -877,6 +899,12 @@ impl Run {
         }
         dead.sort();
         Ok(Some(dead))
+    }
+
+    /// It waits for nothing and holds nothing any more.
+    pub(crate) fn end(&mut self) {
+        self.scopes.values_mut().for_each(|scope| scope.work.clear());
+        self.held.clear();
     }
 
     /// The run begins to fail: only jobs in flight are waited for.

@@ -214,7 +214,9 @@ impl Judge {
             check!(h.flag("granted") && *wanted == key, "it stands in line for {wanted} already");
             check!(holder.is_none(), "two hold the key {key}: {holder:?} does");
             let first = line.drain(..).next().map(|(_, run, node)| (run, node));
-            check!(first == Some((self.run.id, instance.clone())), "{first:?} is first in line for {key}");
+            let other = first.as_ref().and_then(|(run, _)| around.judges.get(run)).map(Judge::tail).unwrap_or_default();
+            let is_mine = first == Some((self.run.id, instance.clone()));
+            check!(is_mine, "{first:?} is first in line for {key}:\n{other}\n");
             let (_, id) = split(&instance);
             self.run.scope_mut(&instance)?.work.remove(id);
             self.run.held.insert(instance, key);

@@ -84,6 +84,9 @@ impl Folding<'_> {
             };
             if e.correct.0 {
                 flight.care_mut().correction = Corrected::Wanted;
+            } else if let Some(care) = &mut flight.care {
+                // Its breaker shut the attempt out that had the proposed input: the next one waits like any other.
+                care.correction = Corrected::No;
             }
             let error = e.error.as_ref().map(fault);
             let node = self.node(scope, slot)?;
@@ -188,7 +191,11 @@ impl Folding<'_> {
         header: &Header<'_>,
         e: &ToolCallRequested<'_>,
     ) -> Option<Box<Care>> {
-        let before = if let Wait::Retry { flight, .. } = before { Some(flight) } else { None };
+        let before = match before {
+            Wait::Retry { flight, .. } => Some(flight),
+            Wait::Rate(throttled) => throttled.flight,
+            _ => None,
+        };
         let is_plain = e.close_by.0 == 0 && e.heartbeat_ns.0 == 0 && e.breaker.is_empty();
         if kind == JobKind::Correction {
             return Some(Box::new(Care { close_by: e.close_by.0, corrects: before, ..Care::default() }));
