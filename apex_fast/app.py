@@ -280,7 +280,10 @@ class House:
             attempts_max=self._settings.planner.attempts_max,
             calls_in_flight_max=self._settings.planner.calls_in_flight_max,
         )
-        options = GatewayOptions(allow_hosts=(*bound_name(self._settings), *self._settings.server.allow_hosts))
+        server = self._settings.server
+        options = GatewayOptions(
+            allow_hosts=(*bound_name(self._settings), *server.allow_hosts), patches_reach_any=server.patches_reach_any
+        )
         blobs = open_blobs(self._settings, self._log)
         self._door = Door(self.engine, planner, self._app.table(), options, version=version(), blobs=blobs)
         for kind, executor in self._executors.items():

@@ -73,6 +73,10 @@ class ServerSettings(Section, frozen=True):
         tuple[str, ...],
         Meta(description="names accepted in the Host header besides loopback and the bound address"),
     ] = ()
+    patches_reach_any: Annotated[
+        bool,
+        Meta(description="patches may reach hosts, functions, models, workflows and secrets that their run does not"),
+    ] = True
 
 
 class DataSettings(Section, frozen=True):
@@ -153,6 +157,17 @@ class LimitSettings(Section, frozen=True):
     lock_waiters_max: Annotated[
         int, Meta(ge=1, le=LIMIT_MAX, description="nodes that stand in line for one concurrency key")
     ] = 100_000
+    patch_bytes_max: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="bytes of a patch as sent")] = 262_144
+    patch_nodes_max: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="nodes that one patch adds")] = 1_000
+    patches_per_run_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="patches of one run, dropped ones included")
+    ] = 100
+    patched_nodes_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="nodes that the patches of one run add together")
+    ] = 10_000
+    patched_bytes_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="bytes of the operations of all patches of one run")
+    ] = MIB
     expression_cost_max: Annotated[
         int, Meta(ge=1, le=LIMIT_MAX, description="cost units of one evaluation of an expression")
     ] = 100_000

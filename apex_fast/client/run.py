@@ -1,17 +1,18 @@
 """A handle for one run."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from apex_fast.client.connection import Connection
-from apex_fast.client.views import Event, RunInfo
+from apex_fast.client.views import Event, Patch, RunInfo
 from apex_fast.errors import Overloaded, RunCancelled, RunFailed, Unavailable
-from apex_fast.wire.apex.v1 import common_pb2, run_pb2
+from apex_fast.wire.apex.v1 import common_pb2, patch_pb2, run_pb2
 
 SERVICE = "/apex.v1.RunService"
+PATCHES = "/apex.v1.PatchService"
 RECONNECT_S = 0.2
 PAGE_EVENTS = 1000
 
@@ -146,6 +147,56 @@ class Run:
         chosen = {"version": version} if version else {"tag": tag} if tag else {}
         request = run_pb2.MigrateRunRequest(run_id=self.id, **chosen)
         answer = await self._connection.unary(f"{SERVICE}/MigrateRun", request, run_pb2.MigrateRunResponse, retry=True)
+        return answer.epoch
+
+    async def definition(self) -> tuple[dict[str, Any], int]:
+        """What it goes on under, and the epoch of that. Raises WrongState (RUN_ENDED)."""
+        request = run_pb2.GetRunDefinitionRequest(run_id=self.id)
+        answer = await self._connection.unary(
+            f"{SERVICE}/GetRunDefinition", request, run_pb2.GetRunDefinitionResponse, retry=True
+        )
+        return msgspec.json.decode(answer.definition_json), answer.epoch
+
+    async def patch(
+        self,
+        operations: Sequence[Mapping[str, Any]],
+        reason: str = "",
+        *,
+        base_epoch: int | None = None,
+        idempotency_key: str = "",
+    ) -> str:
+        """Change its definition by JSON Patch (RFC 6902); the id of the patch.
+
+        ``base_epoch``: the epoch of the definition that the operations are for; None: the one in force. Raises
+        InvalidInput (PATCH_SHAPE_REFUSED, PATCH_MEANING_REFUSED, PATCH_SECURITY_REFUSED, PATCH_CONFLICT; with each
+        place), WrongState (RUN_ENDED).
+        """
+        request = patch_pb2.ApplyPatchRequest(
+            run_id=self.id,
+            operations_json=msgspec.json.encode(operations),
+            reason=reason,
+            base_epoch=base_epoch,
+            idempotency_key=idempotency_key,
+        )
+        answer = await self._connection.unary(
+            f"{PATCHES}/ApplyPatch", request, patch_pb2.ApplyPatchResponse, retry=bool(idempotency_key)
+        )
+        return answer.patch_id
+
+    async def patches(self) -> list[Patch]:
+        """Its patches, in the order in which they were applied."""
+        request = patch_pb2.ListPatchesRequest(run_id=self.id)
+        answer = await self._connection.unary(
+            f"{PATCHES}/ListPatches", request, patch_pb2.ListPatchesResponse, retry=True
+        )
+        return [Patch.of(patch) for patch in answer.patches]
+
+    async def roll_back(self, patch_id: str, reason: str = "") -> int:
+        """Drop a patch; the epoch that this made. Raises InvalidInput (PATCH_STARTED, PATCH_CONFLICT), NotFound."""
+        request = patch_pb2.RollbackPatchRequest(patch_id=patch_id, reason=reason)
+        answer = await self._connection.unary(
+            f"{PATCHES}/RollbackPatch", request, patch_pb2.RollbackPatchResponse, retry=True
+        )
         return answer.epoch
 
     async def signal(self, name: str, payload: Any = None, *, idempotency_key: str = "") -> None:

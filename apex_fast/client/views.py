@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, schedule_pb2, workflow_pb2
+from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, patch_pb2, run_pb2, schedule_pb2, workflow_pb2
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 
@@ -95,6 +95,42 @@ class RunInfo:
             parent_run_id=run.parent_run_id,
             parent_node=run.parent_node,
             fidelity=common_pb2.Fidelity.Name(run.fidelity).removeprefix("FIDELITY_").lower(),
+        )
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A patch of a run."""
+
+    patch_id: str
+    state: str
+    """APPLIED or ROLLED_BACK."""
+    operations: list[dict[str, Any]]
+    """JSON Patch, as sent."""
+    author: str
+    reason: str
+    base_epoch: int
+    epoch: int
+    """That it made."""
+    definition_hash: str
+    applied: str
+    rolled_back: str
+    """RFC 3339; empty: it is in force."""
+
+    @staticmethod
+    def of(patch: patch_pb2.Patch) -> "Patch":
+        """From the wire."""
+        return Patch(
+            patch_id=patch.patch_id,
+            state=patch_pb2.PatchState.Name(patch.state).removeprefix("PATCH_STATE_"),
+            operations=value_of(patch.operations_json) or [],
+            author=patch.author,
+            reason=patch.reason,
+            base_epoch=patch.base_epoch,
+            epoch=patch.epoch,
+            definition_hash=patch.definition_hash,
+            applied=patch.decided_time,
+            rolled_back=patch.rolled_back_time,
         )
 
 

@@ -2,6 +2,7 @@
 
 from apex_fast.core._core import (
     DESCRIPTOR_SET,
+    ApplyPatch,
     ApprovalView,
     BreakerView,
     CancelRun,
@@ -37,6 +38,7 @@ from apex_fast.core._core import (
     Reply,
     ResolveApproval,
     ResumeRun,
+    RollbackPatch,
     RunView,
     ScheduleFiring,
     ScheduleView,
@@ -67,6 +69,7 @@ from apex_fast.core.faults import CompileError, CoreError, FrontError, LogError
 
 __all__ = [
     "DESCRIPTOR_SET",
+    "ApplyPatch",
     "ApprovalView",
     "BreakerView",
     "CancelRun",
@@ -106,6 +109,7 @@ __all__ = [
     "Reply",
     "ResolveApproval",
     "ResumeRun",
+    "RollbackPatch",
     "RunView",
     "ScheduleFiring",
     "ScheduleView",

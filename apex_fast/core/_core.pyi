@@ -161,6 +161,29 @@ class MigrateRun:
     ) -> MigrateRun: ...
 
 @final
+class ApplyPatch:
+    """Change the definition of a run. ``operations``: RFC 6902 (JSON) on the definition at ``base_epoch`` (None: now);
+    ``functions``: the table for the compiler; ``reaches_any``: the patch may reach what the definition does not reach.
+    The answer's `details`: `{"patch_id", "epoch"}`."""
+    def __new__(
+        cls,
+        tenant: str,
+        run_id: str,
+        operations: bytes,
+        reason: str = "",
+        author: str = "",
+        base_epoch: int | None = None,
+        idempotency_key: str = "",
+        functions: bytes | None = None,
+        reaches_any: bool = False,
+    ) -> ApplyPatch: ...
+
+@final
+class RollbackPatch:
+    """Drop a patch of a run. The answer's `details`: `{"patch_id", "epoch"}`."""
+    def __new__(cls, tenant: str, patch_id: str, reason: str = "", by: str = "") -> RollbackPatch: ...
+
+@final
 class SignalRun:
     """Tell a run something. `payload`: JSON, None is null."""
     def __new__(
@@ -242,6 +265,8 @@ _Command: TypeAlias = (
     | PauseRun
     | ResumeRun
     | MigrateRun
+    | ApplyPatch
+    | RollbackPatch
     | SignalRun
     | PublishSignal
     | ResolveApproval
@@ -494,6 +519,8 @@ class Machine:
         """By name: those that are not closed, count failures, or keep outputs."""
     def query(self, tenant: str, run_id: str, expression: str) -> tuple[bytes, int, int]:
         """JSON, offset and epoch of the run. Raises CoreError."""
+    def definition_of(self, tenant: str, run_id: str) -> tuple[bytes, int]:
+        """The definition that an open run goes on under (canonical JSON), and its epoch. Raises CoreError."""
     def workflows(self, tenant: str) -> list[WorkflowView]: ...
     def workflow(
         self, tenant: str, name: str, version: str | None = None, tag: str | None = None

@@ -4,6 +4,7 @@ Everything above the domain imports ids, commands, events and views from here.
 """
 
 from apex_fast.core import (
+    ApplyPatch,
     ApprovalView,
     BreakerView,
     CancelRun,
@@ -39,6 +40,7 @@ from apex_fast.core import (
     Reply,
     ResolveApproval,
     ResumeRun,
+    RollbackPatch,
     RunView,
     ScheduleFiring,
     ScheduleView,
@@ -63,6 +65,8 @@ Command = (
     | PauseRun
     | ResumeRun
     | MigrateRun
+    | ApplyPatch
+    | RollbackPatch
     | SignalRun
     | PublishSignal
     | ResolveApproval
@@ -74,6 +78,7 @@ Command = (
 )
 
 __all__ = [
+    "ApplyPatch",
     "ApprovalView",
     "BreakerView",
     "CancelRun",
@@ -110,6 +115,7 @@ __all__ = [
     "Reply",
     "ResolveApproval",
     "ResumeRun",
+    "RollbackPatch",
     "RunView",
     "ScheduleFiring",
     "ScheduleView",

@@ -299,6 +299,10 @@ class Engine:
         """JSON, offset and epoch of a question about a run; show them only after `when_durable`. Raises CoreError."""
         return self._machine.query(tenant, run_id, expression)
 
+    def definition_of(self, tenant: str, run_id: str) -> tuple[bytes, int]:
+        """What an open run goes on under, and its epoch; show them only after `when_durable`. Raises CoreError."""
+        return self._machine.definition_of(tenant, run_id)
+
     def workflows(self, tenant: str) -> list[WorkflowView]:
         """Registered versions as decided by now; show them only after `when_durable`."""
         return self._machine.workflows(tenant)

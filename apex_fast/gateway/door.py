@@ -14,10 +14,11 @@ from apex_fast.engine import Engine
 from apex_fast.gateway.admission import Hosts
 from apex_fast.gateway.faults import fault_of
 from apex_fast.gateway.goals import Goals
-from apex_fast.gateway.grpc import patch_service, worker_service
+from apex_fast.gateway.grpc import worker_service
 from apex_fast.gateway.grpc.approval_service import ApprovalService
 from apex_fast.gateway.grpc.health import Health
 from apex_fast.gateway.grpc.method import Answering, Method
+from apex_fast.gateway.grpc.patch_service import PatchService
 from apex_fast.gateway.grpc.run_service import RunService
 from apex_fast.gateway.grpc.schedule_service import ScheduleService
 from apex_fast.gateway.grpc.workflow_service import WorkflowService
@@ -70,7 +71,7 @@ class Door:
             *WorkflowService(house).methods(),
             *ApprovalService(house).methods(),
             *ScheduleService(house).methods(),
-            *patch_service.methods(),
+            *PatchService(house, histories).methods(),
             *worker_service.methods(),
         ]
         self._health = Health(house, {method.path.split("/")[1] for method in services})

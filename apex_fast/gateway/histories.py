@@ -85,7 +85,7 @@ class Histories:
             raise NotFound(f"the records of run {view.run_id} from {start} on are not there", code="HISTORY_TRIMMED")
         header = b""
         if not start:
-            events = page if page[-1].offset == view.offset else await self._versioned(view)
+            events = page if page[-1].offset == view.offset else await self.of_types(view, _VERSIONED)
             header = self._header(view, events)
         return header + packed(page), page[-1].offset + 1
 
@@ -97,15 +97,15 @@ class Histories:
                 return events[:index]
         return events
 
-    async def _versioned(self, view: RunView) -> list[Event]:
-        """The events that name a version, from all of the run."""
+    async def of_types(self, view: RunView, types: frozenset[str]) -> list[Event]:
+        """The events of these types, from all of the run."""
         found: list[Event] = []
         start = 0
         while start <= view.offset:
             page = await asyncio.to_thread(self._house.engine.timeline, view, start, PAGE_EVENTS)
             if not page:
                 break
-            found += [event for event in page if event.type in _VERSIONED]
+            found += [event for event in page if event.type in types]
             start = page[-1].offset + 1
         return found
 

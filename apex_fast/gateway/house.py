@@ -35,6 +35,8 @@ class GatewayOptions:
     """Bytes of a page of events, unless one event alone is more."""
     history_bytes_max: int = 64 * 1024 * 1024
     """Bytes of a history that is folded or sent as a whole."""
+    patches_reach_any: bool = True
+    """Patches may reach what the definition of their run does not reach."""
     chaos: bool = False
     """Accept envelopes that ask for faults."""
 

@@ -36,6 +36,9 @@ _COUNTERS = frozenset(
 _NAMED = {
     "engine_retries": ("activity_retry_count", "Retries that were scheduled, of nodes and of compensations."),
     "engine_compensations": ("saga_compensations", "Nodes whose undoing began."),
+    "engine_migrations": ("runs_migrated", "Runs that moved to another version of their workflow."),
+    "engine_patches": ("patches_applied", "Patches of runs that were applied."),
+    "engine_rollbacks": ("patches_rolled_back", "Patches of runs that were dropped."),
     "engine_breaker_changes": ("circuit_breaker_state_changes", "Breakers that opened, half-opened or closed."),
 }
 

@@ -1,12 +1,136 @@
-"""`apex.v1.PatchService`: in the contract, not running in this version."""
+"""`apex.v1.PatchService`: changes to a run while it runs."""
 
-from apex_fast.gateway.grpc.method import Method, not_running
+from functools import partial
+
+from apex_fast.domain import Reply, RollbackPatch, RunView
+from apex_fast.errors import NotRunning
+from apex_fast.gateway.admission import tenant_of
+from apex_fast.gateway.bodies import REASON_CHARS_MAX, check_text, invalid
+from apex_fast.gateway.grpc.method import Metadata, Method, not_running, unary
+from apex_fast.gateway.histories import Histories
+from apex_fast.gateway.house import House
+from apex_fast.gateway.patches import Patches, PatchView, patch_command, patched_of, refused_patch
+from apex_fast.gateway.translate import rfc3339
+from apex_fast.wire.apex.v1 import patch_pb2
 
 SERVICE = "apex.v1.PatchService"
+_APPLIED = patch_pb2.PATCH_STATE_APPLIED
+_ROLLED_BACK = patch_pb2.PATCH_STATE_ROLLED_BACK
+_KNOWN_STATES = frozenset(patch_pb2.PatchState.values())
 
 
-def methods() -> list[Method]:
-    """All methods of the service."""
-    capability = "runs and workflows cannot be patched"
-    names = ("ApplyPatch", "ListPatches", "GetPatch", "ApprovePatch", "RollbackPatch")
-    return [not_running(SERVICE, name, capability) for name in names]
+def patch_message(view: PatchView) -> patch_pb2.Patch:
+    """`apex.v1.Patch`."""
+    return patch_pb2.Patch(
+        patch_id=view.patch_id,
+        run_id=view.run_id,
+        state=_APPLIED if view.rolled_back_ns is None else _ROLLED_BACK,
+        operations_json=view.operations,
+        author=view.author,
+        reason=view.reason,
+        base_epoch=view.base_epoch,
+        epoch=view.epoch,
+        definition_hash=view.definition_hash,
+        proposed_time=rfc3339(view.applied_ns),
+        decided_time=rfc3339(view.applied_ns),
+        rolled_back_time=rfc3339(view.rolled_back_ns),
+    )
+
+
+class PatchService:
+    """The handlers; `methods` is the table."""
+
+    def __init__(self, house: House, histories: Histories) -> None:
+        self._house = house
+        self._patches = Patches(house, histories)
+
+    def methods(self) -> list[Method]:
+        """All methods of the service."""
+        return [
+            unary(SERVICE, "ApplyPatch", self.apply_patch),
+            unary(SERVICE, "ListPatches", self.list_patches),
+            unary(SERVICE, "GetPatch", self.get_patch),
+            not_running(SERVICE, "ApprovePatch", "no policy holds a patch for a person"),
+            unary(SERVICE, "RollbackPatch", self.rollback_patch),
+        ]
+
+    def apply_patch(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`ApplyPatch`."""
+        request = patch_pb2.ApplyPatchRequest.FromString(message)
+        if request.WhichOneof("target") != "run_id":
+            raise _of_workflows(request.HasField("workflow"))
+        key = request.idempotency_key or metadata.get("idempotency-key", "")
+        base_epoch = request.base_epoch if request.HasField("base_epoch") else None
+        command = patch_command(
+            self._house, tenant_of(metadata), request.run_id, request.operations_json, request.reason, base_epoch, key
+        )
+        self._house.engine.submit(command, partial(self._applied, token), len(message))
+
+    def _applied(self, token: int, reply: Reply) -> None:
+        if reply.code:
+            self._house.outbox.grpc_error(token, refused_patch(reply, "/operations_json"))
+            return
+        patched = patched_of(reply)
+        answer = patch_pb2.ApplyPatchResponse(
+            patch_id=patched.patch_id, state=_APPLIED, epoch=patched.epoch, offset=reply.offset
+        )
+        self._house.outbox.grpc(token, answer.SerializeToString())
+
+    def list_patches(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`ListPatches`: all of a run on one page, for a run has few."""
+        request = patch_pb2.ListPatchesRequest.FromString(message)
+        if request.WhichOneof("target") != "run_id":
+            raise _of_workflows(request.HasField("workflow"))
+        for index, state in enumerate(request.states):
+            if state not in _KNOWN_STATES:
+                raise invalid(f"/states/{index}", f"{state} is no state")
+        view = self._patches.run(tenant_of(metadata), request.run_id)
+        states = frozenset(request.states)
+
+        async def show() -> None:
+            shown = [patch_message(patch) for patch in await self._patches.of(view)]
+            answer = patch_pb2.ListPatchesResponse()
+            answer.patches.extend(patch for patch in shown if not states or patch.state in states)
+            self._house.outbox.grpc(token, answer.SerializeToString())
+
+        failed = partial(self._house.outbox.grpc_error, token)
+        self._house.when_durable(token, lambda: self._house.beside(show(), failed))
+
+    def get_patch(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`GetPatch`."""
+        request = patch_pb2.GetPatchRequest.FromString(message)
+        view = self._patches.run_of(tenant_of(metadata), request.patch_id)
+        failed = partial(self._house.outbox.grpc_error, token)
+        self._house.when_durable(token, lambda: self._house.beside(self._show(token, view, request.patch_id), failed))
+
+    async def _show(self, token: int, view: RunView, patch_id: str) -> None:
+        patch = await self._patches.one(view, patch_id)
+        self._house.outbox.grpc(token, patch_message(patch).SerializeToString())
+
+    def rollback_patch(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`RollbackPatch`."""
+        request = patch_pb2.RollbackPatchRequest.FromString(message)
+        check_text(request.reason, "/reason", REASON_CHARS_MAX)
+        tenant = tenant_of(metadata)
+        command = RollbackPatch(tenant, request.patch_id, request.reason)
+        self._house.engine.submit(command, partial(self._rolled_back, token, tenant))
+
+    def _rolled_back(self, token: int, tenant: str, reply: Reply) -> None:
+        if reply.code:
+            self._house.outbox.grpc_error(token, refused_patch(reply, ""))
+            return
+        patched = patched_of(reply)
+        view = self._patches.run_of(tenant, patched.patch_id)
+
+        async def show() -> None:
+            answer = patch_pb2.RollbackPatchResponse(epoch=patched.epoch, offset=reply.offset)
+            answer.patch.CopyFrom(patch_message(await self._patches.one(view, patched.patch_id)))
+            self._house.outbox.grpc(token, answer.SerializeToString())
+
+        self._house.beside(show(), partial(self._house.outbox.grpc_error, token))
+
+
+def _of_workflows(named: bool) -> Exception:
+    if named:
+        return NotRunning("patches of workflows do not run in this version; register another version")
+    return invalid("/target", "a patch is of a run")

@@ -32,6 +32,7 @@ class RunControl:
         return [
             unary(service, "PauseRun", self.pause_run),
             unary(service, "ResumeRun", self.resume_run),
+            unary(service, "GetRunDefinition", self.get_run_definition),
             unary(service, "MigrateRun", self.migrate_run),
             unary(service, "SignalRun", self.signal_run),
             unary(service, "PublishSignal", self.publish_signal),
@@ -66,6 +67,13 @@ class RunControl:
             return
         answer = run_pb2.ResumeRunResponse(state=state_number(reply.state), offset=reply.offset)
         self._house.outbox.grpc(token, answer.SerializeToString())
+
+    def get_run_definition(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`GetRunDefinition`."""
+        request = run_pb2.GetRunDefinitionRequest.FromString(message)
+        definition, epoch = self._house.engine.definition_of(tenant_of(metadata), request.run_id)
+        answer = run_pb2.GetRunDefinitionResponse(definition_json=definition, epoch=epoch)
+        self._house.when_durable(token, lambda: self._house.outbox.grpc(token, answer.SerializeToString()))
 
     def migrate_run(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`MigrateRun`."""

@@ -14,6 +14,7 @@ from apex_fast.gateway.http.definitions import DefinitionRoutes
 from apex_fast.gateway.http.envelopes import EnvelopeRoutes
 from apex_fast.gateway.http.exchange import Exchange
 from apex_fast.gateway.http.operations import OperationRoutes
+from apex_fast.gateway.http.patches import PatchRoutes
 from apex_fast.gateway.http.replays import ReplayRoutes
 from apex_fast.gateway.http.route import Route, Router, allowed, params_of
 from apex_fast.gateway.http.runs import RunRoutes
@@ -43,6 +44,7 @@ class HttpDesk:
             *runs.routes(),
             *ReplayRoutes(house, histories).routes(),
             *ControlRoutes(house).routes(),
+            *PatchRoutes(house, histories).routes(),
             *definitions.routes(),
             *approvals.routes(),
             *schedules.routes(),

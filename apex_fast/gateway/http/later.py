@@ -2,16 +2,13 @@
 
 from apex_fast.gateway.http.route import Route, deferred
 
-_PATCH = "runs and workflows cannot be patched"
+_PATCH = "workflows are not patched; register another version"
 _YAML = "workflows of agents and tasks (the YAML form) are not read"
 
 
 def routes() -> list[Route]:
     """All routes of the group."""
     return [
-        deferred("POST", "/runs/{id}/patch", "patchRun", "Patch a run", _PATCH),
-        deferred("GET", "/runs/{id}/patches", "listRunPatches", "Patches of a run", _PATCH),
-        deferred("POST", "/runs/{id}/patches/{patch_id}/rollback", "rollbackPatch", "Roll a patch back", _PATCH),
         deferred("POST", "/definitions/{name}/patches", "patchDefinition", "Patch a workflow", _PATCH),
         deferred("POST", "/api/v1/workflows", "createAgentWorkflow", "Create a workflow of agents", _YAML),
         deferred("POST", "/api/v1/workflows/{id}/execute", "executeAgentWorkflow", "Execute it", _YAML),

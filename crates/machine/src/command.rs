@@ -29,6 +29,10 @@ pub enum Command {
     ResumeRun(ResumeRun),
     /// Moves a run to another version of its workflow.
     MigrateRun(MigrateRun),
+    /// Changes the definition of a run.
+    ApplyPatch(Box<ApplyPatch>),
+    /// Drops such a change.
+    RollbackPatch(RollbackPatch),
     /// Tells a run something.
     SignalRun(SignalRun),
     /// Tells every run of a tenant that waits for it.
@@ -303,6 +307,42 @@ pub struct MigrateRun {
     pub run_id: RunId,
     /// To which version.
     pub selector: Selector,
+    /// Who.
+    pub by: String,
+}
+
+/// Changes the definition of a run: from then on it goes on under what the patch makes of it.
+#[derive(Debug, Clone)]
+pub struct ApplyPatch {
+    /// Whose.
+    pub tenant: String,
+    /// Which.
+    pub run_id: RunId,
+    /// RFC 6902, on the definition at `base_epoch`.
+    pub operations: Vec<u8>,
+    /// Why.
+    pub reason: String,
+    /// Who: a person, a node, or `optimizer:<pass>@<version>`.
+    pub author: String,
+    /// `None`: the one in force.
+    pub base_epoch: Option<u32>,
+    /// Empty: every command is a patch.
+    pub idempotency_key: String,
+    /// Fills in what nodes that the patch adds do not state, as at registration; `None`: functions are taken as named.
+    pub functions: Option<std::sync::Arc<apex_ir::FunctionTable>>,
+    /// What the author may beside what the definition does.
+    pub grant: apex_ir::overlay::Grant,
+}
+
+/// Drops a patch of a run.
+#[derive(Debug, Clone)]
+pub struct RollbackPatch {
+    /// Whose.
+    pub tenant: String,
+    /// `<run_id>~p<number>`.
+    pub patch_id: String,
+    /// Why.
+    pub reason: String,
     /// Who.
     pub by: String,
 }

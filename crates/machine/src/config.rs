@@ -94,6 +94,16 @@ pub struct Limits {
     pub signal_keys_max: usize,
     /// Nodes that stand in line for one concurrency key; over it a node fails with `LimitExceeded`.
     pub lock_waiters_max: usize,
+    /// Bytes of a patch as sent.
+    pub patch_bytes_max: usize,
+    /// Nodes that one patch adds.
+    pub patch_nodes_max: usize,
+    /// Patches of one run, dropped ones included.
+    pub patches_per_run_max: usize,
+    /// Nodes that the patches of one run add together.
+    pub patched_nodes_max: usize,
+    /// Bytes of the operations of all patches of one run.
+    pub patched_bytes_max: usize,
     /// Summaries looked at for one page of a list; a page may be short where a filter is rare.
     pub list_scan_max: usize,
 }
@@ -135,6 +145,11 @@ impl Default for Limits {
             signals_buffered_max: 1_000,
             signal_keys_max: 10_000,
             lock_waiters_max: 100_000,
+            patch_bytes_max: 256 << 10,
+            patch_nodes_max: 1_000,
+            patches_per_run_max: 100,
+            patched_nodes_max: 10_000,
+            patched_bytes_max: 1 << 20,
             list_scan_max: 100_000,
         }
     }
@@ -199,5 +214,10 @@ table! {
     signals_buffered_max,
     signal_keys_max,
     lock_waiters_max,
+    patch_bytes_max,
+    patch_nodes_max,
+    patches_per_run_max,
+    patched_nodes_max,
+    patched_bytes_max,
     list_scan_max,
 }

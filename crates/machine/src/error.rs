@@ -48,6 +48,18 @@ pub mod code {
     pub const WRITES_NOT_ALLOWED: &str = "WRITES_NOT_ALLOWED";
     /// Another version differs in what the run has done; `details` has each place.
     pub const VERSION_INCOMPATIBLE: &str = "VERSION_INCOMPATIBLE";
+    /// A patch is none, or does not apply; `details` has the place in it.
+    pub const PATCH_SHAPE_REFUSED: &str = "PATCH_SHAPE_REFUSED";
+    /// What a patch makes is no definition, or not one that the run can go on under; `details` has each place in it.
+    pub const PATCH_MEANING_REFUSED: &str = "PATCH_MEANING_REFUSED";
+    /// A patch reaches what its author may not; `details` has each place in what it makes.
+    pub const PATCH_SECURITY_REFUSED: &str = "PATCH_SECURITY_REFUSED";
+    /// Two patches touch the same; `details` has what.
+    pub const PATCH_CONFLICT: &str = "PATCH_CONFLICT";
+    /// What a patch added has begun; `details` has each node.
+    pub const PATCH_STARTED: &str = "PATCH_STARTED";
+    /// No such patch (of this tenant).
+    pub const PATCH_NOT_FOUND: &str = "PATCH_NOT_FOUND";
     /// The records of a run cannot be read.
     pub const HISTORY_INVALID: &str = "HISTORY_INVALID";
     /// The records of a run are not kept any more.

@@ -38,6 +38,10 @@ pub(crate) struct Tally {
     /// Nodes whose undoing began.
     pub(crate) compensations: u64,
     pub(crate) breaker_changes: u64,
+    /// Times that runs went on under another definition: moved, patched, a patch dropped.
+    pub(crate) migrations: u64,
+    pub(crate) patches: u64,
+    pub(crate) rollbacks: u64,
 }
 
 /// Many runs, decided one command at a time. Drive it with `step`, append the turn, then `advance`.
@@ -173,6 +177,8 @@ impl Machine {
             Command::PauseRun(command) => self.pause_run(token, &command),
             Command::ResumeRun(command) => self.resume_run(token, &command),
             Command::MigrateRun(command) => self.migrate_run(token, &command),
+            Command::ApplyPatch(command) => self.apply_patch(token, &command),
+            Command::RollbackPatch(command) => self.roll_back_patch(token, &command),
             Command::SignalRun(command) => self.signal_run(token, &command),
             Command::PublishSignal(command) => self.publish_signal(token, command),
             Command::ResolveApproval(command) => self.resolve_approval(token, &command),

@@ -300,4 +300,7 @@ pub struct Counts {
     pub retries: u64,
     pub compensations: u64,
     pub breaker_changes: u64,
+    pub migrations: u64,
+    pub patches: u64,
+    pub rollbacks: u64,
 }

@@ -6,8 +6,8 @@
 mod world;
 
 use apex_machine::command::{
-    ChangeSchedule, Command, DropDeadLetter, Erase, Fidelity, Heartbeat, JobResult, MigrateRun, Outcome, Overlap,
-    ScheduleChange, Selector, Timing,
+    ApplyPatch, ChangeSchedule, Command, DropDeadLetter, Erase, Fidelity, Heartbeat, JobResult, MigrateRun, Outcome,
+    Overlap, RollbackPatch, ScheduleChange, Selector, Timing,
 };
 use apex_machine::view::{LetterFilter, RunFilter};
 use apex_machine::{Config, Job, JobKind, RunId, history};
@@ -251,6 +251,77 @@ fn next_version(chance: &mut Chance, before: &Value, version: u64) -> Value {
     document
 }
 
+/// A patch of a run, on the definition that it has now or (said so) had before.
+fn patch(chance: &mut Chance, world: &mut World, run_id: RunId) -> Option<ApplyPatch> {
+    let limits = apex_ir::value::ValueLimits::default();
+    let (definition, epoch) = world.machine.definition_of("t", &run_id).ok()?;
+    let before: Value = serde_json::from_slice(&definition).unwrap();
+    let version = 5 + chance.below(40);
+    let mut after = next_version(chance, &before, version);
+    after["version"] = before["version"].clone();
+    let read = |document: &Value| apex_ir::value::parse(document.to_string().as_bytes(), &limits).unwrap();
+    let mut operations = Vec::new();
+    apex_ir::overlay::diff(&read(&before), &read(&after)).to_value().write_canonical(&mut operations);
+    let idempotency_key = if chance.one_in(3) { format!("p{}", chance.below(3)) } else { String::new() };
+    let base_epoch = chance.one_in(2).then(|| epoch - chance.below(u64::from(epoch.min(2)) + 1) as u32);
+    let (tenant, reason, author) = ("t".to_owned(), String::new(), "sim".to_owned());
+    let grant = apex_ir::overlay::Grant::all();
+    Some(ApplyPatch { tenant, run_id, operations, reason, author, base_epoch, idempotency_key, functions: None, grant })
+}
+
+/// The definitions that runs were seen to go on under, by epoch.
+type Seen = BTreeMap<RunId, BTreeMap<u32, Value>>;
+
+/// Notes them; what stands in the log makes the program that the log names.
+fn look_at_definitions(world: &mut World, runs: &[RunId], seen: &mut Seen) {
+    for run in runs {
+        let Some(view) = world.machine.run("t", run).filter(|view| !view.state.is_ended()) else { continue };
+        let of_run = seen.entry(*run).or_default();
+        // A crash may have taken some back.
+        of_run.split_off(&(view.epoch + 1));
+        if of_run.contains_key(&view.epoch) {
+            continue;
+        }
+        let (definition, epoch) = world.machine.definition_of("t", run).unwrap();
+        let hash = apex_ir::compile(&definition, None, &apex_ir::Limits::default()).unwrap().hash;
+        assert_eq!((epoch, hash), (view.epoch, view.ir_hash), "invariant 7: base and overlay give the hash in the log");
+        of_run.insert(epoch, serde_json::from_slice(&definition).unwrap());
+    }
+}
+
+/// What had begun when a run went on under another definition stands there as it was.
+fn check_begun(world: &World, run: &RunId, definitions: &BTreeMap<u32, Value>) {
+    let node = |definition: &Value, id: &str| {
+        let mut nodes = definition["nodes"].as_array().unwrap().iter();
+        let mut found = nodes.find(|node| node["id"] == json!(id)).cloned().unwrap_or_default();
+        for policy in ["timeout_s", "priority"] {
+            found.as_object_mut().map(|node| node.remove(policy));
+        }
+        found
+    };
+    let mut begun: BTreeSet<String> = BTreeSet::new();
+    let mut before: Option<&Value> = None;
+    for event in world.events(run) {
+        if ["PatchApplied", "PatchRolledBack", "RunMigrated"].contains(&event.name) {
+            // Epochs that came and went within a turn were not seen.
+            let after = definitions.get(&(event.payload["epoch"].as_u64().unwrap() as u32));
+            for id in before.iter().flat_map(|_| &begun).filter(|id| !id.contains('[')) {
+                let Some(after) = after else { continue };
+                assert_eq!(node(before.unwrap(), id), node(after, id), "invariant 7: {id} has begun");
+            }
+            before = after;
+        } else if before.is_none() && event.name == "RunStarted" {
+            before = definitions.get(&0);
+        }
+        // A turn at a tool that has come is nothing yet.
+        if event.payload.get("timer").is_some_and(|timer| timer == "rate") {
+            continue;
+        }
+        begun.insert(event.node().split('[').next().unwrap_or_default().to_owned());
+        begun.remove("");
+    }
+}
+
 /// Sets, pauses, resumes or removes a schedule.
 fn schedule(chance: &mut Chance) -> Command {
     let name = format!("s{}", chance.below(2));
@@ -448,10 +519,15 @@ fn check_history(world: &World, run: &RunId) {
     let begins = |name| ["RunStarted", "RunMigrated"].contains(&name);
     let versions =
         world.events(run).into_iter().filter(|event| begins(event.name)).map(|event| &event.payload["version"]);
-    let has_composite = versions.filter_map(Value::as_str).any(|version| {
-        let definition = world.machine.workflow("t", &view.workflow, &Selector::Version(version.into())).unwrap();
-        String::from_utf8_lossy(&definition.definition).contains("\"type\":\"composite\"")
-    });
+    let patched = world
+        .events(run)
+        .into_iter()
+        .any(|event| event.name == "PatchApplied" && event.payload["operations"].to_string().contains("\"composite\""));
+    let has_composite = patched
+        || versions.filter_map(Value::as_str).any(|version| {
+            let definition = world.machine.workflow("t", &view.workflow, &Selector::Version(version.into())).unwrap();
+            String::from_utf8_lossy(&definition.definition).contains("\"type\":\"composite\"")
+        });
     let is_of_composite = has_composite || view.parent_run.is_some();
     let is_shared = world.events(run).iter().any(|event| {
         ["SignalReceived", "LockAcquired", "ApprovalEscalated"].contains(&event.name)
@@ -510,6 +586,7 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         workflows += 1;
     }
     let mut rested = 0;
+    let mut definitions = Seen::new();
     let mut runs: Vec<RunId> = Vec::new();
     let mut acknowledged: BTreeMap<RunId, u64> = BTreeMap::new();
     for n in 0..400 {
@@ -630,7 +707,18 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
             commands
                 .push((0, Command::MigrateRun(MigrateRun { tenant: "t".into(), run_id, selector, by: String::new() })));
         }
+        if chance.one_in(3) && !runs.is_empty() {
+            let run_id = runs[chance.below(runs.len() as u64) as usize];
+            let (tenant, reason, by) = ("t".to_owned(), String::new(), String::new());
+            if chance.one_in(4) {
+                let patch_id = format!("{run_id}~p{}", 1 + chance.below(4));
+                commands.push((0, Command::RollbackPatch(RollbackPatch { tenant, patch_id, reason, by })));
+            } else if let Some(patch) = patch(&mut chance, &mut world, run_id) {
+                commands.push((0, Command::ApplyPatch(Box::new(patch))));
+            }
+        }
         let (count, _) = world.turn(commands);
+        look_at_definitions(&mut world, &runs, &mut definitions);
         assert!(count <= bound, "invariant 10: a turn of {count} records, bound {bound}");
         if world.machine.counts().runs_resting > 0 {
             rested += 1;
@@ -651,6 +739,7 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         }
         if chance.one_in(40) {
             world.crash(&mut chance);
+            look_at_definitions(&mut world, &runs, &mut definitions);
             for (run, offset) in &acknowledged {
                 let view = world.machine.run("t", run).expect("invariant 1: what was acknowledged is there");
                 assert!(view.offset >= *offset);
@@ -704,6 +793,9 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         assert!(world.machine.run("other", run).is_none(), "invariant 9");
         check_events(&world, run);
         check_history(&world, run);
+        if let Some(definitions) = definitions.get(run) {
+            check_begun(&world, run, definitions);
+        }
     }
     check_children(&world);
     check_sections(&world);
@@ -784,5 +876,5 @@ fn invariants_hold_on_every_seed() {
     }
     println!("{occurred:?}");
     // Every event that this version makes, but those of goals, was met.
-    assert!(occurred.len() >= 35, "{occurred:?}");
+    assert!(occurred.len() >= 37, "{occurred:?}");
 }

@@ -1,14 +1,17 @@
 //! Commands: what Python asks of the machine, as frozen classes.
 
+use crate::definition::function_table;
 use crate::errors;
 use crate::jobs::priority;
 use apex_ir::ir::Priority;
+use apex_ir::overlay::Grant;
 use apex_ir::value::{self, ValueLimits};
 use apex_machine::command::{self, Command, Outcome, Overlap, ScheduleChange, Selector, Timing};
 use apex_machine::{Fidelity, RunId, partition_of_key};
 use pyo3::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[pyclass(frozen, module = "apex_fast.core._core")]
 struct RegisterWorkflow(command::RegisterWorkflow);
@@ -351,6 +354,52 @@ impl MigrateRun {
 }
 
 #[pyclass(frozen, module = "apex_fast.core._core")]
+struct ApplyPatch(command::ApplyPatch);
+
+#[pymethods]
+impl ApplyPatch {
+    #[new]
+    #[pyo3(signature = (tenant, run_id, operations, reason = "", author = "", base_epoch = None, idempotency_key = "",
+        functions = None, reaches_any = false))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        tenant: String,
+        run_id: &str,
+        operations: Vec<u8>,
+        reason: &str,
+        author: &str,
+        base_epoch: Option<u32>,
+        idempotency_key: &str,
+        functions: Option<&[u8]>,
+        reaches_any: bool,
+    ) -> PyResult<Self> {
+        Ok(Self(command::ApplyPatch {
+            tenant,
+            run_id: parse_run_id(run_id)?,
+            operations,
+            reason: reason.to_owned(),
+            author: author.to_owned(),
+            base_epoch,
+            idempotency_key: idempotency_key.to_owned(),
+            functions: functions.map(function_table).transpose()?.map(Arc::new),
+            grant: if reaches_any { Grant::all() } else { Grant::default() },
+        }))
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct RollbackPatch(command::RollbackPatch);
+
+#[pymethods]
+impl RollbackPatch {
+    #[new]
+    #[pyo3(signature = (tenant, patch_id, reason = "", by = ""))]
+    fn new(tenant: String, patch_id: String, reason: &str, by: &str) -> Self {
+        Self(command::RollbackPatch { tenant, patch_id, reason: reason.to_owned(), by: by.to_owned() })
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
 struct SignalRun(command::SignalRun);
 
 #[pymethods]
@@ -562,6 +611,12 @@ pub(crate) fn extract(object: &Bound<'_, PyAny>, now_ns: i64, ids: &mut Ids) -> 
     if let Ok(c) = object.cast_exact::<ResumeRun>() {
         return Ok(Command::ResumeRun(c.get().0.clone()));
     }
+    if let Ok(c) = object.cast_exact::<ApplyPatch>() {
+        return Ok(Command::ApplyPatch(Box::new(c.get().0.clone())));
+    }
+    if let Ok(c) = object.cast_exact::<RollbackPatch>() {
+        return Ok(Command::RollbackPatch(c.get().0.clone()));
+    }
     if let Ok(c) = object.cast_exact::<MigrateRun>() {
         return Ok(Command::MigrateRun(c.get().0.clone()));
     }
@@ -599,6 +654,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PauseRun>()?;
     module.add_class::<ResumeRun>()?;
     module.add_class::<MigrateRun>()?;
+    module.add_class::<ApplyPatch>()?;
+    module.add_class::<RollbackPatch>()?;
     module.add_class::<SignalRun>()?;
     module.add_class::<PublishSignal>()?;
     module.add_class::<ResolveApproval>()?;

@@ -110,7 +110,7 @@ fn compile(py: Python<'_>, definition: &[u8], functions: Option<&[u8]>) -> PyRes
         .map_err(errors::compile)
 }
 
-fn function_table(bytes: &[u8]) -> PyResult<FunctionTable> {
+pub(crate) fn function_table(bytes: &[u8]) -> PyResult<FunctionTable> {
     let wrong = |what: String| errors::core("BAD_FUNCTION_TABLE", &what);
     let Value::Object(entries) = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))? else {
         return Err(wrong("the function table is an object".into()));

@@ -319,6 +319,14 @@ impl Machine {
         Ok((PyBytes::new(py, &answer.json), answer.offset, answer.epoch))
     }
 
+    /// Canonical bytes and epoch.
+    fn definition_of<'py>(&self, py: Python<'py>, tenant: &str, run_id: &str) -> PyResult<(Bound<'py, PyBytes>, u32)> {
+        let run_id = parse_run_id(run_id)?;
+        let found = self.house().machine.definition_of(tenant, &run_id);
+        let (definition, epoch) = found.map_err(|refusal| errors::core(refusal.code, &refusal.message))?;
+        Ok((PyBytes::new(py, &definition), epoch))
+    }
+
     fn workflows(&self, tenant: &str) -> Vec<WorkflowView> {
         self.house().machine.workflows(tenant).into_iter().map(WorkflowView).collect()
     }
@@ -361,6 +369,9 @@ impl Machine {
             ("retries", c.retries),
             ("compensations", c.compensations),
             ("breaker_changes", c.breaker_changes),
+            ("migrations", c.migrations),
+            ("patches", c.patches),
+            ("rollbacks", c.rollbacks),
         ])
     }
 }

@@ -18,11 +18,7 @@ from tests.integration.gateway.conftest import Gateway
 from tests.integration.gateway.test_runs import details_of
 from tests.support.definitions import chain
 
-NOT_RUNNING = [
-    ("PatchService", "ApplyPatch", patch_pb2), ("PatchService", "ListPatches", patch_pb2),
-    ("PatchService", "GetPatch", patch_pb2), ("PatchService", "ApprovePatch", patch_pb2),
-    ("PatchService", "RollbackPatch", patch_pb2),
-]  # fmt: skip
+NOT_RUNNING = [("PatchService", "ApprovePatch", patch_pb2)]
 
 
 @pytest.mark.parametrize(("service", "name", "module"), NOT_RUNNING)

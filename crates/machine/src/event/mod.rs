@@ -3,6 +3,7 @@
 pub(crate) mod child;
 pub(crate) mod failure;
 pub(crate) mod node;
+pub(crate) mod patch;
 pub(crate) mod registry;
 pub(crate) mod run;
 pub(crate) mod saga;
@@ -103,4 +104,6 @@ events! {
     61 CompensationRequested in saga,
     62 CompensationCompleted in saga,
     63 CompensationPlanned in saga,
+    72 PatchApplied in patch,
+    73 PatchRolledBack in patch,
 }

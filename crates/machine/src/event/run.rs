@@ -1,6 +1,7 @@
 //! What happens to a run as a whole.
 
 use super::failure::{Failure, NodeError};
+use super::patch::Overlaid;
 use super::wire::{Amount, Hash, Json, Labels, List, Time, message};
 
 message! {
@@ -23,7 +24,7 @@ message! {
 
 message! {
     /// A run exists. Says which version of which workflow was resolved; of the child of a composite node, whose it is and
-    /// how many runs stand above it; and the `schedule` that started it.
+    /// how many runs stand above it; the `schedule` that started it; and the patches that it begins with (`overlay`).
     RunStarted<'a> {
         1 workflow: &'a str,
         2 version: &'a str,
@@ -43,6 +44,7 @@ message! {
         16 mode: &'a str,
         17 fidelity: &'a str,
         18 schedule: &'a str,
+        19 overlay: Vec<Overlaid<'a>>,
     }
 }
 

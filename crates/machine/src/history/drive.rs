@@ -7,7 +7,7 @@
 use super::fold::{self, Record};
 use super::{Difference, History, HistoryError};
 use crate::action::JobKind;
-use crate::command::{MigrateRun, Selector};
+use crate::command::{MigrateRun, RollbackPatch, Selector};
 use crate::error::{code, kind};
 use crate::event::node::ToolResultReceived;
 use crate::event::run::RunStarted;
@@ -16,10 +16,12 @@ use crate::event::wire::write_json_str;
 use crate::event::{self, Event};
 use crate::id::RunId;
 use crate::machine::{Action, Machine};
+use crate::partition::registry::Basis;
 use crate::record::{Header, split_records};
 use crate::run::approval::Resolution;
 use crate::run::correction::NO_CORRECTION;
 use crate::run::node::NOT_NEEDED;
+use crate::run::patch::id_of;
 use crate::run::result::Ended;
 use crate::run::saga::{FAILING, OUT_OF_TIME};
 use crate::run::work::Work;
@@ -27,8 +29,12 @@ use crate::state::fold::find_scope;
 use crate::state::run::{Fault, NO_SLOT, ROOT, Status, StepPhase, Wait, split_path};
 use crate::state::{Timer, TimerKind, Version};
 use apex_ir::ir::Kind;
+use apex_ir::overlay::read_operations;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// As operations on ids write the type of a node.
+const COMPOSITE: &[u8] = b"\"composite\"";
 
 /// What the engine itself says of a job that was never handed out.
 const NEVER_HANDED_OUT: [&str; 2] = [FAILING, NOT_NEEDED];
@@ -69,6 +75,11 @@ fn begun(history: &History<'_>, records: &[Record<'_>], count: usize) -> Result<
     // What is decided is compared, however much it is.
     machine.config.limits.events_per_turn_max = u32::MAX;
     machine.config.limits.bytes_per_turn_max = usize::MAX;
+    // What was accepted once was within the limits of then.
+    let limits = &mut machine.config.limits;
+    (limits.patch_nodes_max, limits.patches_per_run_max) = (usize::MAX, usize::MAX);
+    (limits.patched_nodes_max, limits.patched_bytes_max) = (usize::MAX, usize::MAX);
+    limits.definition_bytes_max = usize::MAX;
     let tenant = machine.state.symbols.intern(records.first().map_or("", |first| first.header.tenant));
     for definition in &history.definitions {
         let symbols = &mut machine.state.symbols;
@@ -132,6 +143,8 @@ impl<'h> Driver<'h> {
                     e.parent_run.is_empty() && e.fidelity != "fast" && !self.has_composite(workflow, e.version)
                 }
                 Event::RunMigrated(e) => !self.has_composite(workflow, e.version),
+                // The word may stand for something else; then less is decided anew than could be.
+                Event::PatchApplied(e) => !e.operations.0.windows(COMPOSITE.len()).any(|part| part == COMPOSITE),
                 Event::SignalReceived(_) | Event::LockAcquired(_) | Event::ApprovalEscalated(_) => false,
                 // For a signal, or for a turn at a tool.
                 Event::TimerStarted(e) => e.timer.is_empty(),
@@ -270,6 +283,22 @@ impl<'h> Driver<'h> {
                 };
                 return machine.try_migrate(&command).is_ok();
             }
+            Event::PatchApplied(e) => {
+                let (Some(program), Ok(operations)) = (machine.ready(slot), read_operations(e.operations.0)) else {
+                    return false;
+                };
+                let code = code::PATCH_MEANING_REFUSED;
+                return machine.record_patch(slot, &program, &operations, e.clone(), code).is_ok();
+            }
+            Event::PatchRolledBack(e) => {
+                let command = RollbackPatch {
+                    tenant: record.header.tenant.to_owned(),
+                    patch_id: id_of(&record.header.run_id, e.number),
+                    reason: e.reason.to_owned(),
+                    by: e.by.to_owned(),
+                };
+                return machine.try_roll_back(&command).is_ok();
+            }
             Event::ToolCallRequested(e) => return self.waited(slot, e.node),
             Event::TimerFired(e) if e.timer == "retry" => return self.waited(slot, e.node),
             Event::ToolResultReceived(e) => return self.result(slot, event, e, record.header.causation),
@@ -330,7 +359,9 @@ impl<'h> Driver<'h> {
         let symbols = &mut machine.state.symbols;
         let (tenant_sym, workflow, version) =
             (symbols.intern(tenant), symbols.intern(e.workflow), symbols.intern(e.version));
-        let Ok(program) = machine.program(tenant_sym, workflow, version) else { return };
+        let layers = e.overlay.iter().map(|layer| layer.operations.0.into()).collect();
+        let basis = Basis { tenant: tenant_sym, workflow, version, ir_hash: e.ir_hash.0, layers };
+        let Ok(program) = machine.program_of(&basis) else { return };
         let due = program.ir.timeout_ns.map_or(0, |timeout| machine.now.saturating_add(timeout).max(1));
         let event = Event::RunStarted(RunStarted {
             nodes_total: program.ir.graphs[0].nodes.len() as u32,

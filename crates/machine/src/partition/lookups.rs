@@ -366,6 +366,9 @@ impl Machine {
             retries: self.tally.retries,
             compensations: self.tally.compensations,
             breaker_changes: self.tally.breaker_changes,
+            migrations: self.tally.migrations,
+            patches: self.tally.patches,
+            rollbacks: self.tally.rollbacks,
         }
     }
 }

@@ -9,8 +9,10 @@ use crate::event::wire::{Hash, Json, write_json_str};
 use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::partition::turn::{error_list, refusal};
+use crate::state::run::Run;
 use crate::state::symbols::Sym;
 use crate::state::{State, Version, Workflow};
+use apex_ir::overlay::{Operation, materialize, read_operations};
 use std::sync::Arc;
 
 /// The tag that `Selector::Latest` looks for, and that the first version gets.
@@ -150,12 +152,62 @@ impl Machine {
         Ok(program)
     }
 
+    /// The program of a run: that of its version, or what its patches make of it.
+    ///
+    /// # Errors
+    /// Why there is none any more.
+    pub(crate) fn program_of(&mut self, basis: &Basis) -> Result<Arc<Program>, String> {
+        if basis.layers.is_empty() {
+            return self.program(basis.tenant, basis.workflow, basis.version);
+        }
+        // By the hash that the log has: another version of the compiler may give another one.
+        if let Some(program) = self.programs.get(&basis.ir_hash) {
+            return Ok(program);
+        }
+        let program = self.overlay(basis)?;
+        self.programs.put(basis.ir_hash, program.clone(), self.config.limits.programs_max);
+        Ok(program)
+    }
+
+    /// What patches make of a registered version.
+    pub(crate) fn overlay(&mut self, basis: &Basis) -> Result<Arc<Program>, String> {
+        let registered = self.state.version(basis.tenant, basis.workflow, basis.version);
+        let registered = registered.ok_or("its definition is not registered")?;
+        let layers: Result<Vec<_>, String> = basis.layers.iter().map(|layer| read_operations(layer)).collect();
+        let layers = layers?;
+        let layers: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
+        let ir = materialize(&registered.definition, &layers, &apex_ir::Limits::default())
+            .map_err(|refusal| refusal.reason())?;
+        Ok(Arc::new(Program::new(ir, &mut self.state.symbols)))
+    }
+
     pub(crate) fn check_name(&self, what: &str, name: &str) -> Result<(), Refusal> {
         let max = self.config.limits.name_bytes_max;
         if name.len() > max {
             return Err(refusal(code::LIMIT_EXCEEDED, format!("{what} is longer than name_bytes_max ({max} bytes)")));
         }
         Ok(())
+    }
+}
+
+/// What the program of a run is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Basis {
+    pub(crate) tenant: Sym,
+    pub(crate) workflow: Sym,
+    pub(crate) version: Sym,
+    /// Of the program.
+    pub(crate) ir_hash: [u8; 32],
+    /// Patches in force.
+    pub(crate) layers: Vec<Arc<[u8]>>,
+}
+
+impl Run {
+    /// What its program is made of.
+    pub(crate) fn basis(&self) -> Basis {
+        let Run { tenant, workflow, version, ir_hash, .. } = *self;
+        let layers = self.layers().iter().filter(|layer| layer.dropped == 0);
+        Basis { tenant, workflow, version, ir_hash, layers: layers.map(|layer| layer.operations.clone()).collect() }
     }
 }
 

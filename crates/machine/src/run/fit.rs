@@ -5,7 +5,7 @@ use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::run::changes::{Change, Versions};
 use crate::run::routing::has_begun;
-use crate::state::run::{Kept, ROOT, Status};
+use crate::state::run::{Kept, Node, ROOT, Status};
 use apex_ir::ir::{Keeps, NodeIx};
 use std::collections::BTreeSet;
 
@@ -16,8 +16,12 @@ impl Machine {
         let Some(run) = self.state.run(slot) else { return Vec::new() };
         let Some(root) = run.scope(ROOT) else { return Vec::new() };
         let name = |sym| &**self.state.symbols.name(sym);
-        let begun = root.nodes.iter().filter(|node| has_begun(node));
-        let ids: BTreeSet<&str> = begun.clone().map(|node| name(node.sym)).collect();
+        let locks = run.extra.as_ref().map(|extra| &extra.locks);
+        let holds_key = |slot: u32| locks.is_some_and(|locks| locks.contains_key(&(ROOT, slot)));
+        // One that was given its key and has not been requested yet would hold it for good if it went.
+        let is_begun = |(slot, node): &(u32, &Node)| has_begun(node) || holds_key(*slot);
+        let begun: Vec<&Node> = (0..).zip(&root.nodes).filter(is_begun).map(|(_, node)| node).collect();
+        let ids: BTreeSet<&str> = begun.iter().map(|node| name(node.sym)).collect();
         let versions = Versions::read(&old.ir.canonical, &new.ir.canonical);
         let mut found = versions.changes(&ids);
         for node in begun {

@@ -7,7 +7,8 @@ use crate::event::Event;
 use crate::event::run::RunMigrated;
 use crate::event::wire::{Hash, Time, write_json_str};
 use crate::machine::Machine;
-use crate::partition::registry::unknown;
+use crate::partition::program::Program;
+use crate::partition::registry::{Basis, unknown};
 use crate::partition::turn::refusal;
 use crate::record::NONE;
 use crate::run::pause::{answer_of, unknown_run};
@@ -40,12 +41,26 @@ impl Machine {
         if version == run.version {
             return Ok((slot, self.migrated(slot, true)));
         }
-        refuse_another_program(run)?;
-        let (tenant, workflow) = (run.tenant, run.workflow);
+        refuse_fixed(run)?;
+        if run.parent().is_some() {
+            let message = format!("run {} runs for a composite node, whose workflow names its version", run.id);
+            return Err(refusal(code::WRONG_STATE, message));
+        }
+        let mut basis = Basis { version, ir_hash, ..run.basis() };
         let old = self.ready(slot).ok_or_else(gone)?;
-        let new = self.program(tenant, workflow, version).map_err(|reason| {
-            refusal(code::DEFINITION_UNREADABLE, format!("the definition no longer compiles: {reason}"))
-        })?;
+        let new = if basis.layers.is_empty() {
+            self.program_of(&basis).map_err(|reason| {
+                refusal(code::DEFINITION_UNREADABLE, format!("the definition no longer compiles: {reason}"))
+            })?
+        } else {
+            // Its patches go along.
+            let made = self.overlay(&basis).map_err(|reason| {
+                let message = "the version is another one where the run was patched".into();
+                listed(code::VERSION_INCOMPATIBLE, message, &[(String::new(), reason)])
+            })?;
+            basis.ir_hash = made.ir.hash;
+            made
+        };
         refuse_unsupported(&new)?;
         let misfits = self.misfits(slot, &old, &new);
         let (to, from) = (self.state.symbols.name(version).clone(), old.ir.version.clone());
@@ -54,17 +69,17 @@ impl Machine {
             return Err(listed(code::VERSION_INCOMPATIBLE, message, &misfits));
         }
         let run = self.state.run(slot).ok_or_else(gone)?;
-        let due = new.ir.timeout_ns.map_or(0, |timeout| run.started_ns.saturating_add(timeout).max(1));
         let event = Event::RunMigrated(RunMigrated {
             version: &to,
-            ir_hash: Hash(ir_hash),
+            ir_hash: Hash(basis.ir_hash),
             epoch: run.epoch + 1,
             nodes_total: new.ir.graphs[0].nodes.len() as u32,
-            due: Time(due),
+            due: Time(due_under(run, &new)),
             previous_version: &from,
             by: &command.by,
         });
         self.emit(slot, &event, NONE);
+        self.tally.migrations += 1;
         Ok((slot, self.migrated(slot, false)))
     }
 
@@ -78,16 +93,19 @@ impl Machine {
     }
 }
 
-/// Refuses what no other program can be found for, whatever it says.
-fn refuse_another_program(run: &Run) -> Result<(), Refusal> {
+/// Refuses another program where none can be right, whatever it says.
+pub(crate) fn refuse_fixed(run: &Run) -> Result<(), Refusal> {
     let why = if run.failing.is_some() {
-        "is being undone by the version that it has"
-    } else if run.parent().is_some() {
-        "runs for a composite node, whose workflow names its version"
+        "is being undone by the definition that it has"
     } else if run.keeps_results() {
         "keeps results of the run that it replays"
     } else {
         return Ok(());
     };
     Err(refusal(code::WRONG_STATE, format!("run {} {why}", run.id)))
+}
+
+/// When a run is out of time under a program; 0: never.
+pub(crate) fn due_under(run: &Run, program: &Program) -> i64 {
+    program.ir.timeout_ns.map_or(0, |timeout| run.started_ns.saturating_add(timeout).max(1))
 }

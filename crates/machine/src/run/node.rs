@@ -230,11 +230,14 @@ impl Machine {
         if !flight.omitted {
             return Some(Rendered { input: flight.input.clone(), config: flight.config.clone() });
         }
-        let (tenant, workflow, version, sym) = (run.tenant, run.workflow, run.version, run.node(scope, node_slot)?.sym);
+        let sym = run.node(scope, node_slot)?.sym;
         let is_built = run.scope(ROOT).is_some_and(|root| !root.cells.is_empty());
         let program = match &run.program {
             Some(program) => program.clone(),
-            None => self.program(tenant, workflow, version).ok()?,
+            None => {
+                let basis = run.basis();
+                self.program_of(&basis).ok()?
+            }
         };
         if !is_built {
             self.rebuild(slot, &program);

@@ -36,9 +36,8 @@ impl Machine {
                 if expression == "nodes" {
                     self.write_nodes(run, &mut json);
                 } else {
-                    let (workflow, version) = (run.workflow, run.version);
-                    let found = self.state.symbols.find(tenant).ok_or_else(|| unknown_run(run_id))?;
-                    let program = self.program(found, workflow, version).map_err(|reason| {
+                    let basis = run.basis();
+                    let program = self.program_of(&basis).map_err(|reason| {
                         refusal(code::DEFINITION_UNREADABLE, format!("the definition no longer compiles: {reason}"))
                     })?;
                     json = self.evaluate(slot, &program, expression)?;

@@ -93,6 +93,20 @@ impl<'h> Past<'h> {
         versions.last()
     }
 
+    /// The patches in force at its end.
+    fn overlay(&self) -> Vec<Arc<[u8]>> {
+        let mut layers: Vec<(u32, &[u8])> = Vec::new();
+        for (_, event) in self.events() {
+            match event {
+                Event::RunStarted(e) => layers.extend(e.overlay.iter().map(|layer| (0, layer.operations.0))),
+                Event::PatchApplied(e) => layers.push((e.number, e.operations.0)),
+                Event::PatchRolledBack(e) => layers.retain(|(number, _)| *number != e.number),
+                _ => {}
+            }
+        }
+        layers.into_iter().map(|(_, operations)| operations.into()).collect()
+    }
+
     /// The instance that a record decided, where what it says came from outside and holds by itself.
     fn given<'e>(&self, record: &Record<'_>, event: &Event<'e>, requested: &BTreeSet<&str>) -> Option<&'e str> {
         match event {
@@ -161,17 +175,18 @@ impl Machine {
                 "the run was recorded in fast fidelity, which keeps no results to go on from; live runs all again";
             return Err(refusal(code::WRONG_STATE, message));
         }
-        let origin = Origin { run: command.origin, from: &command.from, freeze: !command.live };
+        let overlay = past.overlay();
+        let origin = Origin { run: command.origin, from: &command.from, freeze: !command.live, overlay: &overlay };
         let standing = self.standing(&start)?;
         if let Some(answer) = standing {
             return Ok((None, answer));
         }
-        let program = self.select_program(&start)?.2;
+        let program = self.select_overlaid(&start, &overlay)?.2;
         let again = Again::new(&program, &command.from, command.live).ok_or_else(|| no_such_node(&command.from))?;
         let (frozen, undecided) = self.frozen_of(&past, &program, &again);
         if command.version.is_some() && !command.live {
             let selector = Selector::Version(last.to_owned());
-            let old = self.select_program(&StartRun { selector, ..start.clone() })?.2;
+            let old = self.select_overlaid(&StartRun { selector, ..start.clone() }, &overlay)?.2;
             let kept: BTreeSet<&str> = frozen.keys().map(|path| crate::state::run::split_path(path).1).collect();
             let found = Versions::read(&old.ir.canonical, &program.ir.canonical).changes(&kept);
             if !found.is_empty() {

@@ -313,7 +313,8 @@ impl Machine {
         if let Some(program) = &child.program {
             return Ok(Some(program.clone()));
         }
-        let program = self.program(child.tenant, child.workflow, child.version)?;
+        let basis = child.basis();
+        let program = self.program_of(&basis)?;
         if let Some(child) = self.state.run_mut(slot).and_then(|run| run.within_mut(&within)) {
             lay(&mut child.scopes, &program);
             child.program = Some(program.clone());

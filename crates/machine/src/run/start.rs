@@ -4,13 +4,15 @@ use crate::action::{Answer, Refusal};
 use crate::command::{Fidelity, StartRun};
 use crate::error::code;
 use crate::event::Event;
+use crate::event::patch::Overlaid;
 use crate::event::run::{GoalReceived, PlanGenerated, RunStarted};
 use crate::event::wire::{Hash, Json, Labels, Time};
 use crate::id::RunId;
 use crate::machine::Machine;
 use crate::partition::program::Program;
-use crate::partition::registry::{over, unknown};
+use crate::partition::registry::{Basis, over, unknown};
 use crate::partition::turn::{error_list, refusal};
+use crate::run::replay::listed;
 use crate::state::fold::priority_name;
 use crate::state::symbols::Sym;
 use crate::view::RunState;
@@ -59,7 +61,8 @@ impl Machine {
         if !command.idempotency_key.is_empty() && keys >= keys_max && !self.has_expired_key(&command.tenant) {
             return Err(over("idempotency_keys_per_tenant_max", keys_max));
         }
-        let (version, hash, program) = self.select_program(command)?;
+        let overlay = origin.map_or(&[][..], |origin| origin.overlay);
+        let (version, hash, program) = self.select_overlaid(command, overlay)?;
         refuse_unsupported(&program)?;
         program.ir.check_inputs(&command.inputs).map_err(|found| Refusal {
             code: code::INPUTS_INVALID,
@@ -100,6 +103,7 @@ impl Machine {
             due: Time(program.ir.timeout_ns.map_or(0, |timeout| self.now.saturating_add(timeout).max(1))),
             origin_run: &origin_run,
             origin_from: origin.map_or("", |origin| origin.from),
+            overlay: overlay.iter().map(|layer| Overlaid { operations: Json(layer) }).collect(),
             mode: origin.map_or("", |origin| if origin.freeze { "freeze" } else { "live" }),
             ..RunStarted::default()
         });
@@ -131,6 +135,26 @@ impl Machine {
             refusal(code::DEFINITION_UNREADABLE, format!("the definition no longer compiles: {reason}"))
         })?;
         Ok((version, hash, program))
+    }
+
+    /// What patches make of the version that a start names.
+    pub(crate) fn select_overlaid(
+        &mut self,
+        command: &StartRun,
+        layers: &[Arc<[u8]>],
+    ) -> Result<(Sym, [u8; 32], Arc<Program>), Refusal> {
+        let (version, ir_hash, program) = self.select_program(command)?;
+        let (tenant, workflow) = (self.state.symbols.find(&command.tenant), self.state.symbols.find(&command.workflow));
+        let (Some(tenant), Some(workflow), false) = (tenant, workflow, layers.is_empty()) else {
+            return Ok((version, ir_hash, program));
+        };
+        let program =
+            self.overlay(&Basis { tenant, workflow, version, ir_hash, layers: layers.to_vec() }).map_err(|reason| {
+                let message = "the version is another one where the run was patched".into();
+                listed(code::VERSION_INCOMPATIBLE, message, &[(String::new(), reason)])
+            })?;
+        self.programs.put(program.ir.hash, program.clone(), self.config.limits.programs_max);
+        Ok((version, program.ir.hash, program))
     }
 
     pub(crate) fn check_start(&self, command: &StartRun) -> Result<(), Refusal> {
@@ -202,6 +226,8 @@ pub(crate) struct Origin<'c> {
     /// Instance path; empty: from the start.
     pub(crate) from: &'c str,
     pub(crate) freeze: bool,
+    /// Its patches in force: the new run begins with them.
+    pub(crate) overlay: &'c [Arc<[u8]>],
 }
 
 /// What a start came to.

@@ -34,8 +34,8 @@ impl Machine {
         let program = match &run.program {
             Some(program) => program.clone(),
             None => {
-                let (tenant, workflow, version) = (run.tenant, run.workflow, run.version);
-                match self.program(tenant, workflow, version) {
+                let basis = run.basis();
+                match self.program_of(&basis) {
                     Ok(program) => {
                         if let Some(run) = self.state.run_mut(slot) {
                             run.program = Some(program.clone());

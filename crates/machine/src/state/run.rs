@@ -95,6 +95,32 @@ pub(crate) struct Extra {
     pub(crate) locks: BTreeMap<(u32, u32), Box<str>>,
     /// The schedule that started it; empty: none did.
     pub(crate) schedule: Box<str>,
+    /// Its patches, in their order, dropped ones too.
+    pub(crate) layers: Vec<Layer>,
+    /// Epoch of its last migration; 0: none.
+    pub(crate) migrated: u32,
+}
+
+/// A patch of a run.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    /// From 1; 0: the run began with it.
+    pub(crate) number: u32,
+    /// On ids, as logged.
+    pub(crate) operations: Arc<[u8]>,
+    /// That it made.
+    pub(crate) epoch: u32,
+    /// That dropping it made; 0: it is in force.
+    pub(crate) dropped: u32,
+    pub(crate) key: Box<str>,
+    pub(crate) request_hash: [u8; 32],
+}
+
+impl Layer {
+    /// It was in force at this epoch.
+    pub(crate) fn is_in_force(&self, epoch: u32) -> bool {
+        self.epoch <= epoch && (self.dropped == 0 || self.dropped > epoch)
+    }
 }
 
 /// A signal that no node has asked for yet.
@@ -696,6 +722,11 @@ impl Run {
     /// Children of it are about to end.
     pub(crate) fn has_ending(&self) -> bool {
         self.extra.as_ref().is_some_and(|extra| !extra.ending.is_empty())
+    }
+
+    /// Its patches, dropped ones too.
+    pub(crate) fn layers(&self) -> &[Layer] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.layers)
     }
 
     /// Forgets what was made of its program: the counters and the work. Both follow from the state and another one.

@@ -1,4 +1,4 @@
-//! A snapshot: the state as bytes, equal for equal states. Version 4: the magic, the version, the names in the order of
+//! A snapshot: the state as bytes, equal for equal states. Version 5: the magic, the version, the names in the order of
 //! their places, then the state, each open run behind its length. A version that is not known is refused: the log is
 //! replayed instead, it is the truth.
 
@@ -8,7 +8,7 @@ use super::letter::Letter;
 use super::pages::{Place, at};
 use super::run::{
     Asked, Awaited, Care, Child, Completed, Corrected, EndedRun, Ending, Extra, Failing, Fault, Flight, Items,
-    Iterations, Kept, KeptSignal, Node, Origin, Parent, Queued, Run, RunError, Scope, Status, Step, StepPhase,
+    Iterations, Kept, KeptSignal, Layer, Node, Origin, Parent, Queued, Run, RunError, Scope, Status, Step, StepPhase,
     Throttled, Wait,
 };
 use super::schedule::{Firing, Overlap, Schedule};
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"APEXSNAP";
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 codec!(Registry { next_seq, head, hash, versions });
 codec!(Version { version, hash, definition, registered_ns });
@@ -76,7 +76,21 @@ codec!(Origin { run, from, freeze });
 codec!(Ending { seq, keeps, taken_back });
 codec!(Completed { seq, run });
 codec!(KeptSignal { seq, name, payload });
-codec!(Extra { parent, ending, completed, paused, origin, letters, signals, signal_keys, locks, schedule });
+codec!(Extra {
+    parent,
+    ending,
+    completed,
+    paused,
+    origin,
+    letters,
+    signals,
+    signal_keys,
+    locks,
+    schedule,
+    layers,
+    migrated
+});
+codec!(Layer { number, operations, epoch, dropped, key, request_hash });
 codec!(Awaited { name, due });
 codec!(Queued { key, at });
 codec!(Throttled { due, flight });

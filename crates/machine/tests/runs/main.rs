@@ -18,6 +18,7 @@ mod lock;
 mod r#loop;
 mod map;
 mod migrate;
+mod patch;
 mod pause;
 mod rate;
 mod registry;

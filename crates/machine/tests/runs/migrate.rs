@@ -2,7 +2,7 @@
 
 use crate::world::{Chance, SECOND, World};
 use crate::{edge, function, last, world_of};
-use apex_machine::command::{Command, MigrateRun, Outcome, PauseRun, ResumeRun, Selector};
+use apex_machine::command::{Command, JobResult, MigrateRun, Outcome, PauseRun, ResumeRun, Selector};
 use apex_machine::{Config, Reply, RunId, RunState, history};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -399,4 +399,24 @@ fn a_replay_of_a_migrated_run_is_of_its_last_version() {
     assert_eq!(&*world.view(&again).version, "2");
     world.ok("c", "2");
     assert_eq!(world.state(&again), RunState::Completed);
+}
+
+#[test]
+fn a_node_that_was_given_its_key_has_begun() {
+    let section = function("k", json!({"concurrency_key": "only"}));
+    let mut config = Config { partitions: 4, ..Config::default() };
+    config.limits.events_per_turn_max = 1;
+    let mut world = World::new(config);
+    world.register(&definition("1", &[section, plain("b")], &[]).to_string());
+    world.register(&definition("2", &[plain("b")], &[]).to_string());
+    let (first, second) = (world.start("w", 1, "{}"), world.start("w", 2, "{}"));
+    let job = world.jobs.values().find(|job| job.run_id == first && &*job.node == "k").unwrap().clone();
+    let outcome = Outcome::Ok(b"1".to_vec());
+    let mut commands = vec![(0, Command::JobResult(JobResult { job: job.id, attempt: job.attempt, outcome }))];
+    while world.events(&second).last().unwrap().payload["granted"] != true {
+        world.turn(std::mem::take(&mut commands));
+    }
+    let requests = world.events(&second).into_iter().filter(|event| event.name == "ToolCallRequested");
+    assert!(requests.map(|event| event.node()).all(|node| node != "k"), "it has its key, and no request yet");
+    assert_eq!(pointers(migrate(&mut world, second, "2")), [""], "the key would be held for good");
 }

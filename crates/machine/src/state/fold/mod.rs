@@ -6,6 +6,7 @@ mod erase;
 mod letter;
 mod lock;
 mod node;
+mod patch;
 mod run;
 mod saga;
 mod schedule;
@@ -269,6 +270,9 @@ impl State {
             run.extra_mut().origin =
                 Some(Origin { run: origin, from: e.origin_from.into(), freeze: e.mode == "freeze" });
         }
+        for layer in &e.overlay {
+            run.extra_mut().layers.push(patch::layer(0, layer.operations.0, 0));
+        }
         run.nodes_total = e.nodes_total;
         run.due = e.due.0;
         if !e.parent_run.is_empty() {
@@ -469,6 +473,8 @@ impl Folding<'_> {
             Event::CheckpointCreated(_) => Ok((ROOT, NO_SLOT)),
             Event::RunCancelled(e) => self.run_cancelled(e),
             Event::RunMigrated(e) => self.run_migrated(e),
+            Event::PatchApplied(e) => self.patch_applied(e),
+            Event::PatchRolledBack(e) => self.patch_rolled_back(e),
             Event::CompensationPlanned(e) => self.compensation_planned(e),
             Event::CompensationRequested(e) => self.compensation_requested(header, e),
             Event::CompensationCompleted(e) => self.compensation_completed(e),

@@ -27,19 +27,30 @@ impl Folding<'_> {
         Ok((ROOT, NO_SLOT))
     }
 
-    /// The run goes on under another program: what was made of the one before is forgotten, and made anew.
     pub(super) fn run_migrated(&mut self, e: &RunMigrated<'_>) -> Result<(u32, u32), Unfit> {
-        if self.run.failing.is_some() {
-            return Err("a run that fails goes on under another version".into());
-        }
         self.run.version = self.symbols.intern(e.version);
-        self.run.ir_hash = e.ir_hash.0;
-        self.run.epoch = e.epoch;
-        self.run.nodes_total = e.nodes_total;
+        self.run.extra_mut().migrated = e.epoch;
+        self.goes_on_under(e.epoch, e.ir_hash.0, e.nodes_total, e.due.0)
+    }
+
+    /// Another program: what was made of the one before is forgotten, and made anew.
+    pub(super) fn goes_on_under(
+        &mut self,
+        epoch: u32,
+        ir_hash: [u8; 32],
+        nodes_total: u32,
+        due: i64,
+    ) -> Result<(u32, u32), Unfit> {
+        if self.run.failing.is_some() {
+            return Err("a run that fails goes on under another program".into());
+        }
+        self.run.ir_hash = ir_hash;
+        self.run.epoch = epoch;
+        self.run.nodes_total = nodes_total;
         if self.run.due != 0 {
             self.index.timers.remove(&self.run.run_timer());
         }
-        self.run.due = e.due.0;
+        self.run.due = due;
         if self.run.due != 0 {
             self.index.timers.insert(self.run.run_timer());
         }

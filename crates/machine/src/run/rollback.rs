@@ -1,0 +1,92 @@
+//! A patch of a run is dropped: the run goes on under what the others make of its version.
+
+use crate::action::{Answer, Refusal};
+use crate::command::RollbackPatch;
+use crate::error::code;
+use crate::event::Event;
+use crate::event::patch::PatchRolledBack;
+use crate::event::wire::{Hash, Time};
+use crate::id::RunId;
+use crate::machine::Machine;
+use crate::partition::turn::refusal;
+use crate::record::NONE;
+use crate::run::migrate::{due_under, refuse_fixed};
+use crate::run::patch::{id_of, patched};
+use crate::run::pause::unknown_run;
+use apex_ir::Ir;
+use apex_ir::overlay::{Operation, Standing, read_operations, rollback};
+
+impl Machine {
+    /// Takes a rollback. A patch that was dropped gives the same answer again.
+    pub(crate) fn roll_back_patch(&mut self, token: u64, command: &RollbackPatch) {
+        match self.try_roll_back(command) {
+            Ok((slot, answer)) => {
+                self.answer(token, answer);
+                self.visit_now(slot);
+            }
+            Err(refusal) => self.refuse(token, refusal),
+        }
+    }
+
+    pub(crate) fn try_roll_back(&mut self, command: &RollbackPatch) -> Result<(u32, Answer), Refusal> {
+        let not_there = || refusal(code::PATCH_NOT_FOUND, format!("there is no patch {}", command.patch_id));
+        let (run_id, number) = parse_id(&command.patch_id).ok_or_else(not_there)?;
+        let slot = self.open_run(&command.tenant, &run_id)?;
+        self.check_name("by", &command.by)?;
+        self.check_text("reason", &command.reason)?;
+        self.hand(run_id);
+        let gone = || unknown_run(&run_id);
+        let run = self.state.run(slot).ok_or_else(gone)?;
+        let layer = run.layers().iter().find(|layer| layer.number == number).ok_or_else(not_there)?;
+        if layer.dropped != 0 {
+            return Ok((slot, patched(run, number, layer.dropped, true)));
+        }
+        refuse_fixed(run)?;
+        let program = self.ready(slot).ok_or_else(gone)?;
+        let ir = self.without_patch(slot, number)?;
+        let new = self.accept_program(slot, &program, ir, code::PATCH_STARTED)?;
+        let run = self.state.run(slot).ok_or_else(gone)?;
+        let epoch = run.epoch + 1;
+        let event = Event::PatchRolledBack(PatchRolledBack {
+            number,
+            epoch,
+            definition_hash: Hash(new.ir.hash),
+            nodes_total: new.ir.graphs[0].nodes.len() as u32,
+            due: Time(due_under(run, &new)),
+            reason: &command.reason,
+            by: &command.by,
+        });
+        self.emit(slot, &event, NONE);
+        self.tally.rollbacks += 1;
+        let run = self.state.run(slot).ok_or_else(gone)?;
+        Ok((slot, patched(run, number, epoch, false)))
+    }
+
+    /// What the other patches in force make of the version of a run.
+    fn without_patch(&self, slot: u32, number: u32) -> Result<Ir, Refusal> {
+        let unreadable = |reason: String| refusal(code::DEFINITION_UNREADABLE, reason);
+        let gone = || refusal(code::RUN_ENDED, "the run has ended");
+        let run = self.state.run(slot).ok_or_else(gone)?;
+        let version = self.state.version(run.tenant, run.workflow, run.version);
+        let version = version.ok_or_else(|| unreadable("the version of the run is not registered".into()))?;
+        let in_force: Vec<_> = run.layers().iter().filter(|layer| layer.dropped == 0).collect();
+        let place = in_force.iter().position(|layer| layer.number == number).ok_or_else(gone)?;
+        let layers: Result<Vec<_>, String> = in_force.iter().map(|layer| read_operations(&layer.operations)).collect();
+        let layers = layers.map_err(unreadable)?;
+        let layers: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
+        rollback(&version.definition, &layers, place, &apex_ir::Limits::default()).map_err(|standing| match standing {
+            Standing::Unknown => gone(),
+            Standing::Stands { patch, what } => {
+                let later = in_force.get(patch).map_or_else(String::new, |layer| id_of(&run.id, layer.number));
+                refusal(code::PATCH_CONFLICT, format!("{later} stands on this patch: {what}"))
+            }
+            Standing::Base(found) => unreadable(found.reason()),
+        })
+    }
+}
+
+/// The run and the number in the id of a patch.
+fn parse_id(id: &str) -> Option<(RunId, u32)> {
+    let (run, number) = id.split_once("~p")?;
+    Some((RunId::parse(run)?, number.parse().ok().filter(|number| *number > 0)?))
+}

@@ -1,0 +1,324 @@
+//! Patches on a run: three gates, then it goes on under what they make.
+
+use crate::world::{Chance, World};
+use crate::{edge, function, last, world_of};
+use apex_ir::overlay::{Allowed, Grant};
+use apex_machine::command::{ApplyPatch, Command, MigrateRun, RollbackPatch, Selector};
+use apex_machine::{Config, Refusal, Reply, RunId, RunState, history};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+fn command(run_id: RunId, operations: &Value) -> ApplyPatch {
+    ApplyPatch {
+        tenant: "t".into(),
+        run_id,
+        operations: operations.to_string().into_bytes(),
+        reason: "so".into(),
+        author: "me".into(),
+        base_epoch: None,
+        idempotency_key: String::new(),
+        functions: None,
+        grant: Grant::all(),
+    }
+}
+
+fn send(world: &mut World, command: ApplyPatch) -> Reply {
+    world.ask(Command::ApplyPatch(Box::new(command)))
+}
+
+fn patch(world: &mut World, run: RunId, operations: &Value) -> Reply {
+    send(world, command(run, operations))
+}
+
+fn on(world: &mut World, run: RunId, epoch: u32, operations: &Value) -> Reply {
+    send(world, ApplyPatch { base_epoch: Some(epoch), ..command(run, operations) })
+}
+
+fn roll_back(world: &mut World, patch_id: &str) -> Reply {
+    let (tenant, reason, by) = ("t".into(), "no".into(), "me".into());
+    world.ask(Command::RollbackPatch(RollbackPatch { tenant, patch_id: patch_id.into(), reason, by }))
+}
+
+/// The id of a patch that was applied, and the epoch that it made.
+fn applied(reply: Reply) -> (String, u64) {
+    let details: Value = serde_json::from_slice(&reply.outcome.unwrap().details).unwrap();
+    (details["patch_id"].as_str().unwrap().to_owned(), details["epoch"].as_u64().unwrap())
+}
+
+fn refused(reply: Reply) -> Refusal {
+    reply.outcome.unwrap_err()
+}
+
+/// Code and first place.
+fn refusal(reply: Reply) -> (&'static str, String) {
+    let refusal = refused(reply);
+    let details: Value = serde_json::from_slice(&refusal.details).unwrap_or_default();
+    (refusal.code, details["errors"][0]["pointer"].as_str().unwrap_or_default().to_owned())
+}
+
+fn plain(id: &str) -> Value {
+    function(id, json!({}))
+}
+
+/// A node and an edge to it.
+fn adds(id: &str, from: &str) -> Value {
+    json!([{"op": "add", "path": "/nodes/-", "value": plain(id)},
+           {"op": "add", "path": "/edges/-", "value": edge(from, id)}])
+}
+
+fn row(nodes: &[&str]) -> Value {
+    let edges: Vec<Value> = nodes.windows(2).map(|pair| edge(pair[0], pair[1])).collect();
+    let nodes: Vec<Value> = nodes.iter().map(|id| plain(id)).collect();
+    json!({"name": "w", "version": "1", "nodes": nodes, "edges": edges})
+}
+
+fn begun(definition: Value) -> (World, RunId) {
+    let mut world = world_of(definition);
+    let run = world.start("w", 1, "{}");
+    (world, run)
+}
+
+fn open(world: &World) -> BTreeSet<String> {
+    world.jobs.values().map(|job| job.node.to_string()).collect()
+}
+
+#[test]
+fn what_a_patch_adds_starts_at_once_and_what_it_takes_away_never_does() {
+    let (mut world, run) = begun(row(&["a", "b", "gone"]));
+    world.ok("a", "1");
+    let before = world.view(&run);
+    let (id, epoch) = applied(patch(&mut world, run, &adds("late", "a")));
+    assert_eq!((id.as_str(), epoch), (format!("{run}~p1").as_str(), 1));
+    assert_eq!(open(&world), BTreeSet::from(["b".to_owned(), "late".to_owned()]), "a token from a node that ended ok");
+    let removes = json!([{"op": "remove", "path": "/nodes/2"}, {"op": "remove", "path": "/edges/1"}]);
+    applied(patch(&mut world, run, &removes));
+    let after = world.view(&run);
+    assert_eq!((after.epoch, after.nodes_total), (2, 3));
+    assert_ne!(before.ir_hash, after.ir_hash);
+    world.ok("b", "1");
+    world.ok("late", "2");
+    assert_eq!(world.state(&run), RunState::Completed);
+    assert!(world.events(&run).iter().all(|event| event.node() != "gone"));
+    let event = world.events(&run).into_iter().find(|event| event.name == "PatchApplied").unwrap().payload.clone();
+    assert_eq!((&event["author"], &event["reason"], &event["epoch"]), (&json!("me"), &json!("so"), &json!(1)));
+    assert_eq!(event["patch"], adds("late", "a"), "as it was sent");
+    assert_eq!(event["operations"][0]["op"], "add_node");
+    history::check(&world.history(&run)).unwrap();
+    assert_eq!(refused(patch(&mut world, run, &adds("x", "a"))).code, "RUN_ENDED");
+}
+
+#[test]
+fn each_gate_says_where() {
+    let (mut world, run) = begun(row(&["a", "b"]));
+    let snapshot = world.machine.snapshot();
+    let shape = |operations: Value| (operations, "PATCH_SHAPE_REFUSED");
+    let meaning = |operations: Value| (operations, "PATCH_MEANING_REFUSED");
+    for ((operations, code), pointer) in [
+        (shape(json!([{"op": "put", "path": "/nodes/-", "value": 1}])), "/0/op"),
+        (shape(json!([{"op": "remove", "path": "/nodes/7"}])), "/0/path"),
+        (meaning(adds("late", "nobody")), "/edges/1/from"),
+        (meaning(json!([{"op": "replace", "path": "/name", "value": "other"}])), "/name"),
+        (meaning(json!([{"op": "test", "path": "/name", "value": "w"}])), ""),
+        // a has begun.
+        (meaning(json!([{"op": "replace", "path": "/nodes/0/config/name", "value": "g"}])), "/nodes/0/config"),
+        (meaning(json!([{"op": "remove", "path": "/nodes/0"}, {"op": "remove", "path": "/edges/0"}])), ""),
+        (
+            meaning(json!([{"op": "add", "path": "/nodes/-", "value": plain("early")},
+                           {"op": "add", "path": "/edges/-", "value": edge("early", "a")}])),
+            "/nodes/0",
+        ),
+    ] {
+        assert_eq!(refusal(patch(&mut world, run, &operations)), (code, pointer.to_owned()), "{operations}");
+    }
+    let narrow = Grant { functions: Allowed::Only(BTreeSet::from(["allowed".to_owned()])), ..Grant::all() };
+    let with = |id: &str| ApplyPatch { grant: narrow.clone(), ..command(run, &adds(id, "b")) };
+    let refused = refusal(send(&mut world, with("late")));
+    assert_eq!(refused, ("PATCH_SECURITY_REFUSED", "/nodes/2/config/name".to_owned()));
+    assert_eq!(world.machine.snapshot(), snapshot, "a refusal changes nothing");
+    applied(send(&mut world, with("allowed")));
+}
+
+#[test]
+fn functions_fill_in_what_a_new_node_does_not_state() {
+    let (mut world, run) = begun(row(&["a"]));
+    let spec = apex_ir::FunctionSpec { effect: Some(apex_ir::ir::Effect::Pure), ..Default::default() };
+    let functions = Some(Arc::new(apex_ir::FunctionTable::from([("late".to_owned(), spec)])));
+    assert_eq!(
+        refusal(send(&mut world, ApplyPatch { functions: functions.clone(), ..command(run, &adds("other", "a")) })).0,
+        "PATCH_MEANING_REFUSED"
+    );
+    applied(send(&mut world, ApplyPatch { functions, ..command(run, &adds("late", "a")) }));
+    world.ok("a", "1");
+    assert_eq!(last(&world, &run, "ToolCallRequested")["effect"], "pure");
+}
+
+#[test]
+fn a_patch_of_an_older_epoch_is_rebased_or_conflicts() {
+    let (mut world, run) = begun(row(&["a", "b", "c"]));
+    let renames = |name: &str| json!([{"op": "replace", "path": "/nodes/1/config/name", "value": name}]);
+    let (first, _) = applied(patch(&mut world, run, &renames("f1")));
+    // What the two touch is not the same: the operations apply as they are.
+    applied(on(&mut world, run, 0, &json!([{"op": "replace", "path": "/nodes/2/config/name", "value": "g"}])));
+    let conflict = refused(on(&mut world, run, 0, &renames("f2")));
+    assert_eq!(conflict.code, "PATCH_CONFLICT");
+    let details = String::from_utf8(conflict.details).unwrap();
+    assert!(details.contains(&first) && details.contains("/config/name of b"), "{details}");
+    // Seen from epoch 1, f1 is what stands there.
+    applied(on(&mut world, run, 1, &renames("f2")));
+    let seen = world.machine.definition_of("t", &run).unwrap();
+    let definition: Value = serde_json::from_slice(&seen.0).unwrap();
+    assert_eq!((&definition["nodes"][1]["config"]["name"], seen.1), (&json!("f2"), 3));
+    assert_eq!(definition["nodes"][2]["config"]["name"], "g");
+    assert_eq!(refused(on(&mut world, run, 9, &renames("f3"))).code, "PATCH_CONFLICT");
+    // Two halves of a cycle touch different edges.
+    let links = |from: &str, to: &str| json!([{"op": "add", "path": "/edges/-", "value": edge(from, to)}]);
+    let nodes = json!([{"op": "add", "path": "/nodes/-", "value": plain("p")}, {"op": "add", "path": "/nodes/-", "value": plain("q")},
+        {"op": "add", "path": "/edges/-", "value": edge("c", "p")}, {"op": "add", "path": "/edges/-", "value": edge("c", "q")}]);
+    applied(patch(&mut world, run, &nodes));
+    applied(on(&mut world, run, 4, &links("p", "q")));
+    assert_eq!(refused(on(&mut world, run, 4, &links("q", "p"))).code, "PATCH_CONFLICT");
+    world.ok("a", "1");
+    assert_eq!(&*world.job("b").name, "f2");
+}
+
+#[test]
+fn a_key_gives_the_same_patch_and_limits_hold() {
+    let mut config = Config { partitions: 4, ..Config::default() };
+    config.limits.patches_per_run_max = 2;
+    config.limits.patch_nodes_max = 2;
+    config.limits.patch_bytes_max = 2_000;
+    let mut world = World::new(config);
+    world.register(&row(&["a", "b"]).to_string());
+    let run = world.start("w", 1, "{}");
+    let keyed = |operations: &Value| ApplyPatch { idempotency_key: "k".into(), ..command(run, operations) };
+    let first = applied(send(&mut world, keyed(&adds("x", "b"))));
+    let offset = world.view(&run).offset;
+    let again = send(&mut world, keyed(&adds("x", "b"))).outcome.unwrap();
+    assert!(again.existing);
+    assert_eq!(world.view(&run).offset, offset);
+    assert_eq!(refused(send(&mut world, keyed(&adds("y", "b")))).code, "IDEMPOTENCY_KEY_REUSED");
+    let many: Vec<Value> =
+        ["p", "q", "r"].iter().map(|id| json!({"op": "add", "path": "/nodes/-", "value": plain(id)})).collect();
+    assert_eq!(refused(patch(&mut world, run, &json!(many))).message, "over patch_nodes_max (2)");
+    let large =
+        json!([{"op": "add", "path": "/nodes/-", "value": function("l", json!({"input": {"x": "y".repeat(3_000)}}))}]);
+    assert_eq!(refused(patch(&mut world, run, &large)).code, "PATCH_SHAPE_REFUSED");
+    roll_back(&mut world, &first.0).outcome.unwrap();
+    applied(patch(&mut world, run, &adds("y", "b")));
+    assert_eq!(refused(patch(&mut world, run, &adds("z", "b"))).message, "over patches_per_run_max (2)");
+}
+
+#[test]
+fn a_rollback_drops_what_has_not_begun() {
+    let (mut world, run) = begun(row(&["a", "b"]));
+    let hash = world.view(&run).ir_hash;
+    let (first, _) = applied(patch(&mut world, run, &adds("x", "b")));
+    let (second, _) = applied(patch(&mut world, run, &adds("y", "x")));
+    let stands = refused(roll_back(&mut world, &first));
+    assert_eq!(stands.code, "PATCH_CONFLICT");
+    assert!(stands.message.contains(&second), "{}", stands.message);
+    assert_eq!(applied(roll_back(&mut world, &second)), (second.clone(), 3));
+    let again = roll_back(&mut world, &second).outcome.unwrap();
+    assert!(again.existing);
+    applied(roll_back(&mut world, &first));
+    assert_eq!(world.view(&run).ir_hash, hash, "without patches it is the version again");
+    let (third, _) = applied(patch(&mut world, run, &adds("z", "a")));
+    world.ok("a", "1");
+    assert_eq!(refusal(roll_back(&mut world, &third)), ("PATCH_STARTED", String::new()), "z is not there any more");
+    for unknown in [format!("{run}~p9"), format!("{run}~p0"), format!("{run}"), "nothing".into()] {
+        assert_eq!(refused(roll_back(&mut world, &unknown)).code, "PATCH_NOT_FOUND");
+    }
+    world.ok("b", "1");
+    world.ok("z", "1");
+    assert_eq!(world.state(&run), RunState::Completed);
+    history::check(&world.history(&run)).unwrap();
+}
+
+#[test]
+fn a_crash_at_any_record_keeps_what_was_acknowledged() {
+    for seed in 0..30 {
+        let mut config = Config { partitions: 4, ..Config::default() };
+        config.limits.events_per_turn_max = 1;
+        let mut world = World::new(config);
+        world.register(&row(&["a", "b"]).to_string());
+        let run = world.start("w", 1, "{}");
+        let mut chance = Chance(seed);
+        applied(patch(&mut world, run, &adds("x", "a")));
+        let (second, _) = applied(patch(&mut world, run, &adds("y", "x")));
+        let hash = world.view(&run).ir_hash;
+        world.crash(&mut chance);
+        assert_eq!((world.view(&run).epoch, world.view(&run).ir_hash), (2, hash));
+        world.settle(Vec::new());
+        world.ok("a", "1");
+        world.crash(&mut chance);
+        world.settle(Vec::new());
+        if chance.one_in(2) {
+            roll_back(&mut world, &second).outcome.unwrap();
+            world.crash(&mut chance);
+            world.settle(Vec::new());
+        }
+        while let Some(job) = world.jobs.values().next().cloned() {
+            world.ok(&job.node, "1");
+        }
+        assert_eq!(world.state(&run), RunState::Completed, "seed {seed}");
+        history::check(&world.history(&run)).unwrap();
+    }
+}
+
+#[test]
+fn a_migration_takes_the_patches_along_and_so_does_a_replay() {
+    let (mut world, run) = begun(row(&["a", "b"]));
+    let mut next = row(&["a", "b", "c"]);
+    next["version"] = json!("2");
+    world.register(&next.to_string());
+    let mut other = row(&["a"]);
+    other["version"] = json!("3");
+    world.register(&other.to_string());
+    applied(patch(&mut world, run, &adds("x", "b")));
+    let migrate = |world: &mut World, version: &str| {
+        let selector = Selector::Version(version.into());
+        world.ask(Command::MigrateRun(MigrateRun { tenant: "t".into(), run_id: run, selector, by: String::new() }))
+    };
+    assert_eq!(refused(migrate(&mut world, "3")).code, "VERSION_INCOMPATIBLE", "there is no b to hang x on");
+    migrate(&mut world, "2").outcome.unwrap();
+    assert_eq!(refused(on(&mut world, run, 1, &adds("y", "b"))).code, "PATCH_CONFLICT", "made for another version");
+    world.ok("a", "1");
+    world.ok("b", "1");
+    assert_eq!(open(&world), BTreeSet::from(["c".to_owned(), "x".to_owned()]));
+    world.ok("c", "1");
+    world.ok("x", "1");
+    assert_eq!(world.state(&run), RunState::Completed);
+    history::check(&world.history(&run)).unwrap();
+    let again = world.replay_command(&run, 1, "x", false);
+    let again = world.ask(Command::ReplayRun(Box::new(again))).outcome.unwrap().run_id.unwrap();
+    assert_eq!(
+        open(&world),
+        BTreeSet::from(["x".to_owned()]),
+        "x is there, and what it does not follow keeps its result"
+    );
+    assert_eq!(world.view(&again).ir_hash, world.view(&run).ir_hash);
+    world.crash(&mut Chance(1));
+    world.supply();
+    world.settle(Vec::new());
+    world.ok("x", "2");
+    assert_eq!(world.state(&again), RunState::Completed);
+    history::check(&world.history(&again)).unwrap();
+}
+
+#[test]
+fn a_child_is_patched_by_its_own_id() {
+    let mut world = world_of(row(&["a", "b"]));
+    let holder = json!({"name": "above", "version": "1", "edges": [], "nodes": [
+        {"id": "c", "type": "composite", "config": {"workflow": "w", "version": "1", "inputs": {}}}]});
+    world.register(&holder.to_string());
+    let above = world.start("above", 5, "{}");
+    let child = world.job("a").run_id;
+    applied(patch(&mut world, child, &adds("x", "a")));
+    for node in ["a", "b", "x"] {
+        world.ok(node, "1");
+    }
+    assert_eq!(world.state(&above), RunState::Completed);
+    let output = last(&world, &above, "ChildEnded")["output"].clone();
+    assert_eq!(output, json!({"b": 1, "x": 1}));
+}
