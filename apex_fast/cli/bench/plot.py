@@ -39,8 +39,8 @@ MEMORY = Figure("memory beyond the baseline, MiB", lambda one: _whole(one.more.g
 
 
 def _decades(values: Sequence[float]) -> tuple[int, int]:
-    """The powers of ten that hold all values, one apart at least."""
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    """The powers of ten that hold all values, one apart at least; a hundredth of one beyond them is not seen."""
+    low, high = math.floor(math.log10(min(values)) + 0.01), math.ceil(math.log10(max(values)) - 0.01)
     return low, max(high, low + 1)
 
 
