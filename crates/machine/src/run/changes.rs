@@ -33,7 +33,8 @@ impl<'d> Parts<'d> {
         while let Some((at, graph)) = graphs.pop() {
             for (n, node) in list(graph, "nodes").iter().enumerate() {
                 let pointer = format!("{at}/nodes/{n}");
-                if node["config"]["body"].is_object() {
+                // The body of an HTTP request is data.
+                if matches!(text(node, "type"), "map" | "loop") && node["config"]["body"].is_object() {
                     graphs.push((format!("{pointer}/config/body"), &node["config"]["body"]));
                 }
                 parts.nodes.insert(text(node, "id"), (pointer, node));
@@ -165,5 +166,16 @@ mod tests {
         assert_eq!(versions(&guarded, &one).guards("a", false)[0].0, "");
         assert!(versions(&one, &guarded).guards("a", true).is_empty(), "a failure does not take it");
         assert!(versions(&guarded, &guarded).guards("a", false).is_empty());
+    }
+
+    #[test]
+    fn the_body_of_a_request_is_data() {
+        let with = |function: &str| {
+            let node = |name: &str| json!({"id": "a", "type": "function", "config": {"name": name}});
+            let body = json!({"nodes": [node("f")], "edges": [{"from": "x", "to": "a"}]});
+            json!({"nodes": [node(function), {"id": "h", "type": "http", "config": {"body": body}}]})
+        };
+        let found = versions(&with("f"), &with("g")).changes(&BTreeSet::from(["a"]));
+        assert_eq!(found, [("/nodes/0/config".to_owned(), "config of a is another one".to_owned())]);
     }
 }
