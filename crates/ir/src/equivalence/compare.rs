@@ -155,8 +155,7 @@ impl Comparison<'_, '_> {
     fn guards(&mut self, old: GraphIx, new: GraphIx) {
         let (before, after) = (self.before, self.after);
         let mut known: HashMap<Event, Cond> = HashMap::new();
-        for (edge, event, cases) in asked(before, old) {
-            let _ = edge;
+        for (_, event, cases) in asked(before, old) {
             let have = known.entry(event).or_insert(NEVER);
             *have = self.names.conditions.or(*have, cases);
         }

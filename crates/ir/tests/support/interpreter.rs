@@ -50,6 +50,8 @@ struct Frame<'f> {
     item: Json,
     /// In a loop: what the iteration before gave.
     last: Option<Json>,
+    /// The nodes of this graph that stand before the one looked at and change the world, whether they were done or not.
+    stands: BTreeSet<String>,
     /// What of `writes` is done before anything here.
     past: BTreeSet<Rc<str>>,
     path: String,
@@ -73,6 +75,7 @@ pub(crate) fn run(definition: &Json, world: &World) -> Outcome {
         whats: BTreeMap::new(),
         item: Json::Null,
         last: None,
+        stands: BTreeSet::new(),
         past: BTreeSet::new(),
         path: String::new(),
     };
@@ -104,6 +107,7 @@ fn graph(
     let mut left = nodes.clone();
     let mut live: BTreeSet<usize> = BTreeSet::new();
     let mut pasts: BTreeMap<String, BTreeSet<Rc<str>>> = BTreeMap::new();
+    let mut stands: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut fails = false;
     while !left.is_empty() {
         // The first whose sources are all decided.
@@ -116,10 +120,12 @@ fn graph(
         let name = id(node);
         let into: Vec<usize> = (0..edges.len()).filter(|&at| edges[at]["to"] == node["id"]).collect();
         let mut past = frame.past.clone();
+        frame.stands.clear();
         let mut status = if into.is_empty() { Status::Ok } else { Status::Skipped };
         for &at in &into {
             let from = edges[at]["from"].as_str().unwrap();
             past.extend(pasts[from].iter().cloned());
+            frame.stands.extend(stands[from].iter().cloned());
             if live.contains(&at) && status == Status::Skipped {
                 status = Status::Ok;
             }
@@ -169,6 +175,9 @@ fn graph(
             fails = true;
             frame.statuses.insert(name.clone(), Status::Blocked);
         }
+        let mut standing = frame.stands.clone();
+        standing.extend(changes(node).then(|| name.clone()));
+        stands.insert(name.clone(), standing);
         pasts.insert(name, past);
     }
     let all = pasts.into_values().flatten().collect();
@@ -185,6 +194,12 @@ fn graph(
         }
     };
     (Some(output), all)
+}
+
+/// Whether a node, or one inside it, changes the world or waits for it.
+fn changes(node: &Json) -> bool {
+    let inside = node["config"]["body"].get("nodes").and_then(Json::as_array);
+    node["effect"] == "write" || node["type"] == "timer" || inside.is_some_and(|nodes| nodes.iter().any(changes))
 }
 
 /// What is called, and the answer.
@@ -223,6 +238,7 @@ fn call(
                     whats: BTreeMap::new(),
                     item: if kind == "map" { item.clone() } else { Json::Null },
                     last: (kind == "loop").then(|| outputs.last().cloned().unwrap_or_default()),
+                    stands: BTreeSet::new(),
                     past: past.clone(),
                     path: format!("{path}[{index}]."),
                 };
@@ -246,7 +262,7 @@ fn call(
             let (answered, what) = match effect {
                 "pure" => (format!("{given}"), format!("pure {origin}")),
                 // A read sees what was done before it; what is done meanwhile it may see or not.
-                "read" => (format!("{given} after {past:?}"), format!("read {origin} after {past:?}")),
+                "read" => (format!("{given} after {past:?}"), format!("read {origin} after {:?}", frame.stands)),
                 _ => (format!("{path} {given}"), format!("{path} {origin}")),
             };
             outcome.done.insert(what.clone());
