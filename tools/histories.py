@@ -15,14 +15,17 @@ from typing import Any
 
 from apex_fast.app import version
 from apex_fast.core import (
+    ApplyPatch,
     CancelRun,
     Job,
     JobResult,
     Machine,
+    MigrateRun,
     PauseRun,
     RegisterWorkflow,
     ResolveApproval,
     ResumeRun,
+    RollbackPatch,
     StartRun,
     Tick,
     compile,
@@ -93,6 +96,7 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
                "edges": [{"from": "a", "to": "high", "when": "nodes.a.output.v > 5"},
                          {"from": "a", "to": "low", "when": "nodes.a.output.v <= 5"}]},
     "expression-fails": chain(call("a", **UNDO), call("b", input={"v": "${nodes.a.output.v + 'x'}"})),
+    "moved-and-patched": chain(call("a"), ASK, call("gone")),
     "after-a-crash": chain(call("a"), {"id": "m", "type": "map", "config": EACH}, ASK),
 }  # fmt: skip
 
@@ -151,6 +155,8 @@ class Stage:
             yield PauseRun(TENANT, self.run_id)
             yield Tick()
             yield ResumeRun(TENANT, self.run_id)
+        if self.name == "moved-and-patched" and turn == 1:
+            yield from self._changes()
         if self.name == "after-a-crash" and turn == 3:
             self._crash()
         answers = [self._answer(job) for job in self.jobs.values()]
@@ -169,6 +175,20 @@ class Stage:
             assert due is not None, f"{self.name} waits for nothing"
             self.now_ns = max(self.now_ns, due)
             yield Tick()
+
+    def _changes(self) -> Iterator[Any]:
+        """Another version, two patches on it, and one of them dropped."""
+        document = {"name": self.name, "version": "2", **chain(call("a"), ASK, call("b"))}
+        yield RegisterWorkflow(TENANT, compile(json.dumps(document).encode()).canonical)
+        yield MigrateRun(TENANT, self.run_id, "2")
+        for node in ("c", "dropped"):
+            edge = {"from": "b", "to": node}
+            operations = [
+                {"op": "add", "path": "/nodes/-", "value": call(node)},
+                {"op": "add", "path": "/edges/-", "value": edge},
+            ]
+            yield ApplyPatch(TENANT, self.run_id, json.dumps(operations).encode(), "more", "ann", reaches_any=True)
+        yield RollbackPatch(TENANT, f"{self.run_id}~p2", "less")
 
     def _answer(self, job: Job) -> JobResult | None:
         fails = (
