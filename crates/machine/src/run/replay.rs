@@ -5,7 +5,7 @@
 
 use crate::action::{Answer, Refusal};
 use crate::command::{ReplayRun, Selector, StartRun, SupplyHistory};
-use crate::error::{code, kind};
+use crate::error::code;
 use crate::event::Event;
 use crate::event::node::ToolResultReceived;
 use crate::event::run::RunStarted;
@@ -108,13 +108,18 @@ impl<'h> Past<'h> {
     }
 
     /// The instance that a record decided, where what it says came from outside and holds by itself.
-    fn given<'e>(&self, record: &Record<'_>, event: &Event<'e>, requested: &BTreeSet<&str>) -> Option<&'e str> {
+    fn given<'e>(
+        &self,
+        record: &Record<'_>,
+        event: &Event<'e>,
+        requested: &BTreeSet<&str>,
+        sends: impl Fn(&str) -> bool,
+    ) -> Option<&'e str> {
         match event {
             Event::ToolResultReceived(e) if !e.retry.0 => {
                 let is_own = record.header.run_seq <= self.failed_at;
                 let is_recalled = e.error.as_ref().is_some_and(|error| error.message == NOT_NEEDED);
-                let no_signal = e.error.as_ref().is_some_and(|error| error.r#type == kind::SIGNAL_TIMEOUT);
-                let came = requested.contains(e.node) || e.fallback.0 || e.copied.0 || e.signal.0 != 0 || no_signal;
+                let came = requested.contains(e.node) || e.fallback.0 || e.copied.0 || e.signal.0 != 0 || sends(e.node);
                 (came && !is_recalled && (e.status == "ok" || is_own)).then_some(e.node)
             }
             Event::ChildEnded(e) if !e.retry.0 && !e.taken_back.0 => {
@@ -257,6 +262,11 @@ impl Machine {
 
     /// What is kept; and the instances that were requested and have nothing to keep.
     fn frozen_of<'h>(&self, past: &Past<'h>, program: &Program, again: &Again) -> (Frozen, BTreeSet<&'h str>) {
+        // A signal that was sent is not sent again.
+        let sends = |path: &str| {
+            let node = program.ir.node(crate::state::run::split_path(path).1);
+            node.is_some_and(|ix| matches!(program.ir.nodes[ix as usize].kind, Kind::Signal { send: Some(_), .. }))
+        };
         let mut frozen = Frozen::default();
         let mut requested = BTreeSet::new();
         for (record, event) in past.events() {
@@ -267,7 +277,7 @@ impl Machine {
                 Event::ApprovalRequested(e) => _ = requested.insert(e.node),
                 _ => {}
             }
-            if let Some(path) = past.given(record, &event, &requested)
+            if let Some(path) = past.given(record, &event, &requested, sends)
                 && !again.runs(program, path)
             {
                 frozen.insert(path.into(), record.body.into());

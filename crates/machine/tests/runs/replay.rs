@@ -235,3 +235,30 @@ fn what_is_not_there_is_said() {
     command.tenant = "other".into();
     assert_eq!(world.ask(Command::ReplayRun(Box::new(command))).outcome.unwrap_err().code, "RUN_NOT_FOUND");
 }
+
+#[test]
+fn a_signal_that_was_sent_is_not_sent_again() {
+    let waits = json!({"id": "s", "type": "signal", "config": {"name": "go"}});
+    let sends = json!({"id": "s", "type": "signal", "config": {"name": "go",
+        "send": {"run_id": "${inputs.to}", "payload": 1}}});
+    let mut world =
+        world(&json!({"name": "other", "version": "1", "nodes": [call("a", &json!({})), waits], "edges": []}));
+    let other = world.start("other", 9, "{}");
+    world.register(&chain(&[sends, call("b", &json!({}))]).to_string());
+    let origin = world.start("w", 1, &json!({"to": other.to_string()}).to_string());
+    world.ok("b", "1");
+    let again = replay(&mut world, &origin, "b", false);
+    assert_eq!(decided(&world, &again), [("s".to_owned(), true)]);
+    assert_eq!(world.names(&other).iter().filter(|name| **name == "SignalReceived").count(), 1);
+}
+
+#[test]
+fn a_map_whose_item_heard_no_signal_fails_by_its_items_again() {
+    let body = json!({"nodes": [{"id": "s", "type": "signal", "config": {"name": "go", "timeout_s": 5}}], "edges": []});
+    let map = json!({"id": "m", "type": "map", "config": {"over": [1], "body": body}, "on_error": "continue"});
+    let mut world = world(&chain(&[map, call("b", &json!({"join": "any"}))]));
+    let origin = world.start("w", 1, "{}");
+    world.tick_next();
+    let again = replay(&mut world, &origin, "b", false);
+    assert_eq!(decided(&world, &again), [("m[0].s".to_owned(), true), ("m".to_owned(), false)]);
+}

@@ -14,7 +14,7 @@ use crate::house::{Asked, House};
 use crate::oracle::ledger::Ledger;
 use crate::plan::Plan;
 use crate::wrong::Wrong;
-use apex_log::Options;
+use apex_log::{MasterKeys, Options};
 use apex_machine::command::StartRun;
 use apex_machine::{Command, Config};
 use std::collections::BTreeMap;
@@ -23,6 +23,8 @@ const SECOND: i64 = 1_000_000_000;
 /// 2026-01-01.
 const BEGINNING: i64 = 1_767_225_600 * SECOND;
 const TENANT: &str = "t";
+/// Of histories that are written encrypted.
+const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const PARTITIONS: u16 = 4;
 
 /// Turns and results that bring any history to its end; over it something goes round in a circle.
@@ -85,7 +87,15 @@ pub(crate) fn run(plan: &Plan, coverage: &mut Coverage) -> Result<(), Wrong> {
             config.limits.idempotency_ttl_ns = 40 * SECOND;
         }
     }
+    // Drawn apart from the rest: with a key or without one, the same happens.
+    let is_encrypted = Chance::of(plan.seed, "keys", 0).one_in(3);
+    let keys = if is_encrypted { MasterKeys::parse(KEY) } else { Ok(MasterKeys::default()) };
+    let keys = keys.map_err(|error| Wrong(error.to_string()))?;
+    if is_encrypted {
+        coverage.fault("encrypted");
+    }
     let options = Options {
+        keys,
         segment_bytes: 64 << 10,
         first_segment_bytes: 8 << 10 << chance.below(3),
         group_bytes_max: 16 << 20,

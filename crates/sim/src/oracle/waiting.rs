@@ -149,6 +149,7 @@ impl Judge {
     }
 
     fn has_sent(&mut self, h: &Happening, instance: &str, run: &str, around: &Around<'_>) -> Result<(), Wrong> {
+        self.is_asked_again(instance)?;
         let key = format!("{}/{instance}", self.run.id);
         let target = if run == self.run.id.to_string() {
             Some(&self.run)
