@@ -24,12 +24,12 @@ macro_rules! commands {
 commands! {
     sent: RegisterWorkflow TagWorkflow StartRun ReplayRun SupplyHistory PutSchedule ChangeSchedule CancelRun PauseRun
         ResumeRun SignalRun PublishSignal ResolveApproval JobResult Heartbeat DropDeadLetter Erase Tick;
-    // Which graph goes on is decided by comparing two: `crates/machine/tests/runs/migrate.rs`.
-    elsewhere: MigrateRun
+    // A run whose graph changes on its way: `crates/machine/tests/runs`, `migrate.rs` and those of patches.
+    elsewhere: MigrateRun ApplyPatch RollbackPatch
 }
 
 /// Events that no command of these histories leads to.
-pub const ELSEWHERE: &[&str] = &["RunMigrated"];
+pub const ELSEWHERE: &[&str] = &["RunMigrated", "PatchApplied", "PatchRolledBack"];
 
 /// Events that must have been recorded: all that there are, but for those.
 pub fn events() -> impl Iterator<Item = &'static str> {
