@@ -249,8 +249,11 @@ impl Ledger {
         }
         for (run_id, judge) in self.judges.iter().filter(|(_, judge)| judge.run.phase == Phase::Running) {
             let above = judge.parent.as_ref().and_then(|parent| self.judges.get(&parent.run));
-            if above.is_some_and(|above| above.gave_up(run_id).is_some()) {
-                moves.push(format!("run {run_id} ends: nobody needs it\n{}", judge.tail()));
+            // One that is paused asks its children to end once it goes on.
+            let above = above.filter(|above| !above.run.paused && above.gave_up(run_id).is_some());
+            if let Some(above) = above {
+                let (below, above) = (judge.tail(), above.tail());
+                moves.push(format!("run {run_id} ends: nobody needs it\n{below}\nits parent:\n{above}"));
             }
         }
         moves
