@@ -24,6 +24,8 @@ test: build lint test-rust test-python ## all that must pass: lints, Rust tests,
 lint: build ## formatting, lints, strict types, import contracts, stubs, generated files
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo fmt --manifest-path wasm-passes/Cargo.toml --all --check
+	cargo clippy --locked --manifest-path wasm-passes/Cargo.toml --workspace --all-targets --all-features -- -D warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -32,9 +34,11 @@ lint: build ## formatting, lints, strict types, import contracts, stubs, generat
 	$(BIN)/python tools/arrows.py
 	$(BIN)/python tools/protos.py --check
 	$(BIN)/python tools/requirements.py
+	$(BIN)/python tools/passes.py --if-possible
 
-test-rust: ## tests of the core
+test-rust: ## tests of the core, and of the optimizer's passes
 	cargo test --locked --workspace
+	cargo test --locked --manifest-path wasm-passes/Cargo.toml --workspace
 
 test-python: build ## tests of the house, with everything real
 	$(BIN)/python -m pytest -m "not soak"
@@ -59,6 +63,9 @@ bench: build ## the gates: ratios measured in one run
 rivals: build ## the same work on Restate, DBOS, LangGraph and Temporal, in one table
 	$(BIN)/python bench/rivals/run.py
 
+passes: ## build the optimizer's passes as WASM (Debian's rustc-web, cargo-web, rust-web-src) and ship them
+	$(PYTHON) tools/passes.py --write
+
 protos: $(VENV)/.ready ## generate the Python side of proto/
 	$(BIN)/python tools/protos.py
 
@@ -71,7 +78,7 @@ lock: $(VENV)/.ready ## renew the hashed requirement files
 	$(BIN)/python tools/requirements.py --write
 
 clean: ## drop what was built
-	rm -rf $(VENV) target $(EXTENSION) $(SERVICES)
+	rm -rf $(VENV) target wasm-passes/target $(EXTENSION) $(SERVICES)
 
 $(VENV)/.ready: requirements/dev.txt
 	$(PYTHON) -m venv --clear $(VENV)
@@ -82,4 +89,4 @@ $(EXTENSION): $(RUST) $(VENV)/.ready pyproject.toml
 	PIP_QUIET=1 VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --quiet
 	touch $@
 
-.PHONY: help build demo test lint test-rust test-python soak mutants transitions bench rivals protos format lock clean
+.PHONY: help build demo test lint test-rust test-python soak mutants transitions bench rivals passes protos format lock clean

@@ -37,8 +37,12 @@ class Definition:
     node_count: int
     edge_count: int
     levels: list[int]
+    facts: bytes
     def node_ids(self) -> list[str]: ...
     def check_inputs(self, inputs: bytes) -> list[Diagnostic]: ...
+    def patched(self, operations: bytes) -> Definition:
+        """The definition that a patch (RFC 6902, JSON) makes of this one. Raises CoreError (PATCH_INVALID) where it
+        does not apply, CompileError where what it makes is no definition."""
 
 def compile(definition: bytes, functions: bytes | None = None) -> Definition:
     """Compile a definition (JSON). `functions`: JSON object name -> {effect, retry, timeout_s, compensation}, or None

@@ -9,6 +9,7 @@ pub mod diagnostics;
 pub mod digest;
 pub mod equivalence;
 pub mod expressions;
+pub mod facts;
 pub mod functions;
 pub mod ir;
 pub mod limits;

@@ -2,6 +2,7 @@
 
 use crate::errors;
 use apex_ir::ir::{Effect, ErrorRetry, RateLimit, Retry};
+use apex_ir::overlay::{PatchLimits, Refusal, resolve};
 use apex_ir::{BreakerSpec, FallbackSpec, FunctionSpec, FunctionTable, Limits};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -85,6 +86,23 @@ impl Definition {
     }
     fn node_ids(&self) -> Vec<&str> {
         self.0.nodes.iter().map(|n| &*n.id).collect()
+    }
+    /// What the optimizer's passes are told: nodes, effects, and what each expression reads.
+    #[getter]
+    fn facts<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &apex_ir::facts::facts(&self.0))
+    }
+    /// The definition that a patch (RFC 6902) makes of this one.
+    fn patched(&self, py: Python<'_>, operations: &[u8]) -> PyResult<Definition> {
+        let limits = Limits::default();
+        let resolved = py.detach(|| resolve(&self.0.canonical, operations, None, &PatchLimits::default(), &limits));
+        match resolved {
+            Ok(resolved) => Ok(Definition(resolved.ir)),
+            Err(Refusal::Shape(error)) => {
+                Err(errors::core("PATCH_INVALID", &format!("{} (at {:?})", error.message, error.pointer)))
+            }
+            Err(Refusal::Meaning(faults)) => Err(errors::compile(faults)),
+        }
     }
     fn check_inputs(&self, inputs: &[u8]) -> Vec<Diagnostic> {
         self.0.check_inputs(inputs).err().unwrap_or_default().into_iter().map(Diagnostic::from).collect()

@@ -1,0 +1,149 @@
+//! What the compiler knows of a definition, as JSON, for those who look at definitions from outside (the optimizer's
+//! passes): every node with its type and effect, and what every expression reads. Format: `docs/formats/optimizer.md`.
+
+use crate::expressions::{Expression, Reference, Root, Template};
+use crate::ir::{Effect, Fallback, Graph, Kind, Node, NodeIx, Timer};
+use crate::value::canonical::write_string;
+use crate::{Ir, ir::Edge};
+
+/// The facts of a definition. Places are JSON Pointers into [`Ir::canonical`].
+#[must_use]
+pub fn facts(ir: &Ir) -> Vec<u8> {
+    let mut out = b"{\"nodes\":".to_vec();
+    list(&mut out, ir.nodes.iter(), |out, node| write_node(out, ir, node));
+    out.extend_from_slice(b",\"edges\":");
+    list(&mut out, ir.edges.iter(), |out, edge| write_edge(out, ir, edge));
+    out.extend_from_slice(b",\"outputs\":");
+    list(&mut out, ir.graphs.iter(), |out, graph| write_output(out, ir, graph));
+    out.push(b'}');
+    out
+}
+
+fn write_node(out: &mut Vec<u8>, ir: &Ir, node: &Node) {
+    member(out, b"{\"id\":", &node.id);
+    member(out, b",\"at\":", &node.pointer);
+    out.extend_from_slice(b",\"in\":");
+    owner(out, ir, ir.graphs[node.graph as usize].owner);
+    member(out, b",\"type\":", node.kind.node_type().name());
+    let effect = match node.effect {
+        Effect::Pure => "pure",
+        Effect::Read => "read",
+        Effect::Write => "write",
+    };
+    member(out, b",\"effect\":", effect);
+    let mut expressions = Vec::new();
+    each_expression(node, &mut |expression| expressions.push(expression));
+    out.extend_from_slice(b",\"reads\":");
+    reads(out, &expressions);
+    out.push(b'}');
+}
+
+fn write_edge(out: &mut Vec<u8>, ir: &Ir, edge: &Edge) {
+    member(out, b"{\"from\":", &ir.nodes[edge.from as usize].id);
+    member(out, b",\"to\":", &ir.nodes[edge.to as usize].id);
+    member(out, b",\"at\":", &edge.pointer);
+    out.extend_from_slice(if edge.on_error { b",\"on_error\":true" } else { b",\"on_error\":false" });
+    out.extend_from_slice(b",\"reads\":");
+    reads(out, edge.when.as_slice().iter().collect::<Vec<_>>().as_slice());
+    out.push(b'}');
+}
+
+fn write_output(out: &mut Vec<u8>, ir: &Ir, graph: &Graph) {
+    out.extend_from_slice(b"{\"of\":");
+    owner(out, ir, graph.owner);
+    out.extend_from_slice(b",\"stated\":");
+    out.extend_from_slice(if graph.output.is_some() { b"true" } else { b"false" });
+    let expressions: Vec<_> = graph.output.iter().flat_map(Template::expressions).collect();
+    out.extend_from_slice(b",\"reads\":");
+    reads(out, &expressions);
+    out.push(b'}');
+}
+
+/// The expressions of a node itself; those of its body stand at the nodes of the body.
+fn each_expression<'n>(node: &'n Node, visit: &mut dyn FnMut(&'n Expression)) {
+    let mut template = |template: &'n Template| template.expressions().for_each(&mut *visit);
+    match &node.kind {
+        Kind::Function { name: _, input, config } => {
+            template(input);
+            config.iter().for_each(&mut template);
+        }
+        Kind::Http(http) => {
+            template(&http.url);
+            [&http.query, &http.headers, &http.body].into_iter().flatten().for_each(&mut template);
+        }
+        Kind::Agent { model: _, config } => template(config),
+        Kind::Map { over, .. } => template(over),
+        Kind::Join | Kind::Loop { .. } => {}
+        Kind::Composite { inputs, .. } => template(inputs),
+        Kind::Timer(Timer::Duration(time) | Timer::Until(time)) => template(time),
+        Kind::Signal { name, send, .. } => {
+            template(name);
+            send.iter().flat_map(|send| [&send.run_id, &send.payload]).for_each(&mut template);
+        }
+        Kind::Approval(approval) => template(&approval.prompt),
+    }
+    node.compensation.iter().for_each(|undo| template(&undo.input));
+    node.concurrency_key.iter().for_each(&mut template);
+    if let Some(Fallback::Value(value)) = node.breaker.as_ref().and_then(|breaker| breaker.fallback.as_ref()) {
+        template(value);
+    }
+    match &node.kind {
+        Kind::Loop { condition, .. } => visit(condition),
+        Kind::Signal { matches: Some(matches), .. } => visit(matches),
+        _ => {}
+    }
+}
+
+fn reads(out: &mut Vec<u8>, expressions: &[&Expression]) {
+    let mut found: Vec<&Reference> = Vec::new();
+    for reference in expressions.iter().flat_map(|expression| expression.references()) {
+        if !found.iter().any(|known| known.root == reference.root && known.path == reference.path) {
+            found.push(reference);
+        }
+    }
+    list(out, found.into_iter(), |out, reference| {
+        let what = match &reference.root {
+            Root::Inputs => "inputs",
+            Root::Output(_) => "output",
+            Root::Status(_) => "status",
+            Root::Error(_) => "error",
+            Root::Item => "item",
+            Root::Index => "index",
+            Root::Iteration => "iteration",
+            Root::Last => "last",
+            Root::Signal => "signal",
+            Root::RunId => "run_id",
+            Root::RunStartedAt => "run_started_at",
+        };
+        member(out, b"{\"what\":", what);
+        if let Some(node) = reference.root.node() {
+            member(out, b",\"node\":", &node.id);
+        }
+        out.extend_from_slice(b",\"path\":");
+        list(out, reference.path.iter(), |out, name| write_string(name, out));
+        out.push(b'}');
+    });
+}
+
+fn owner(out: &mut Vec<u8>, ir: &Ir, owner: Option<NodeIx>) {
+    match owner {
+        Some(owner) => write_string(&ir.nodes[owner as usize].id, out),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn member(out: &mut Vec<u8>, name: &[u8], text: &str) {
+    out.extend_from_slice(name);
+    write_string(text, out);
+}
+
+fn list<T>(out: &mut Vec<u8>, items: impl Iterator<Item = T>, mut one: impl FnMut(&mut Vec<u8>, T)) {
+    out.push(b'[');
+    for (place, item) in items.enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        one(out, item);
+    }
+    out.push(b']');
+}

@@ -1,0 +1,349 @@
+//! A definition as a graph that can be asked, and a copy of it that can be changed.
+//!
+//! What is asked is the definition as it was given. After a change around some nodes those are *touched*, and a pass
+//! leaves them alone: the host asks again with what came out, until there is nothing more to find.
+
+use crate::input::{Edge, Effect, Input, Node, Observed, Read};
+use crate::patch::{Expected, Finding, Patch, operations};
+use crate::rename::{in_expression, in_templates};
+use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
+
+/// Index of a node in [`crate::input::Facts::nodes`].
+pub type NodeIx = usize;
+/// Index of an edge in [`crate::input::Facts::edges`].
+pub type EdgeIx = usize;
+
+/// Who reads a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// A node.
+    Node(NodeIx),
+    /// The guard of an edge.
+    Edge(EdgeIx),
+    /// The output of the workflow or of a body.
+    Output(usize),
+}
+
+/// A definition under change.
+#[derive(Debug)]
+pub struct Graph<'i> {
+    input: &'i Input,
+    by_id: HashMap<&'i str, NodeIx>,
+    into: Vec<Vec<EdgeIx>>,
+    out: Vec<Vec<EdgeIx>>,
+    readers: Vec<Vec<Reader>>,
+    /// Takes part in a race: which of two comes first decides something, so nothing about it may change.
+    raced: Vec<bool>,
+    touched: HashSet<NodeIx>,
+    after: Value,
+    findings: Vec<Finding>,
+    expected: Expected,
+}
+
+impl<'i> Graph<'i> {
+    /// The graph of an input.
+    #[must_use]
+    pub fn new(input: &'i Input) -> Self {
+        let facts = &input.facts;
+        let count = facts.nodes.len();
+        let by_id: HashMap<&str, NodeIx> = facts.nodes.iter().enumerate().map(|(ix, node)| (&*node.id, ix)).collect();
+        let (mut into, mut out) = (vec![Vec::new(); count], vec![Vec::new(); count]);
+        for (ix, edge) in facts.edges.iter().enumerate() {
+            if let (Some(&from), Some(&to)) = (by_id.get(&*edge.from), by_id.get(&*edge.to)) {
+                out[from].push(ix);
+                into[to].push(ix);
+            }
+        }
+        let mut readers = vec![Vec::new(); count];
+        let mut note = |reads: &[Read], reader: Reader| {
+            for node in reads.iter().filter_map(|read| by_id.get(read.node.as_deref()?)) {
+                readers[*node].push(reader);
+            }
+        };
+        facts.nodes.iter().enumerate().for_each(|(ix, node)| note(&node.reads, Reader::Node(ix)));
+        facts.edges.iter().enumerate().for_each(|(ix, edge)| note(&edge.reads, Reader::Edge(ix)));
+        facts.outputs.iter().enumerate().for_each(|(ix, output)| note(&output.reads, Reader::Output(ix)));
+        let mut graph = Self {
+            input,
+            by_id,
+            into,
+            out,
+            readers,
+            raced: vec![false; count],
+            touched: HashSet::new(),
+            after: input.definition.clone(),
+            findings: Vec::new(),
+            expected: Expected::default(),
+        };
+        graph.find_races();
+        graph
+    }
+
+    /// A join of another rule than `all` fires at a token, not at all of them: what leads to it stays as it is.
+    fn find_races(&mut self) {
+        let mut open: Vec<NodeIx> = (0..self.raced.len()).filter(|&ix| !self.waits_for_all(ix)).collect();
+        while let Some(ix) = open.pop() {
+            if !std::mem::replace(&mut self.raced[ix], true) {
+                open.extend(self.sources(ix));
+            }
+        }
+    }
+
+    fn waits_for_all(&self, ix: NodeIx) -> bool {
+        let node = self.body(ix);
+        node.get("join").is_none_or(|rule| rule == "all") && node.get("cancel_rest").is_none()
+    }
+
+    /// The number of nodes.
+    pub fn nodes(&self) -> std::ops::Range<NodeIx> {
+        0..self.input.facts.nodes.len()
+    }
+
+    /// What the compiler knows of a node.
+    #[must_use]
+    pub fn node(&self, ix: NodeIx) -> &'i Node {
+        &self.input.facts.nodes[ix]
+    }
+
+    /// A node as written.
+    #[must_use]
+    pub fn body(&self, ix: NodeIx) -> &'i Value {
+        self.input.definition.pointer(&self.node(ix).at).unwrap_or(&Value::Null)
+    }
+
+    /// An edge as the compiler knows it.
+    #[must_use]
+    pub fn edge(&self, ix: EdgeIx) -> &'i Edge {
+        &self.input.facts.edges[ix]
+    }
+
+    /// The guard of an edge.
+    #[must_use]
+    pub fn guard(&self, ix: EdgeIx) -> Option<&'i str> {
+        self.input.definition.pointer(&self.edge(ix).at)?.get("when")?.as_str()
+    }
+
+    /// The edges into a node.
+    #[must_use]
+    pub fn ways_in(&self, ix: NodeIx) -> &[EdgeIx] {
+        &self.into[ix]
+    }
+
+    /// The edges out of a node.
+    #[must_use]
+    pub fn ways_out(&self, ix: NodeIx) -> &[EdgeIx] {
+        &self.out[ix]
+    }
+
+    /// The nodes with an edge to this one.
+    pub fn sources(&self, ix: NodeIx) -> impl Iterator<Item = NodeIx> + '_ {
+        self.into[ix].iter().map(|&edge| self.by_id[&*self.edge(edge).from])
+    }
+
+    /// The nodes with an edge from this one.
+    pub fn targets(&self, ix: NodeIx) -> impl Iterator<Item = NodeIx> + '_ {
+        self.out[ix].iter().map(|&edge| self.by_id[&*self.edge(edge).to])
+    }
+
+    /// These nodes and all that are decided before them, in their graph.
+    #[must_use]
+    pub fn before(&self, mut open: Vec<NodeIx>) -> HashSet<NodeIx> {
+        let mut found = HashSet::new();
+        while let Some(at) = open.pop() {
+            if found.insert(at) {
+                open.extend(self.sources(at));
+            }
+        }
+        found
+    }
+
+    /// Who reads a node.
+    #[must_use]
+    pub fn readers(&self, ix: NodeIx) -> &[Reader] {
+        &self.readers[ix]
+    }
+
+    /// The nodes that read a node themselves, or in the guard of an edge at them.
+    #[must_use]
+    pub fn reading_nodes(&self, ix: NodeIx) -> Vec<NodeIx> {
+        let of = |reader: &Reader| match *reader {
+            Reader::Node(ix) => vec![ix],
+            Reader::Edge(edge) => [&self.edge(edge).from, &self.edge(edge).to].map(|id| self.by_id[&**id]).to_vec(),
+            Reader::Output(_) => Vec::new(),
+        };
+        self.readers[ix].iter().flat_map(of).collect()
+    }
+
+    /// Whether these reads name the node.
+    #[must_use]
+    pub fn is_among(&self, ix: NodeIx, reads: &[Read]) -> bool {
+        reads.iter().any(|read| read.node.as_deref() == Some(&self.node(ix).id))
+    }
+
+    /// Whether a change may be made around a node: no race, and nothing changed there in this call.
+    #[must_use]
+    pub fn is_free(&self, ix: NodeIx) -> bool {
+        !self.raced[ix] && !self.touched.contains(&ix)
+    }
+
+    /// Whether a node is a call without effect, and nothing else: nothing undoes it, nobody else waits for it, no
+    /// other value may stand in for its result.
+    #[must_use]
+    pub fn is_call(&self, ix: NodeIx) -> bool {
+        const MORE: [&str; 4] = ["compensation", "concurrency_key", "correction", "breaker"];
+        let node = self.node(ix);
+        let body = self.body(ix);
+        matches!(&*node.kind, "function" | "http")
+            && node.effect != Effect::Write
+            && MORE.iter().all(|member| body.get(*member).is_none())
+    }
+
+    /// Whether a failure of a node always ends the run (or item): it never decides where a run goes on.
+    #[must_use]
+    pub fn is_strict(&self, ix: NodeIx) -> bool {
+        let fails = self.body(ix).get("on_error").is_none_or(|rule| rule == "fail");
+        fails && self.out[ix].iter().all(|&edge| !self.edge(edge).on_error)
+    }
+
+    /// Whether the graph that a node stands in says what it gives; without it the leaves do, and stay the leaves.
+    #[must_use]
+    pub fn has_output(&self, ix: NodeIx) -> bool {
+        self.input.facts.outputs.iter().any(|output| output.of == self.node(ix).body_of && output.stated)
+    }
+
+    /// What was observed of a node.
+    #[must_use]
+    pub fn observed(&self, ix: NodeIx) -> Option<Observed> {
+        self.input.profile.as_ref()?.nodes.get(&self.node(ix).id).copied()
+    }
+
+    /// Says why something was changed (or marked), and what that saves; the nodes are touched.
+    pub fn found(&mut self, nodes: &[NodeIx], reason: String, saved: Expected) {
+        self.touched.extend(nodes);
+        self.expected.add(saved);
+        let nodes = nodes.iter().map(|&ix| self.node(ix).id.clone()).collect();
+        self.findings.push(Finding { nodes, reason });
+    }
+
+    /// No change is made around this node any more.
+    pub fn touch(&mut self, ix: NodeIx) {
+        self.touched.insert(ix);
+    }
+
+    /// Takes a node out, with all edges at it and what stands in it.
+    pub fn remove_node(&mut self, ix: NodeIx) {
+        let node = self.node(ix);
+        self.change(ix, "nodes", |nodes| nodes.retain(|one| one["id"] != *node.id));
+        self.change(ix, "edges", |edges| edges.retain(|one| one["from"] != *node.id && one["to"] != *node.id));
+        let inside = format!("{}/", node.at);
+        let standing = self.nodes().filter(|&other| self.node(other).at.starts_with(&inside));
+        let standing: Vec<NodeIx> = standing.collect();
+        self.touched.extend(standing);
+    }
+
+    /// Takes an edge out.
+    pub fn remove_edge(&mut self, edge: EdgeIx) {
+        let known = self.edge(edge);
+        self.change(self.by_id[&*known.from], "edges", |edges| edges.retain(|one| !is(one, known)));
+    }
+
+    /// Adds an edge that is taken on success.
+    pub fn add_edge(&mut self, from: NodeIx, to: NodeIx) {
+        let edge = json!({"from": self.node(from).id, "to": self.node(to).id});
+        self.change(from, "edges", |edges| edges.push(edge));
+    }
+
+    /// Adds a copy of an edge, with its guard, between other nodes.
+    pub fn copy_edge(&mut self, edge: EdgeIx, from: NodeIx, to: NodeIx) {
+        let mut copy = self.input.definition.pointer(&self.edge(edge).at).cloned().unwrap_or_default();
+        copy["from"] = self.node(from).id.clone().into();
+        copy["to"] = self.node(to).id.clone().into();
+        self.change(from, "edges", |edges| edges.push(copy));
+    }
+
+    /// Sets the guard of an edge, or takes it away.
+    pub fn set_guard(&mut self, edge: EdgeIx, guard: Option<&str>) {
+        let known = self.edge(edge);
+        self.change(self.by_id[&*known.from], "edges", |edges| {
+            for members in edges.iter_mut().filter(|one| is(one, known)).filter_map(Value::as_object_mut) {
+                match guard {
+                    Some(guard) => members.insert("when".to_owned(), guard.into()),
+                    None => members.remove("when"),
+                };
+            }
+        });
+    }
+
+    /// Lets all who read one node read another one instead.
+    pub fn read_instead(&mut self, from: NodeIx, to: NodeIx) {
+        let (old, new) = (&*self.node(from).id, &*self.node(to).id);
+        for reader in self.readers[from].clone() {
+            match reader {
+                Reader::Node(ix) => {
+                    let id = &self.node(ix).id;
+                    self.change(ix, "nodes", |nodes| {
+                        let Some(node) = nodes.iter_mut().find(|one| one["id"] == **id) else { return };
+                        in_templates(node, old, new);
+                        for member in ["/config/while", "/config/match"] {
+                            if let Some(Value::String(text)) = node.pointer_mut(member) {
+                                *text = in_expression(text, old, new);
+                            }
+                        }
+                    });
+                }
+                // The edge may have got another source meanwhile, so all guards of its graph are looked at.
+                Reader::Edge(edge) => self.change(self.by_id[&*self.edge(edge).from], "edges", |edges| {
+                    for edge in edges {
+                        if let Some(Value::String(text)) = edge.get_mut("when") {
+                            *text = in_expression(text, old, new);
+                        }
+                    }
+                }),
+                Reader::Output(ix) => {
+                    let owner = self.input.facts.outputs[ix].of.as_deref();
+                    if let Some(output) = self.graph(owner).and_then(|graph| graph.get_mut("output")) {
+                        in_templates(output, old, new);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The graph of a workflow or of a body, as it is now; nothing where it was taken out.
+    fn graph(&mut self, owner: Option<&str>) -> Option<&mut Value> {
+        let mut owners = Vec::new();
+        let mut at = owner;
+        while let Some(id) = at {
+            owners.push(id.to_owned());
+            at = self.node(self.by_id[id]).body_of.as_deref();
+        }
+        owners.iter().rev().try_fold(&mut self.after, |graph, owner| {
+            let node = graph.get_mut("nodes")?.as_array_mut()?.iter_mut().find(|node| node["id"] == **owner)?;
+            node.get_mut("config")?.get_mut("body")
+        })
+    }
+
+    /// Changes the list of nodes or edges of the graph that a node stands in, where there is one.
+    fn change(&mut self, ix: NodeIx, name: &str, change: impl FnOnce(&mut Vec<Value>)) {
+        let graph = self.graph(self.node(ix).body_of.as_deref()).and_then(Value::as_object_mut);
+        let list = graph.map(|graph| graph.entry(name).or_insert_with(|| Value::Array(Vec::new())));
+        if let Some(Value::Array(list)) = list {
+            change(list);
+        }
+    }
+
+    /// The patch, where anything was found.
+    #[must_use]
+    pub fn finish(self) -> Option<Patch> {
+        if self.findings.is_empty() {
+            return None;
+        }
+        let operations = operations(&self.input.definition, &self.after);
+        Some(Patch { operations, findings: self.findings, expected: self.expected, cacheable: Vec::new() })
+    }
+}
+
+fn is(edge: &Value, known: &Edge) -> bool {
+    edge["from"] == *known.from && edge["to"] == *known.to && (edge["on"] == "error") == known.on_error
+}
