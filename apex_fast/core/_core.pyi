@@ -43,6 +43,8 @@ class Definition:
     def patched(self, operations: bytes) -> Definition:
         """The definition that a patch (RFC 6902, JSON) makes of this one. Raises CoreError (PATCH_INVALID) where it
         does not apply, CompileError where what it makes is no definition."""
+    def doubts(self, after: Definition) -> list[Diagnostic]:
+        """Why it is not proved that runs of `after` do what runs of this one do; empty: it is proved."""
 
 def compile(definition: bytes, functions: bytes | None = None) -> Definition:
     """Compile a definition (JSON). `functions`: JSON object name -> {effect, retry, timeout_s, compensation}, or None

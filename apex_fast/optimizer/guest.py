@@ -42,7 +42,7 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A pass that did not. `code` is one of `MODULE_INVALID`, `ABI_UNKNOWN`, `IMPORT_REFUSED`, `OUT_OF_FUEL`,
-    `OUT_OF_TIME`, `TRAPPED`, `OUTPUT_TOO_LARGE`, `OUTPUT_INVALID`, `INPUT_REFUSED`, `PATCH_INVALID`."""
+    `OUT_OF_TIME`, `TRAPPED`, `OUTPUT_TOO_LARGE`, `OUTPUT_INVALID`, `INPUT_REFUSED`, `PATCH_INVALID`, `NOT_PROVED`."""
 
     code: str
     reason: str

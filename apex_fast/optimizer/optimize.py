@@ -1,4 +1,5 @@
-"""Passes asked in turn until none finds anything more; every patch is applied and compiled before the next question."""
+"""Passes asked in turn until none finds anything more; every patch is applied, compiled and
+proved to keep the meaning before the next question."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from apex_fast.optimizer.patch import OptimizedPatch
 
 FORMAT = 1
 ROUNDS_MAX = 16
+DOUBTS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,10 @@ def _ask(
         after = _after(definition, answer)
     except (CompileError, CoreError) as error:
         return Refusal("PATCH_INVALID", str(error), answer.log), None
+    doubts = definition.doubts(after) if after is not None else []
+    if doubts:
+        said = "; ".join(f"{doubt.code} {doubt.pointer}: {doubt.message}" for doubt in doubts[:DOUBTS_SHOWN])
+        return Refusal("NOT_PROVED", said, answer.log), None
     return answer.patch, after
 
 

@@ -104,6 +104,11 @@ impl Definition {
             Err(Refusal::Meaning(faults)) => Err(errors::compile(faults)),
         }
     }
+    /// Why it is not proved that runs of `after` do what runs of this one do; empty: it is proved.
+    fn doubts(&self, py: Python<'_>, after: &Definition) -> Vec<Diagnostic> {
+        let doubts = py.detach(|| apex_ir::equivalence::check_equivalence(&self.0, &after.0));
+        doubts.err().unwrap_or_default().into_iter().map(Diagnostic::from).collect()
+    }
     fn check_inputs(&self, inputs: &[u8]) -> Vec<Diagnostic> {
         self.0.check_inputs(inputs).err().unwrap_or_default().into_iter().map(Diagnostic::from).collect()
     }

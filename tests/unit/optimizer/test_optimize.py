@@ -10,7 +10,7 @@ import pytest
 from apex_fast.core import compile as compile_definition
 from apex_fast.domain import Definition
 from apex_fast.optimizer import OptimizedPatch, PassFolder, Refusal, optimize
-from apex_fast.optimizer.optimize import question
+from apex_fast.optimizer.optimize import ROUNDS_MAX, question
 from tests.unit.optimizer.guests import saying
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,7 +58,7 @@ def proposing(tmp_path: Path, operations: list[dict[str, Any]]) -> PassFolder:
     return PassFolder([tmp_path])
 
 
-DEFINITION = {"name": "w", "version": "1", "nodes": [{"id": "a", "type": "join"}], "output": 1}
+DEFINITION: dict[str, Any] = {"name": "w", "version": "1", "nodes": [{"id": "a", "type": "join"}], "output": 1}
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,33 @@ def test_a_patch_that_makes_no_definition_changes_nothing(tmp_path: Path, operat
     assert step.outcome.code == "PATCH_INVALID"
 
 
-def test_a_pass_that_never_ends_is_asked_a_bounded_number_of_times(tmp_path: Path) -> None:
+def test_a_patch_that_is_not_shown_to_keep_the_meaning_is_refused(tmp_path: Path) -> None:
+    ship = {"id": "ship", "type": "function", "config": {"name": "ship"}, "effect": "write"}
+    before = compiled({**DEFINITION, "nodes": [*DEFINITION["nodes"], ship]})
+    done = optimize(before, proposing(tmp_path, [{"op": "remove", "path": "/nodes/1"}]).passes())
+    assert done.definition.hash == before.hash
+    [step] = done.steps
+    assert isinstance(step.outcome, Refusal)
+    assert step.outcome.code == "NOT_PROVED"
+    assert "CALL_DROPPED" in step.outcome.reason
+
+
+def test_a_pass_that_always_proposes_the_same_is_asked_until_nothing_changes(tmp_path: Path) -> None:
     operations = [{"op": "copy", "from": "/output", "path": "/output"}]
-    assert optimize(compiled(DEFINITION), proposing(tmp_path, operations).passes()).definition.hash
-    grow = [
-        {"op": "add", "path": "/output", "value": [0]},
+    before = compiled(DEFINITION)
+    done = optimize(before, proposing(tmp_path, operations).passes())
+    assert (len(done.steps), done.definition.hash) == (1, before.hash)
+
+
+def test_a_pass_that_always_finds_more_is_asked_a_bounded_number_of_times(tmp_path: Path) -> None:
+    lookups = [
+        {"id": f"n{i}", "type": "function", "config": {"name": "look"}, "effect": "read", "input": {"i": i}}
+        for i in range(40)
     ]
-    done = optimize(compiled(DEFINITION), proposing(tmp_path, grow).passes())
-    assert len(done.steps) == 2
+    before = compiled({"name": "w", "version": "1", "nodes": lookups, "output": 1})
+    done = optimize(before, proposing(tmp_path, [{"op": "remove", "path": "/nodes/0"}]).passes())
+    assert len(done.steps) == ROUNDS_MAX
+    assert done.definition.node_count == len(lookups) - ROUNDS_MAX
 
 
 def test_the_facts_name_what_every_expression_reads() -> None:

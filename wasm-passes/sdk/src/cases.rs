@@ -1,10 +1,11 @@
 //! Golden cases: a definition (and a profile) in a file, and what a pass makes of it.
 //!
 //! A case is `{"about", "definition", "profile"?, "patch"}`; `"patch": null` says that nothing may be done (the name of such
-//! a file begins with `nothing`). What is proposed has to compile, and a pass has to find nothing more in its own result after a few rounds. With
+//! a file begins with `nothing`). What is proposed has to compile and to be proved equivalent, and a pass has to find nothing more in its own result after a few rounds. With
 //! `APEX_WRITE_CASES=1` the patches are written into the files instead: read the difference before you keep it.
 
 use crate::{Input, Patch};
+use apex_ir::equivalence::check_equivalence;
 use apex_ir::overlay::{PatchLimits, resolve};
 use apex_ir::{Ir, Limits, compile, facts::facts};
 use serde_json::{Value, json};
@@ -54,7 +55,9 @@ fn one(file: &Path, mut case: Value, pass: fn(&Input) -> Option<Patch>) -> bool 
         let Some(proposed) = patch.filter(|patch| !patch.operations.is_empty()) else { return found };
         let operations = json!(proposed.operations).to_string();
         let resolved = resolve(&ir.canonical, operations.as_bytes(), None, &PatchLimits::default(), &Limits::default());
-        ir = must(resolved.map_err(|refusal| refusal.reason()), file).ir;
+        let after = must(resolved.map_err(|refusal| refusal.reason()), file).ir;
+        must(check_equivalence(&ir, &after), file);
+        ir = after;
         patch = pass(&input(&ir, &case["profile"], file));
     }
     panic!("{}: it finds more in its own result after {ROUNDS} rounds", file.display());
