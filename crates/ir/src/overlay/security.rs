@@ -125,20 +125,42 @@ pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>,
     if *grant == Grant::all() {
         return found;
     }
+    let (gates_before, gates) = (approvals(before), approvals(&patched.ir));
     if !grant.privileges {
         found.extend(patched.operations.iter().filter_map(|operation| unguarded(operation, before)));
+        for (node, needs) in before.nodes.iter().zip(&gates_before) {
+            let Some(ix) = patched.ir.node(&node.id).map(|ix| ix as usize) else { continue };
+            if let Some(approval) = needs.difference(&gates[ix]).next() {
+                found.push(Diagnostic {
+                    code: "PRIVILEGE_GAINED",
+                    pointer: patched.ir.nodes[ix].pointer.to_string(),
+                    message: format!("{} would begin without the approval {approval}", node.id),
+                    hint: None,
+                });
+            }
+        }
     }
     if touched.is_empty() {
         return found;
     }
     let (old, new) = (Written::of(before), Written::of(&patched.ir));
-    let known: BTreeSet<Use> = before.nodes.iter().flat_map(|node| uses(node, old.node(node))).collect();
-    for node in touched.iter().filter_map(|id| patched.ir.node(id)).map(|ix| &patched.ir.nodes[ix as usize]) {
+    let known: Vec<(Use, &BTreeSet<&str>)> = before
+        .nodes
+        .iter()
+        .zip(&gates_before)
+        .flat_map(|(node, needs)| uses(node, old.node(node)).into_iter().map(move |reached| (reached, needs)))
+        .collect();
+    for ix in touched.iter().filter_map(|id| patched.ir.node(id)).map(|ix| ix as usize) {
+        let node = &patched.ir.nodes[ix];
+        // What stands behind an approval is not known before it.
+        let is_known = |reached: &Use| {
+            known.iter().any(|(have, needs)| have == reached && (grant.privileges || needs.is_subset(&gates[ix])))
+        };
         let mut refuse = |code, place: &str, message| {
             found.push(Diagnostic { code, pointer: format!("{}{place}", node.pointer), message, hint: None });
         };
         for reached in uses(node, new.node(node)) {
-            if let Some((code, message)) = reached.refusal(grant).filter(|_| !known.contains(&reached)) {
+            if let Some((code, message)) = reached.refusal(grant).filter(|_| !is_known(&reached)) {
                 refuse(code, reached.place(), message);
             }
         }
@@ -156,6 +178,26 @@ pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>,
         }
     }
     found
+}
+
+/// Of each node, the approvals that stand on every way to it.
+fn approvals(ir: &Ir) -> Vec<BTreeSet<&str>> {
+    let mut gates: Vec<BTreeSet<&str>> = Vec::with_capacity(ir.nodes.len());
+    // Nodes are in topological order, and a body comes after the node that holds it.
+    for (ix, node) in (0..).zip(&ir.nodes) {
+        let mut ways = ir.incoming(ix).map(|(_, edge)| {
+            let from = &ir.nodes[edge.from as usize];
+            let own = matches!(from.kind, Kind::Approval(_)).then_some(&*from.id);
+            gates[edge.from as usize].iter().copied().chain(own).collect::<BTreeSet<&str>>()
+        });
+        let around = || ir.graphs[node.graph as usize].owner.map(|owner| gates[owner as usize].clone());
+        let needs = match ways.next() {
+            Some(first) => ways.fold(first, |needs, way| &needs & &way),
+            None => around().unwrap_or_default(),
+        };
+        gates.push(needs);
+    }
+    gates
 }
 
 /// Refuses what takes a person out of the way: approvals, and the edges out of them, stay as they are.

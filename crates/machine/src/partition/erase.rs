@@ -47,6 +47,11 @@ impl Machine {
             let message = format!("run {run} is open: cancel it, and erase it when it has ended");
             return Err(refusal(code::WRONG_STATE, message));
         }
+        // It would end where it stands, and nothing that it did be undone.
+        if let Some(replay) = self.replay_of(run) {
+            let message = format!("run {replay} is open and goes on from results of run {run}: cancel it first");
+            return Err(refusal(code::WRONG_STATE, message));
+        }
         match view.parent_run.filter(|parent| self.run(tenant, parent).is_some()) {
             None => Ok(()),
             Some(parent) => {
@@ -54,5 +59,17 @@ impl Machine {
                 Err(refusal(code::WRONG_STATE, message))
             }
         }
+    }
+
+    /// An open run that keeps results of a run, or of one that ran for it.
+    fn replay_of(&self, run: &RunId) -> Option<RunId> {
+        let family = self.state.family(run);
+        let open = self.state.open_ids().into_iter();
+        let mut replays = open.filter(|id| {
+            let open = self.state.look(id);
+            let origin = open.as_ref().and_then(|open| open.extra.as_ref()?.origin.as_ref());
+            origin.is_some_and(|origin| origin.freeze && family.contains(&origin.run))
+        });
+        replays.next()
     }
 }

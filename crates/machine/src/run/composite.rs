@@ -187,6 +187,12 @@ impl Machine {
         }
     }
 
+    /// The run that a run ran for has recorded its end: what is missing is its own record.
+    pub(crate) fn is_told(&self, run: &Run) -> bool {
+        let above = run.parent().and_then(|parent| self.state.look(&parent.run));
+        above.is_some_and(|above| above.extra.as_ref().is_some_and(|extra| extra.ending.contains_key(&run.id)))
+    }
+
     /// A child that nobody needs any more ends.
     pub(crate) fn cancel_unwanted(&mut self, slot: u32, compensate: bool) {
         let reason = "the run that started it goes on without it";

@@ -26,6 +26,11 @@ impl Machine {
         let mut found = versions.changes(&ids);
         for node in begun {
             let (Some(before), Some(after)) = (old.ix(node.sym), new.ix(node.sym)) else { continue };
+            let moved = &new.ir.nodes[after as usize];
+            if moved.graph != 0 {
+                found.push((moved.pointer.to_string(), format!("{} has begun, and would stand in a body", moved.id)));
+                continue;
+            }
             if let Some(detail) = taken_back_otherwise(old, before, new, after) {
                 found.push((new.ir.nodes[after as usize].pointer.to_string(), detail));
             }

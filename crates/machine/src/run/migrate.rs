@@ -41,7 +41,7 @@ impl Machine {
         if version == run.version {
             return Ok((slot, self.migrated(slot, true)));
         }
-        refuse_fixed(run)?;
+        self.refuse_fixed(run)?;
         if run.parent().is_some() {
             let message = format!("run {} runs for a composite node, whose workflow names its version", run.id);
             return Err(refusal(code::WRONG_STATE, message));
@@ -83,6 +83,20 @@ impl Machine {
         Ok((slot, self.migrated(slot, false)))
     }
 
+    /// Refuses another program where none can be right, whatever it says.
+    pub(crate) fn refuse_fixed(&self, run: &Run) -> Result<(), Refusal> {
+        let why = if run.failing.is_some() {
+            "is being undone by the definition that it has"
+        } else if run.keeps_results() {
+            "keeps results of the run that it replays"
+        } else if self.is_told(run) {
+            "ends: the run that it ran for has recorded that"
+        } else {
+            return Ok(());
+        };
+        Err(refusal(code::WRONG_STATE, format!("run {} {why}", run.id)))
+    }
+
     /// The answer: where the run stands, and under what.
     fn migrated(&self, slot: u32, existing: bool) -> Answer {
         let Some(run) = self.state.run(slot) else { return Answer::default() };
@@ -91,18 +105,6 @@ impl Machine {
         details.extend_from_slice(format!(",\"epoch\":{}}}", run.epoch).as_bytes());
         Answer { existing, details, ..answer_of(run) }
     }
-}
-
-/// Refuses another program where none can be right, whatever it says.
-pub(crate) fn refuse_fixed(run: &Run) -> Result<(), Refusal> {
-    let why = if run.failing.is_some() {
-        "is being undone by the definition that it has"
-    } else if run.keeps_results() {
-        "keeps results of the run that it replays"
-    } else {
-        return Ok(());
-    };
-    Err(refusal(code::WRONG_STATE, format!("run {} {why}", run.id)))
 }
 
 /// When a run is out of time under a program; 0: never.

@@ -13,7 +13,7 @@ use crate::partition::program::Program;
 use crate::partition::registry::over;
 use crate::partition::turn::refusal;
 use crate::record::NONE;
-use crate::run::migrate::{due_under, refuse_fixed};
+use crate::run::migrate::due_under;
 use crate::run::pause::{answer_of, unknown_run};
 use crate::run::replay::listed;
 use crate::run::start::refuse_unsupported;
@@ -55,7 +55,7 @@ impl Machine {
             }
             return Ok((slot, patched(run, layer.number, layer.epoch, true)));
         }
-        refuse_fixed(run)?;
+        self.refuse_fixed(run)?;
         let base_epoch = command.base_epoch.unwrap_or(run.epoch);
         if base_epoch > run.epoch {
             let message = format!("the run is in epoch {}, not in {base_epoch} yet", run.epoch);
@@ -63,9 +63,16 @@ impl Machine {
         }
         let program = self.ready(slot).ok_or_else(gone)?;
         let older = self.ir_before(slot, base_epoch)?;
-        let resolved = self.resolve_patch(command, older.as_ref().unwrap_or(&program.ir))?;
+        let mut resolved = self.resolve_patch(command, older.as_ref().unwrap_or(&program.ir))?;
+        let code = if older.is_some() { code::PATCH_CONFLICT } else { code::PATCH_MEANING_REFUSED };
         if older.is_some() {
             self.refuse_conflicts(slot, base_epoch, &resolved.operations)?;
+            resolved.ir = self.patched_ir(slot, &resolved.operations, code)?;
+        }
+        // What it reaches anew is told from what is in force, which may be less than its author saw.
+        let found = check_security(&program.ir, &resolved, command.functions.as_deref(), &command.grant);
+        if !found.is_empty() {
+            return Err(refused(code::PATCH_SECURITY_REFUSED, found));
         }
         let operations = write_operations(&resolved.operations);
         let patch = value::canonical(&command.operations, &ValueLimits::default()).unwrap_or_default();
@@ -79,14 +86,13 @@ impl Machine {
             request_hash: Hash(request_hash),
             ..PatchApplied::default()
         };
-        let code = if older.is_some() { code::PATCH_CONFLICT } else { code::PATCH_MEANING_REFUSED };
         self.record_patch(slot, &program, &resolved.operations, event, code)?;
         let run = self.state.run(slot).ok_or_else(gone)?;
         let number = run.layers().last().map_or(0, |layer| layer.number);
         Ok((slot, patched(run, number, run.epoch, false)))
     }
 
-    /// What of the gates is about definitions and authors.
+    /// What of the gates is about definitions.
     fn resolve_patch(&self, command: &ApplyPatch, before: &Ir) -> Result<Resolved, Refusal> {
         let shape = PatchLimits { bytes_max: self.config.limits.patch_bytes_max, ..PatchLimits::default() };
         let functions = command.functions.as_deref();
@@ -101,8 +107,14 @@ impl Machine {
         if resolved.operations.is_empty() {
             return Err(refusal(code::PATCH_MEANING_REFUSED, "the patch changes nothing"));
         }
-        let found = check_security(before, &resolved, functions, &command.grant);
-        if found.is_empty() { Ok(resolved) } else { Err(refused(code::PATCH_SECURITY_REFUSED, found)) }
+        Ok(resolved)
+    }
+
+    /// What operations make of what is in force.
+    fn patched_ir(&self, slot: u32, operations: &[Operation], misfit: &'static str) -> Result<Ir, Refusal> {
+        let Some(run) = self.state.run(slot) else { return Err(refusal(code::RUN_ENDED, "the run has ended")) };
+        let in_force = run.layers().iter().filter(|layer| layer.dropped == 0);
+        self.materialized(run, in_force, operations).map_err(|found| refused(misfit, found))
     }
 
     /// The definition of a run at an epoch before the one in force; `None`: it is that one.
@@ -177,8 +189,7 @@ impl Machine {
     ) -> Result<(), Refusal> {
         let Some(run) = self.state.run(slot) else { return Ok(()) };
         self.check_bounds(run, operations, event.operations.0.len())?;
-        let in_force = run.layers().iter().filter(|layer| layer.dropped == 0);
-        let ir = self.materialized(run, in_force, operations).map_err(|found| refused(misfit, found))?;
+        let ir = self.patched_ir(slot, operations, misfit)?;
         let new = self.accept_program(slot, old, ir, code::PATCH_MEANING_REFUSED)?;
         let Some(run) = self.state.run(slot) else { return Ok(()) };
         let event = Event::PatchApplied(PatchApplied {

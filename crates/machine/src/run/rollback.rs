@@ -10,7 +10,7 @@ use crate::id::RunId;
 use crate::machine::Machine;
 use crate::partition::turn::refusal;
 use crate::record::NONE;
-use crate::run::migrate::{due_under, refuse_fixed};
+use crate::run::migrate::due_under;
 use crate::run::patch::{id_of, patched};
 use crate::run::pause::unknown_run;
 use apex_ir::Ir;
@@ -41,7 +41,7 @@ impl Machine {
         if layer.dropped != 0 {
             return Ok((slot, patched(run, number, layer.dropped, true)));
         }
-        refuse_fixed(run)?;
+        self.refuse_fixed(run)?;
         let program = self.ready(slot).ok_or_else(gone)?;
         let ir = self.without_patch(slot, number)?;
         let new = self.accept_program(slot, &program, ir, code::PATCH_STARTED)?;

@@ -56,3 +56,20 @@ fn a_tenant_leaves_with_all_that_it_has_and_may_come_back() {
     erase(&mut world, "t", None).unwrap();
     erase(&mut world, "nobody", None).unwrap();
 }
+
+#[test]
+fn a_run_that_an_open_one_goes_on_from_stays_until_that_has_ended() {
+    let mut world =
+        world(&json!([function("a", json!({})), function("b", json!({}))]), &json!([{"from": "a", "to": "b"}]));
+    let origin = world.start("w", 1, "{}");
+    world.ok("a", "1");
+    world.ok("b", "1");
+    let replay = world.replay_command(&origin, 2, "b", false);
+    let replay = world.ask(Command::ReplayRun(Box::new(replay))).outcome.unwrap().run_id.unwrap();
+    let refusal = erase(&mut world, "t", Some(origin)).unwrap_err();
+    assert_eq!(refusal.code, "WRONG_STATE");
+    assert!(refusal.message.contains(&replay.to_string()), "{}", refusal.message);
+    world.ok("b", "2");
+    assert_eq!(world.state(&replay), RunState::Completed);
+    erase(&mut world, "t", Some(origin)).unwrap();
+}

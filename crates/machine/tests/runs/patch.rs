@@ -322,3 +322,80 @@ fn a_child_is_patched_by_its_own_id() {
     let output = last(&world, &above, "ChildEnded")["output"].clone();
     assert_eq!(output, json!({"b": 1, "x": 1}));
 }
+
+#[test]
+fn what_has_begun_stays_in_its_graph() {
+    let (mut world, run) = begun(row(&["a", "b"]));
+    let body = json!({"nodes": [plain("a")], "edges": []});
+    let map = json!({"id": "m", "type": "map", "config": {"over": [1, 2], "body": body}});
+    let moves = json!([{"op": "remove", "path": "/edges/0"}, {"op": "remove", "path": "/nodes/0"},
+        {"op": "add", "path": "/nodes/-", "value": map}]);
+    assert_eq!(
+        refusal(patch(&mut world, run, &moves)),
+        ("PATCH_MEANING_REFUSED", "/nodes/1/config/body/nodes/0".into())
+    );
+    world.ok("a", "1");
+    world.ok("b", "1");
+    assert_eq!(world.state(&run), RunState::Completed);
+}
+
+#[test]
+fn what_a_patch_reaches_anew_is_told_from_what_is_in_force() {
+    let (mut world, run) = begun(row(&["a", "b"]));
+    let calls = |id: &str| {
+        json!([{"op": "add", "path": "/nodes/-", "value": function(id, json!({"config": {"name": "other"}}))},
+               {"op": "add", "path": "/edges/-", "value": edge("b", id)}])
+    };
+    let (first, _) = applied(patch(&mut world, run, &calls("x")));
+    applied(roll_back(&mut world, &first));
+    let weak = ApplyPatch { base_epoch: Some(1), grant: Grant::default(), ..command(run, &calls("y")) };
+    let refused = refusal(send(&mut world, weak));
+    assert_eq!(refused, ("PATCH_SECURITY_REFUSED", "/nodes/2/config/name".to_owned()));
+}
+
+#[test]
+fn nothing_goes_round_an_approval() {
+    let ask = json!({"id": "ask", "type": "approval", "config": {"prompt": "?"}});
+    let (mut world, run) = begun(json!({"name": "w", "version": "1",
+        "nodes": [plain("a"), ask, plain("pack"), plain("ship")],
+        "edges": [edge("a", "ask"), edge("ask", "pack"), edge("pack", "ship")]}));
+    let send_weak = |world: &mut World, operations: &Value| {
+        refused(send(world, ApplyPatch { grant: Grant::default(), ..command(run, operations) })).code
+    };
+    let again = function("again", json!({"config": {"name": "ship"}}));
+    for operations in [
+        // It would be a root.
+        json!([{"op": "remove", "path": "/edges/2"}]),
+        // It would have another way.
+        json!([{"op": "add", "path": "/edges/-", "value": edge("a", "ship")}]),
+        // It would be called by another.
+        json!([{"op": "add", "path": "/nodes/-", "value": again}]),
+    ] {
+        assert_eq!(send_weak(&mut world, &operations), "PATCH_SECURITY_REFUSED", "{operations}");
+    }
+    let behind = json!([{"op": "add", "path": "/nodes/-", "value": again},
+        {"op": "add", "path": "/edges/-", "value": edge("pack", "again")},
+        {"op": "add", "path": "/edges/-", "value": edge("again", "ship")}]);
+    applied(send(&mut world, ApplyPatch { grant: Grant::default(), ..command(run, &behind) }));
+}
+
+#[test]
+fn a_child_whose_end_is_recorded_above_is_not_patched() {
+    let mut config = Config { partitions: 4, ..Config::default() };
+    config.limits.events_per_turn_max = 1;
+    let mut world = World::new(config);
+    world.register(&row(&["a"]).to_string());
+    let holder = json!({"name": "above", "version": "1", "edges": [], "nodes": [
+        {"id": "c", "type": "composite", "config": {"workflow": "w", "version": "1", "inputs": {}}}]});
+    world.register(&holder.to_string());
+    let above = world.start("above", 5, "{}");
+    let child = world.job("a").run_id;
+    world.ok("a", "1");
+    let told = world.events(&above).into_iter().find(|event| event.name == "ChildEnded").unwrap().position;
+    world.log.truncate(told as usize + 1);
+    world.durable = told + 1;
+    world.crash(&mut Chance(1));
+    assert_eq!(world.state(&child), RunState::Running);
+    assert_eq!(refused(patch(&mut world, child, &adds("x", "a"))).code, "WRONG_STATE");
+    assert_eq!((world.state(&child), world.state(&above)), (RunState::Completed, RunState::Completed));
+}

@@ -19,7 +19,7 @@ impl State {
     }
 
     /// An ended run and those that ran for it, at any depth.
-    fn family(&self, root: &RunId) -> BTreeSet<RunId> {
+    pub(crate) fn family(&self, root: &RunId) -> BTreeSet<RunId> {
         let mut family = BTreeSet::from([*root]);
         loop {
             let before = family.len();
