@@ -34,7 +34,7 @@ lint: build ## formatting, lints, strict types, import contracts, stubs, generat
 	$(BIN)/python tools/arrows.py
 	$(BIN)/python tools/protos.py --check
 	$(BIN)/python tools/requirements.py
-	$(BIN)/python tools/passes.py --if-possible
+	$(BIN)/python tools/passes.py
 
 test-rust: ## tests of the core, and of the optimizer's passes
 	cargo test --locked --workspace

@@ -103,7 +103,6 @@ pub(crate) fn run(plan: &Plan, coverage: &mut Coverage) -> Result<(), Wrong> {
         queue_bytes_max: 32 << 20,
         // Archives are made by a thread of their own: where it stands would not follow from the seed.
         archive_after_segments: u64::MAX,
-        ..Options::default()
     };
     let disk = SimDisk::new(chance.next());
     let (house, recovered) = House::open(&disk, &config, &options).map_err(|error| Wrong(error.to_string()))?;
