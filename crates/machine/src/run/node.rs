@@ -13,7 +13,7 @@ use crate::partition::program::Program;
 use crate::run::breaker::Passage;
 use crate::run::composite::cancelled;
 use crate::run::rate::tool_of;
-use crate::run::routing::doom;
+use crate::run::routing::{doom, recalled_tokens};
 use crate::run::scope::View;
 use crate::run::verdict::{Fails, expression_failed};
 use crate::run::work::Work;
@@ -349,7 +349,7 @@ impl Machine {
     fn start_join(&mut self, program: &Program, at: At) {
         let live = self.state.run(at.slot).and_then(|run| run.scope(at.scope)).map_or(0, |scope| {
             let base = program.ir.graphs[scope.graph as usize].nodes.start;
-            scope.cells[(at.ix - base) as usize].live
+            scope.cells[(at.ix - base) as usize].live - recalled_tokens(program, scope, at.ix)
         });
         let output = format!("{{\"live\":{live}}}");
         self.end_node(program, at, 0, Ok(output.into_bytes()));

@@ -3,6 +3,7 @@
 
 use crate::machine::Machine;
 use crate::partition::program::Program;
+use crate::run::node::NOT_NEEDED;
 use crate::run::work::Work;
 use crate::state::run::{Cell, NO_SLOT, Node, READY, ROOT, Run, Scope, Status, Wait};
 use crate::state::symbols::{IdMap, Sym};
@@ -213,6 +214,17 @@ fn fill(program: &Program, scope: &mut Scope) {
             }
         }
     }
+}
+
+/// Live tokens that came to a join because it took their nodes back, while it stood in line for its key: they do not count.
+pub(crate) fn recalled_tokens(program: &Program, scope: &Scope, ix: NodeIx) -> u32 {
+    let base = program.ir.graphs[scope.graph as usize].nodes.start;
+    let recalled = program.ir.nodes[ix as usize].cancel_rest.iter().filter_map(|&from| {
+        let node = scope.nodes.get(scope.cells.get((from - base) as usize)?.slot as usize)?;
+        let was_recalled = node.error.as_ref().is_some_and(|error| &*error.message == NOT_NEEDED);
+        was_recalled.then(|| settle_edges(program, from, node.status, &node.dead))
+    });
+    recalled.flatten().filter(|(edge, is_live)| *is_live && edge.to == ix).count() as u32
 }
 
 /// A join with `cancel_rest` has fired: marks what it takes back, until `Work::Rest` has done so piece by piece.

@@ -132,3 +132,21 @@ fn a_fast_run_that_gets_its_key_right_after_a_crash_goes_on() {
     world.settle(Vec::new());
     assert!(world.jobs.values().any(|job| job.run_id == runs[1] && &*job.node == "a"), "it has the key");
 }
+
+#[test]
+fn what_a_join_takes_back_while_it_stands_in_line_does_not_count() {
+    let mut world = World::new(Config { partitions: 4, ..Config::default() });
+    let definition = json!({"name": "w", "version": "1", "nodes": [
+        {"id": "first", "type": "function", "config": {"name": "f"}},
+        {"id": "rest", "type": "function", "config": {"name": "g"}, "concurrency_key": "a"},
+        {"id": "j", "type": "join", "join": "any", "cancel_rest": true, "concurrency_key": "a"}],
+        "edges": [{"from": "first", "to": "rest"}, {"from": "first", "to": "j"},
+                  {"from": "rest", "to": "j", "on": "error"}]});
+    world.register(&definition.to_string());
+    let run = world.start("w", 1, "{}");
+    world.ok("first", "1");
+    assert_eq!(world.state(&run), RunState::Completed, "{:?}", world.names(&run));
+    let events = world.events(&run);
+    let ended = events.iter().rfind(|event| event.name == "ToolResultReceived").unwrap();
+    assert_eq!((ended.node(), &ended.payload["output"]), ("j", &json!({"live": 1})));
+}
