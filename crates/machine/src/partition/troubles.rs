@@ -75,7 +75,8 @@ impl Machine {
         let mut found = Page { items: Vec::new(), next: String::new() };
         let breakers = self.state.symbols.find(tenant).and_then(|tenant| self.state.breakers.by_tenant.get(&tenant));
         let Some(breakers) = breakers else { return found };
-        for (name, breaker) in breakers.range::<str, _>((Bound::Excluded(page), Bound::Unbounded)) {
+        let from = (Bound::Excluded(page), Bound::Unbounded);
+        for (name, breaker) in breakers.range::<str, _>(from).filter(|(_, breaker)| !breaker.is_idle()) {
             if found.items.len() >= limit.max(1) {
                 found.next = found.items.last().map_or_else(String::new, |last: &BreakerView| last.name.clone());
                 break;

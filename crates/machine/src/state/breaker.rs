@@ -6,6 +6,9 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// How long it is known when a breaker changed, in nanoseconds: a day, longer than a request is in flight.
+const REMEMBERED_NS: i64 = 86_400 * 1_000_000_000;
+
 /// What a breaker lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gate {
@@ -76,9 +79,14 @@ impl Breaker {
         }
     }
 
-    /// Nothing is to be remembered of it.
-    fn is_idle(&self) -> bool {
+    /// Nothing is to be remembered of it but when it changed.
+    pub(crate) fn is_idle(&self) -> bool {
         self.gate == Gate::Closed && self.failures == 0 && self.outputs.is_empty()
+    }
+
+    /// Nothing is to be remembered of it. One that changed lately is: a request from before may still be in flight.
+    fn is_forgotten(&self, now: i64) -> bool {
+        self.is_idle() && (self.generation == 0 || self.changed_ns.saturating_add(REMEMBERED_NS) < now)
     }
 }
 
@@ -97,7 +105,7 @@ impl Breakers {
 
     fn forget_idle(&mut self, tenant: Sym, name: &str) {
         let Some(breakers) = self.by_tenant.get_mut(&tenant) else { return };
-        if breakers.get(name).is_some_and(Breaker::is_idle) {
+        if breakers.get(name).is_some_and(|breaker| breaker.is_idle() && breaker.generation == 0) {
             breakers.remove(name);
             self.count -= 1;
         }
@@ -119,7 +127,11 @@ impl Breakers {
         (breaker.failures, breaker.passed, breaker.succeeded) = (0, 0, 0);
         breaker.due = due;
         breaker.changed_ns = now;
-        self.forget_idle(tenant, name);
+        if let Some(breakers) = self.by_tenant.get_mut(&tenant) {
+            let before = breakers.len();
+            breakers.retain(|_, breaker| !breaker.is_forgotten(now));
+            self.count -= before - breakers.len();
+        }
     }
 
     /// A request goes through it; gives its generation.

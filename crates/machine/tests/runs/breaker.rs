@@ -164,3 +164,23 @@ fn another_node_may_be_the_fallback() {
     world.ok("b", "\"instead\"");
     assert_eq!(last(&world, &run, "WorkflowCompleted")["output"], json!({"b": "instead"}));
 }
+
+#[test]
+fn an_outcome_from_before_it_opened_does_not_count_after_it_closed() {
+    let mut world = calling(json!({"breaker": {"failure_threshold": 1, "timeout_s": 30}}));
+    let old = world.start("w", 1, "{\"x\":1}");
+    let old = world.jobs.values().find(|job| job.run_id == old).unwrap().clone();
+    let bad = world.start("w", 2, "{\"x\":1}");
+    let bad = world.jobs.values().find(|job| job.run_id == bad).unwrap().clone();
+    world.answer(&bad, crate::world::failed("Odd"));
+    assert_eq!(state(&world), Some("open"));
+    world.tick_at(world.now + 30 * SECOND);
+    let probe = world.start("w", 3, "{\"x\":1}");
+    let probe = world.jobs.values().find(|job| job.run_id == probe).unwrap().clone();
+    world.answer(&probe, apex_machine::command::Outcome::Ok(b"1".to_vec()));
+    assert_eq!(state(&world), None, "it is closed");
+    world.answer(&old, crate::world::failed("Odd"));
+    assert_eq!(state(&world), None, "that tells nothing of the tool as it is now");
+    world.crash(&mut Chance(5));
+    assert_eq!(state(&world), None);
+}
