@@ -25,6 +25,7 @@ from apex_fast.adapters.clock import SystemClock
 from apex_fast.adapters.embedded import backup, erasure, tables
 from apex_fast.adapters.embedded.blobs import EmbeddedBlobs
 from apex_fast.adapters.embedded.event_log import EmbeddedEventLog
+from apex_fast.adapters.embedded.folder import BLOBS, LOG, PLANS
 from apex_fast.adapters.embedded.plan_store import EmbeddedPlanStore
 from apex_fast.authoring import App
 from apex_fast.core import Recognizer, compile
@@ -87,7 +88,7 @@ def bound_name(settings: Settings) -> tuple[str, ...]:
 
 def log_folder(settings: Settings) -> Path:
     """Where the log lives."""
-    return Path(settings.data.dir) / "log"
+    return Path(settings.data.dir) / LOG
 
 
 def open_log(settings: Settings) -> EmbeddedEventLog:
@@ -108,11 +109,11 @@ def open_log(settings: Settings) -> EmbeddedEventLog:
 
 def open_blobs(settings: Settings, event_log: EmbeddedEventLog) -> EmbeddedBlobs:
     """The blobs beside the log. Raises Unavailable naming what is in the way."""
-    folder = Path(settings.data.dir) / "blobs"
+    place = Path(settings.data.dir) / BLOBS
     try:
-        return event_log.open_blobs(folder, settings.blobs.quota_bytes)
+        return event_log.open_blobs(place, settings.blobs.quota_bytes)
     except LogError as error:
-        raise Unavailable(f"cannot open the blobs in {folder}: {error}", code=f"LOG_{error.code}") from error
+        raise Unavailable(f"cannot open the blobs in {place}: {error}", code=f"LOG_{error.code}") from error
 
 
 def back_up(settings: Settings, copy: Path) -> backup.Manifest:
@@ -274,7 +275,7 @@ class House:
         again = await self.prepare()
         planner = Planner(
             Recognizer(),
-            EmbeddedPlanStore(Path(self._settings.data.dir) / "plans"),
+            EmbeddedPlanStore(Path(self._settings.data.dir) / PLANS),
             self._model,
             self._app.functions,
             attempts_max=self._settings.planner.attempts_max,

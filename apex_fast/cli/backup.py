@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from apex_fast import app as house
+from apex_fast.cli.configured import add_folder, settings_of
 from apex_fast.cli.screen import Screen
-from apex_fast.settings import Settings
 
 
 def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -15,16 +14,14 @@ def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     words = "copy the data folder, also while it is served, and prove the copy"
     verb = verbs.add_parser("backup", help=words, description=words.capitalize() + ".")
     verb.add_argument("copy", type=Path, metavar="DEST", help="an empty folder, or an earlier copy to bring up to date")
-    verb.add_argument("--data", metavar="FOLDER", type=Path, help="where the log lives (default: data.dir)")
-    verb.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
+    add_folder(verb)
     verb.add_argument("--json", action="store_true", help="print one JSON object")
     verb.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0 where the copy is whole and proved."""
-    overrides = {"data.dir": str(arguments.data)} if arguments.data else {}
-    settings = Settings.load(arguments.config, os.environ, overrides)
+    settings = settings_of(arguments, arguments.data)
     manifest = house.back_up(settings, arguments.copy)
     size = sum(kept.bytes for kept in manifest.files)
     if arguments.json:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from apex_fast.app import log_folder
+from apex_fast.cli.configured import add_config, settings_of
 from apex_fast.cli.screen import Screen
 from apex_fast.domain import LogError, LogView
 from apex_fast.settings import Settings
@@ -34,7 +36,7 @@ def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     """Add the verb's grammar."""
     words = "show the settings in force and check what they need"
     verb = verbs.add_parser("doctor", help=words, description=words.capitalize() + ".")
-    verb.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
+    add_config(verb)
     verb.add_argument("--json", action="store_true", help="print one JSON object")
     verb.set_defaults(run=run)
 
@@ -48,7 +50,7 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield Check("data folder", writable, f"{folder.absolute()}", f"{existing} is not writable for this user")
     free = shutil.disk_usage(existing).free
     yield Check("free space", free >= FREE_BYTES_MIN, f"{free / 1e9:.1f} GB", "free at least 1 GB")
-    yield from _log_check(folder, settings)
+    yield from _log_check(settings)
     yield _port_check(settings)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     enough = hard == resource.RLIM_INFINITY or hard >= OPEN_FILES_MIN
@@ -57,12 +59,13 @@ def checks(settings: Settings) -> Iterator[Check]:
     yield Check("model", True, model or "off (goals need a template); APEX_PLANNER_MODEL=… switches one on")
 
 
-def _log_check(folder: Path, settings: Settings) -> Iterator[Check]:
-    if not (folder / "log").exists():
+def _log_check(settings: Settings) -> Iterator[Check]:
+    folder = log_folder(settings)
+    if not folder.exists():
         yield Check("log", True, "none yet; the first start makes it")
         return
     try:
-        log = LogView.open(str(folder / "log"), settings.log.key_file or None)
+        log = LogView.open(str(folder), settings.log.key_file or None)
     except LogError as error:
         yield Check("log", False, str(error), "see docs/errors for the code")
         return
@@ -83,7 +86,7 @@ def _port_check(settings: Settings) -> Check:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 if everything is there, else 1."""
-    settings = Settings.load(arguments.config, os.environ)
+    settings = settings_of(arguments)
     found = list(checks(settings))
     sick = [check for check in found if not check.ok]
     if arguments.json:

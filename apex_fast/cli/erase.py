@@ -2,14 +2,12 @@
 
 import argparse
 import json
-import os
 from dataclasses import asdict
-from pathlib import Path
 
 from apex_fast import app as house
+from apex_fast.cli.configured import add_folder, settings_of
 from apex_fast.cli.screen import Screen
 from apex_fast.errors import InvalidInput
-from apex_fast.settings import Settings
 
 
 def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -21,8 +19,7 @@ def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     verb.add_argument("--run", dest="run_id", metavar="RUN", help="one ended run, with those that ran for it")
     verb.add_argument("--yes", action="store_true", help="it cannot be undone, and I mean it")
-    verb.add_argument("--data", metavar="FOLDER", type=Path, help="where the log lives (default: data.dir)")
-    verb.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
+    add_folder(verb)
     verb.add_argument("--json", action="store_true", help="print one JSON object")
     verb.set_defaults(run=run)
 
@@ -33,8 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InvalidInput("say what: --tenant TENANT or --run RUN")
     if not arguments.yes:
         raise InvalidInput("what is erased cannot be restored, by nobody: say that you mean it with --yes")
-    overrides = {"data.dir": str(arguments.data)} if arguments.data else {}
-    settings = Settings.load(arguments.config, os.environ, overrides)
+    settings = settings_of(arguments, arguments.data)
     erased = house.erase(settings, arguments.tenant or house.TENANT, arguments.run_id)
     if arguments.json:
         print(json.dumps(asdict(erased), indent=2))

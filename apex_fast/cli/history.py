@@ -3,16 +3,15 @@
 import argparse
 import asyncio
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from apex_fast import app as house
+from apex_fast.cli.configured import add_folder, settings_of
 from apex_fast.cli.screen import Screen
 from apex_fast.client import Client
 from apex_fast.core import CoreError, check_history
-from apex_fast.settings import Settings
 
 
 def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -31,8 +30,7 @@ def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     replay.set_defaults(run=run_replay)
     parquet = actions.add_parser("parquet", help="write the whole log as Parquet tables, also while it is served")
     parquet.add_argument("folder", type=Path, metavar="OUT", help="folder for events.parquet and runs.parquet")
-    parquet.add_argument("--data", metavar="FOLDER", type=Path, help="where the log lives (default: data.dir)")
-    parquet.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
+    add_folder(parquet)
     parquet.add_argument("--json", action="store_true", help="print one JSON object")
     parquet.set_defaults(run=run_parquet)
 
@@ -50,8 +48,7 @@ def run_export(arguments: argparse.Namespace) -> int:
 
 def run_parquet(arguments: argparse.Namespace) -> int:
     """0 where both tables are written."""
-    overrides = {"data.dir": str(arguments.data)} if arguments.data else {}
-    settings = Settings.load(arguments.config, os.environ, overrides)
+    settings = settings_of(arguments, arguments.data)
     written = house.write_tables(settings, arguments.folder)
     if arguments.json:
         print(json.dumps(asdict(written), indent=2))

@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from apex_fast import app as house
+from apex_fast.cli.configured import add_config, settings_of
 from apex_fast.cli.screen import Screen
-from apex_fast.settings import Settings
 
 
 def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -16,14 +15,14 @@ def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     verb = verbs.add_parser("restore", help=words, description=words.capitalize() + ".")
     verb.add_argument("copy", type=Path, metavar="SRC", help="a folder that `apex backup` wrote")
     verb.add_argument("folder", type=Path, metavar="FOLDER", help="the data folder to make; absent or empty")
-    verb.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
+    add_config(verb)
     verb.add_argument("--json", action="store_true", help="print one JSON object")
     verb.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0 where the folder is there, with every record that was copied and the same state."""
-    settings = Settings.load(arguments.config, os.environ)
+    settings = settings_of(arguments)
     manifest = house.restore(settings, arguments.copy, arguments.folder)
     if arguments.json:
         found = {"folder": str(arguments.folder), "position": manifest.position, "state": manifest.state}

@@ -13,6 +13,7 @@ import uvloop
 
 from apex_fast import app as house
 from apex_fast.authoring import App
+from apex_fast.cli.configured import add_config
 from apex_fast.errors import InvalidInput
 from apex_fast.settings import Settings
 from apex_fast.telemetry import logs
@@ -30,7 +31,7 @@ def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     verb.add_argument(
         "--insecure", action="store_true", help="allow an address other than loopback without credentials"
     )
-    verb.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
+    add_config(verb)
     verb.set_defaults(run=run)
 
 

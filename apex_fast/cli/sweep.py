@@ -2,14 +2,12 @@
 
 import argparse
 import json
-import os
 from dataclasses import asdict
-from pathlib import Path
 
 from apex_fast import app as house
+from apex_fast.cli.configured import add_folder, settings_of
 from apex_fast.cli.screen import Screen
 from apex_fast.errors import InvalidInput
-from apex_fast.settings import Settings
 
 DAY_S = 86_400.0
 
@@ -21,8 +19,7 @@ def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     verb.add_argument(
         "--older-than", type=float, default=DAY_S, metavar="SECONDS", help="leave blobs that were put later (86400)"
     )
-    verb.add_argument("--data", metavar="FOLDER", type=Path, help="where the log lives (default: data.dir)")
-    verb.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
+    add_folder(verb)
     verb.add_argument("--json", action="store_true", help="print one JSON object")
     verb.set_defaults(run=run)
 
@@ -31,8 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """0 where it was done."""
     if arguments.older_than < 0:
         raise InvalidInput("--older-than is a number of seconds, 0 or more")
-    overrides = {"data.dir": str(arguments.data)} if arguments.data else {}
-    settings = Settings.load(arguments.config, os.environ, overrides)
+    settings = settings_of(arguments, arguments.data)
     swept = house.sweep(settings, arguments.older_than)
     if arguments.json:
         print(json.dumps(asdict(swept), indent=2))

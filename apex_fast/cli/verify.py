@@ -2,15 +2,14 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from apex_fast.app import log_folder
+from apex_fast.cli.configured import add_config, settings_of
 from apex_fast.cli.screen import Screen
 from apex_fast.core import verify_log
 from apex_fast.domain import LogError, LogVerdict
 from apex_fast.errors import Unavailable
-from apex_fast.settings import Settings
 
 
 def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -18,15 +17,14 @@ def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     words = "check every record of a log, also while it is served"
     verb = verbs.add_parser("verify", help=words, description=words.capitalize() + ".")
     verb.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="data folder (default: data.dir)")
-    verb.add_argument("--config", type=Path, metavar="FILE", help="settings (default: apex.toml where there is one)")
+    add_config(verb)
     verb.add_argument("--json", action="store_true", help="print one JSON object")
     verb.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """0 if every record is what was written, else 1."""
-    overrides = {"data.dir": str(arguments.folder)} if arguments.folder else {}
-    settings = Settings.load(arguments.config, os.environ, overrides)
+    settings = settings_of(arguments, arguments.folder)
     folder = log_folder(settings)
     try:
         verdict = verify_log(str(folder), settings.log.key_file or None)

@@ -119,8 +119,8 @@ class Patches:
         found: dict[int, PatchView] = {}
         for event in await self._histories.of_types(view, _TYPES):
             if event.type == "PatchApplied":
-                patch = _applied(view, event)
-                found[_APPLIED.decode(event.payload).number] = patch
+                applied = _APPLIED.decode(event.payload)
+                found[applied.number] = _view_of(applied, view, event)
             else:
                 dropped = _ROLLED_BACK.decode(event.payload)
                 before = found[dropped.number]
@@ -135,8 +135,7 @@ class Patches:
         raise unknown_patch(patch_id)
 
 
-def _applied(view: RunView, event: Event) -> PatchView:
-    applied = _APPLIED.decode(event.payload)
+def _view_of(applied: _Applied, view: RunView, event: Event) -> PatchView:
     return PatchView(
         patch_id=f"{view.run_id}~p{applied.number}",
         run_id=view.run_id,

@@ -1,4 +1,4 @@
-"""Passes as files: `NAME.wasm` in folders, compiled when first seen and again when a file changes."""
+"""Passes as files: `NAME.wasm` in folders, compiled when first called and again when a file changes."""
 
 import hashlib
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ class PassFolder:
         self._known: dict[Path, tuple[tuple[int, int, int], Found]] = {}
 
     def passes(self) -> list[Found]:
-        """The passes as they are now, by name. What did not change is not compiled again; a file that goes while it
+        """The passes as they are now, by name. What did not change is not read again; a file that goes while it
         is read is not there."""
         found: dict[str, Found] = {}
         seen: dict[Path, tuple[tuple[int, int, int], Found]] = {}

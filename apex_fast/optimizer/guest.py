@@ -7,6 +7,7 @@ settings of the host and hold for every pass. The ABI is in `docs/formats/optimi
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import msgspec
 import wasmtime
@@ -50,21 +51,25 @@ class Refusal:
 
 
 class Guest:
-    """A compiled module. Calls may come from any thread; one runs at a time."""
+    """A module, compiled when it is first asked for. Calls may come from any thread; one runs at a time."""
 
     def __init__(self, module: bytes, limits: Limits = Limits()) -> None:
-        """Compile and look at what it imports and exports; `refusal` says why it can never be called."""
+        """Nothing is compiled yet."""
         self._limits = limits
         self._lock = threading.Lock()
-        self._engine = wasmtime.Engine(_config())
-        self._module: wasmtime.Module | None = None
-        self.refusal = self._compile(module)
+        self._bytes = module
 
-    def _compile(self, module: bytes) -> Refusal | None:
-        if len(module) > self._limits.module_bytes_max:
+    @cached_property
+    def _engine(self) -> wasmtime.Engine:
+        return wasmtime.Engine(_config())
+
+    @cached_property
+    def _module(self) -> wasmtime.Module | Refusal:
+        """Compiled, and looked at for what it imports and exports; or why it can never be called."""
+        if len(self._bytes) > self._limits.module_bytes_max:
             return Refusal("MODULE_INVALID", f"the module has more than {self._limits.module_bytes_max} bytes")
         try:
-            compiled = wasmtime.Module(self._engine, module)
+            compiled = wasmtime.Module(self._engine, self._bytes)
         except wasmtime.WasmtimeError as error:
             return Refusal("MODULE_INVALID", _line(error))
         for one in compiled.imports:
@@ -74,15 +79,13 @@ class Guest:
         missing = [name for name in ENTRY_POINTS if name not in exported]
         if missing:
             return Refusal("ABI_UNKNOWN", f"it does not export {', '.join(missing)}")
-        self._module = compiled
-        return None
+        return compiled
 
     def call(self, document: bytes) -> Answer | Refusal:
         """What the pass says to an input document (JSON)."""
-        if self._module is None:
-            return self.refusal or Refusal("MODULE_INVALID", "it was not compiled")
         with self._lock:
-            return self._run(self._module, document)
+            module = self._module
+            return module if isinstance(module, Refusal) else self._run(module, document)
 
     def _run(self, module: wasmtime.Module, document: bytes) -> Answer | Refusal:
         limits, log = self._limits, list[str]()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from apex_fast.adapters.embedded.folder import BLOBS, LOG, PLANS
 from apex_fast.adapters.embedded.history import FolderHistory
 from apex_fast.core import verify_log
 from apex_fast.domain import LogError
@@ -28,9 +29,6 @@ from apex_fast.errors import InvalidInput, Unavailable
 MANIFEST = "backup.json"
 OBJECTS = "objects"
 FORMAT = 1
-LOG = "log"
-PLANS = "plans"
-BLOBS = "blobs"
 CHUNK_BYTES = 1 << 20
 ENDS_BYTES = 72
 """At both ends of a file. Of a segment: base, term, chain, and the hash of its last group; of an archive: base, and the

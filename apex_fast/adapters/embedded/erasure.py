@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from apex_fast.adapters.embedded.folder import BLOBS, LOG
+from apex_fast.adapters.embedded.history import batches
 from apex_fast.core import count_erasable, erase_log, sweep_log
 from apex_fast.domain import Erase, Log, LogError, Machine, Reply
 from apex_fast.engine.recovery import recover
 from apex_fast.errors import NotFound, error_of
 
-LOG = "log"
-BLOBS = "blobs"
-SCAN_BYTES_MAX = 4 << 20
 DURABLE_TIMEOUT_S = 60.0
 TOKEN = 1
 
@@ -92,9 +91,7 @@ class _Opened:
         return self.log.snapshot
 
     def scan(self, start: int) -> Iterator[tuple[int, bytes]]:
-        while (batch := self.log.scan(start, SCAN_BYTES_MAX))[1]:
-            yield start, batch[0]
-            start += batch[1]
+        return batches(self.log, start)
 
     def decide(self, machine: Machine, command: Erase) -> Reply:
         """The answer to a command, durable with all that was decided."""

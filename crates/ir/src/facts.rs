@@ -1,7 +1,7 @@
 //! What the compiler knows of a definition, as JSON, for those who look at definitions from outside (the optimizer's
 //! passes): every node with its type and effect, and what every expression reads. Format: `docs/formats/optimizer.md`.
 
-use crate::expressions::{Expression, Reference, Root, Template};
+use crate::expressions::{Expression, Reference, Template};
 use crate::ir::{Effect, Fallback, Graph, Kind, Node, NodeIx, Timer};
 use crate::value::canonical::write_string;
 use crate::{Ir, ir::Edge};
@@ -102,20 +102,7 @@ fn reads(out: &mut Vec<u8>, expressions: &[&Expression]) {
         }
     }
     list(out, found.into_iter(), |out, reference| {
-        let what = match &reference.root {
-            Root::Inputs => "inputs",
-            Root::Output(_) => "output",
-            Root::Status(_) => "status",
-            Root::Error(_) => "error",
-            Root::Item => "item",
-            Root::Index => "index",
-            Root::Iteration => "iteration",
-            Root::Last => "last",
-            Root::Signal => "signal",
-            Root::RunId => "run_id",
-            Root::RunStartedAt => "run_started_at",
-        };
-        member(out, b"{\"what\":", what);
+        member(out, b"{\"what\":", reference.root.word());
         if let Some(node) = reference.root.node() {
             member(out, b",\"node\":", &node.id);
         }

@@ -246,7 +246,7 @@ impl<'i> Meaning<'i> {
             for is_alias in [false, true] {
                 let own = own_key(node, body, &mut |reference| match reference.root.node() {
                     // What undoes a node reads what it gave.
-                    Some(own) if own.ix == ix => format!("own {} {:?}", what_of(&reference.root), reference.path),
+                    Some(own) if own.ix == ix => format!("own {} {:?}", reference.root.word(), reference.path),
                     _ => self.named(reference, ix, graph, (context, is_alias), names),
                 });
                 let text = match (&node.kind, node.effect) {
@@ -374,7 +374,7 @@ impl<'i> Meaning<'i> {
         names: &mut Names,
     ) -> String {
         let path = &reference.path;
-        let what = what_of(&reference.root);
+        let what = reference.root.word();
         let inside = |of_map: bool| format!("{what} of body {} {path:?}", self.innermost(graph, of_map));
         let node = match &reference.root {
             Root::Item | Root::Index => return inside(true),
@@ -409,23 +409,6 @@ impl<'i> Meaning<'i> {
         }
         let place = bodies.iter().position(|is_map| *is_map == of_map);
         place.map_or(0, |place| bodies.len() - place)
-    }
-}
-
-/// The word for what a reference reads.
-fn what_of(root: &Root) -> &'static str {
-    match root {
-        Root::Inputs => "inputs",
-        Root::Output(_) => "output",
-        Root::Status(_) => "status",
-        Root::Error(_) => "error",
-        Root::Item => "item",
-        Root::Index => "index",
-        Root::Iteration => "iteration",
-        Root::Last => "last",
-        Root::Signal => "signal",
-        Root::RunId => "run id",
-        Root::RunStartedAt => "run start",
     }
 }
 

@@ -183,6 +183,23 @@ pub(crate) enum Root {
 }
 
 impl Root {
+    /// The word for what is read.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Root::Inputs => "inputs",
+            Root::Output(_) => "output",
+            Root::Status(_) => "status",
+            Root::Error(_) => "error",
+            Root::Item => "item",
+            Root::Index => "index",
+            Root::Iteration => "iteration",
+            Root::Last => "last",
+            Root::Signal => "signal",
+            Root::RunId => "run_id",
+            Root::RunStartedAt => "run_started_at",
+        }
+    }
+
     /// The node read.
     pub(crate) fn node(&self) -> Option<&NodeRef> {
         match self {

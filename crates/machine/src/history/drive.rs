@@ -288,7 +288,12 @@ impl<'h> Driver<'h> {
                     return false;
                 };
                 let code = code::PATCH_MEANING_REFUSED;
-                return machine.record_patch(slot, &program, &operations, e.clone(), code).is_ok();
+                let is_bounded = machine.check_bounds(slot, &operations, e.operations.0.len()).is_ok();
+                return is_bounded
+                    && machine
+                        .patched_ir(slot, &operations, code)
+                        .and_then(|ir| machine.record_patch(slot, &program, ir, e.clone()))
+                        .is_ok();
             }
             Event::PatchRolledBack(e) => {
                 let command = RollbackPatch {

@@ -86,7 +86,9 @@ impl Machine {
             request_hash: Hash(request_hash),
             ..PatchApplied::default()
         };
-        self.record_patch(slot, &program, &resolved.operations, event, code)?;
+        self.check_bounds(slot, &resolved.operations, operations.len())?;
+        let ir = if older.is_some() { resolved.ir } else { self.patched_ir(slot, &resolved.operations, code)? };
+        self.record_patch(slot, &program, ir, event)?;
         let run = self.state.run(slot).ok_or_else(gone)?;
         let number = run.layers().last().map_or(0, |layer| layer.number);
         Ok((slot, patched(run, number, run.epoch, false)))
@@ -111,7 +113,7 @@ impl Machine {
     }
 
     /// What operations make of what is in force.
-    fn patched_ir(&self, slot: u32, operations: &[Operation], misfit: &'static str) -> Result<Ir, Refusal> {
+    pub(crate) fn patched_ir(&self, slot: u32, operations: &[Operation], misfit: &'static str) -> Result<Ir, Refusal> {
         let Some(run) = self.state.run(slot) else { return Err(refusal(code::RUN_ENDED, "the run has ended")) };
         let in_force = run.layers().iter().filter(|layer| layer.dropped == 0);
         self.materialized(run, in_force, operations).map_err(|found| refused(misfit, found))
@@ -177,19 +179,14 @@ impl Machine {
         Err(listed(code::PATCH_CONFLICT, message, &found))
     }
 
-    /// What of the gates is about the run; then the patch is recorded. `misfit`: the code where base, overlay and patch
-    /// make no definition.
+    /// Records a patch that makes `ir`, where the run can go on under that.
     pub(crate) fn record_patch(
         &mut self,
         slot: u32,
         old: &Program,
-        operations: &[Operation],
+        ir: Ir,
         event: PatchApplied<'_>,
-        misfit: &'static str,
     ) -> Result<(), Refusal> {
-        let Some(run) = self.state.run(slot) else { return Ok(()) };
-        self.check_bounds(run, operations, event.operations.0.len())?;
-        let ir = self.patched_ir(slot, operations, misfit)?;
         let new = self.accept_program(slot, old, ir, code::PATCH_MEANING_REFUSED)?;
         let Some(run) = self.state.run(slot) else { return Ok(()) };
         let event = Event::PatchApplied(PatchApplied {
@@ -227,7 +224,9 @@ impl Machine {
         Ok(new)
     }
 
-    fn check_bounds(&self, run: &Run, operations: &[Operation], bytes: usize) -> Result<(), Refusal> {
+    /// Refuses operations (and their bytes) that are more than a run may be patched with.
+    pub(crate) fn check_bounds(&self, slot: u32, operations: &[Operation], bytes: usize) -> Result<(), Refusal> {
+        let Some(run) = self.state.run(slot) else { return Ok(()) };
         let limits = &self.config.limits;
         if run.layers().len() >= limits.patches_per_run_max {
             return Err(over("patches_per_run_max", limits.patches_per_run_max));

@@ -77,16 +77,8 @@ impl Folding<'_> {
             node.decided_seq = seq;
             return Ok((scope, slot));
         }
-        let decision = Decision {
-            status: if is_ok { Status::Ok } else { Status::Failed },
-            output: e.output.0,
-            error: e.error.as_ref(),
-            dead: &e.dead,
-            kept_all: e.kept_all.0,
-            kept: &e.kept,
-            fails: e.fails.as_ref(),
-        };
-        self.decide(scope, slot, seq, &decision)
+        let status = if is_ok { Status::Ok } else { Status::Failed };
+        self.decide(scope, slot, seq, &Decision { error: e.error.as_ref(), ..decision!(e, status) })
     }
 }
 

@@ -1,6 +1,21 @@
 //! The fold: one record changes the state. The same for a decision just made and for one read from a log. Evaluates
 //! no expression, compiles nothing, reads no limit.
 
+/// The decision of a node that an event holds, with this status: such events name its parts alike.
+macro_rules! decision {
+    ($event:ident, $status:expr) => {
+        Decision {
+            status: $status,
+            output: $event.output.0,
+            dead: &$event.dead,
+            kept_all: $event.kept_all.0,
+            kept: &$event.kept,
+            fails: $event.fails.as_ref(),
+            ..Decision::default()
+        }
+    };
+}
+
 mod child;
 mod erase;
 mod letter;

@@ -102,16 +102,7 @@ impl Folding<'_> {
             self.node(scope, slot)?.attempt = e.attempt;
         }
         let status = if e.status == "ok" { Status::Ok } else { Status::Failed };
-        let decision = Decision {
-            status,
-            output: e.output.0,
-            error: e.error.as_ref(),
-            dead: &e.dead,
-            kept_all: e.kept_all.0,
-            kept: &e.kept,
-            fails: e.fails.as_ref(),
-        };
-        self.decide(scope, slot, seq, &decision)
+        self.decide(scope, slot, seq, &Decision { error: e.error.as_ref(), ..decision!(e, status) })
     }
 
     pub(super) fn node_skipped(&mut self, header: &Header<'_>, e: &NodeSkipped<'_>) -> Result<(u32, u32), Unfit> {

@@ -39,16 +39,7 @@ impl Folding<'_> {
             return Ok((ROOT, NO_SLOT));
         }
         let (scope, slot) = self.touch(e.node)?;
-        let decision = Decision {
-            status: Status::Ok,
-            output: e.output.0,
-            dead: &e.dead,
-            kept_all: e.kept_all.0,
-            kept: &e.kept,
-            fails: e.fails.as_ref(),
-            ..Decision::default()
-        };
-        self.decide(scope, slot, seq, &decision)
+        self.decide(scope, slot, seq, &decision!(e, Status::Ok))
     }
 
     /// A node took a signal that had come before.

@@ -23,16 +23,7 @@ impl Folding<'_> {
     pub(super) fn timer_fired(&mut self, header: &Header<'_>, e: &TimerFired<'_>) -> Result<(u32, u32), Unfit> {
         let seq = header.run_seq;
         let (scope, slot) = self.touch(e.node)?;
-        let decision = Decision {
-            status: Status::Ok,
-            output: e.output.0,
-            dead: &e.dead,
-            kept_all: e.kept_all.0,
-            kept: &e.kept,
-            fails: e.fails.as_ref(),
-            ..Decision::default()
-        };
-        self.decide(scope, slot, seq, &decision)
+        self.decide(scope, slot, seq, &decision!(e, Status::Ok))
     }
 
     pub(super) fn approval_requested(
@@ -92,15 +83,6 @@ impl Folding<'_> {
             (false, "approve") => 1,
             _ => 2,
         };
-        let decision = Decision {
-            status: Status::Ok,
-            output: e.output.0,
-            dead: &e.dead,
-            kept_all: e.kept_all.0,
-            kept: &e.kept,
-            fails: e.fails.as_ref(),
-            ..Decision::default()
-        };
-        self.decide(scope, slot, seq, &decision)
+        self.decide(scope, slot, seq, &decision!(e, Status::Ok))
     }
 }
