@@ -9,7 +9,20 @@ from apex_fast.core import CoreError
 from apex_fast.errors import ApexError
 from apex_fast.settings import SettingsError
 
-VERBS = ("serve", "demo", "bench", "doctor", "verify", "backup", "restore", "history", "erase", "sweep", "optimize")
+VERBS = (
+    "serve",
+    "demo",
+    "bench",
+    "doctor",
+    "verify",
+    "backup",
+    "restore",
+    "history",
+    "erase",
+    "sweep",
+    "optimize",
+    "graph",
+)
 """Modules of this room, each with its own part of the grammar."""
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
