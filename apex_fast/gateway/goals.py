@@ -157,14 +157,12 @@ class Goals:
             fidelity=request.fidelity,
             goal=(text, msgspec.json.encode(entities), template, planned.source, planned.definition_json),
         )
-        metrics = self._house.metrics
 
         def answered(reply: Reply) -> None:
             try:
                 if reply.code:
                     failed(refusal_of(reply, request.pointer))
                 else:
-                    metrics.started += not reply.existing
                     started(GoalStarted(reply, planned, template, name, version, entities))
             except Exception as error:
                 failed(fault_of(error))

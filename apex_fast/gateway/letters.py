@@ -27,8 +27,6 @@ async def retry(house: House, histories: Histories, tenant: str, letter_id: str,
     started = await engine.call(await histories.replay(view, letter.node, False, None, allow_writes, key))
     if started.code:
         raise refusal_of(started)
-    if not started.existing:
-        house.metrics.started += 1
     dropped = await engine.call(DropDeadLetter(tenant, letter.id, retried_as=started.run_id))
     if dropped.code and dropped.code != "DEAD_LETTER_NOT_FOUND":
         raise refusal_of(dropped)

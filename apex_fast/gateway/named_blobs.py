@@ -1,4 +1,4 @@
-"""Blobs that the inputs of a start name: each must be there, so that no run fails hours later over a typing error.
+"""Blobs that inputs name, of a start or a schedule: each must be there, so that no run fails hours later over a typo.
 
 A value is a name where it is an object with the one member `$blob`, a string.
 """
@@ -14,7 +14,7 @@ from apex_fast.ports.blobs import Blobs
 
 MEMBER = "$blob"
 NAMED_MAX = 256
-"""Different ones in a start. Each is a look at the disk, a few of which fit between two turns."""
+"""Different ones in one request. Each is a look at the disk, a few of which fit between two turns."""
 
 _MARK = b'"$blob"'
 

@@ -13,6 +13,7 @@ from apex_fast.errors import ApexError, NotFound
 from apex_fast.gateway.bodies import check_labels, check_object, invalid
 from apex_fast.gateway.faults import refusal_of
 from apex_fast.gateway.house import House
+from apex_fast.gateway.named_blobs import check_named
 
 CATCH_UP_S = 3_600.0
 """How late a time may be met, where nobody says."""
@@ -40,13 +41,14 @@ class Spec:
     time_input: str = ""
 
 
-def put_command(tenant: str, name: str, spec: Spec, inputs_pointer: str) -> PutSchedule:
-    """The command that sets a schedule. Raises InvalidInput with the place."""
+def put_command(house: House, tenant: str, name: str, spec: Spec, inputs_pointer: str) -> PutSchedule:
+    """The command that sets a schedule. Raises InvalidInput with the place; LimitExceeded."""
     if bool(spec.cron) == bool(spec.every_s):
         raise invalid("/cron", "one of cron and every_s is needed, and not both", code="SCHEDULE_INVALID")
     if spec.time_zone and not spec.cron:
         raise invalid("/time_zone", "only together with cron", code="SCHEDULE_INVALID")
     check_object(spec.inputs, inputs_pointer)
+    check_named(house.blobs, tenant, spec.inputs, inputs_pointer)
     check_labels(spec.labels)
     return PutSchedule(
         tenant,

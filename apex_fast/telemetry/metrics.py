@@ -34,6 +34,7 @@ _COUNTERS = frozenset(
 
 # What the machine counts under the names that users know it by.
 _NAMED = {
+    "engine_starts": ("workflow_started", "Runs started: asked for, by a schedule, or by another run."),
     "engine_retries": ("activity_retry_count", "Retries that were scheduled, of nodes and of compensations."),
     "engine_compensations": ("saga_compensations", "Nodes whose undoing began."),
     "engine_migrations": ("runs_migrated", "Runs that moved to another version of their workflow."),
@@ -69,8 +70,6 @@ class Metrics(Collector):
     """Counters of this process. Called on the engine's loop only."""
 
     def __init__(self) -> None:
-        self.started = 0
-        """Runs started (not those that were there before)."""
         self.goals = 0
         """Goals asked for: lookups in the plan cache."""
         self.plan_hits = 0
@@ -110,7 +109,6 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, for the registry."""
-        yield CounterMetricFamily("workflow_started", "Runs started.", value=self.started)
         completed = CounterMetricFamily("workflow_completed", "Runs that ended, by state.", labels=["status"])
         by_state: dict[str, int] = {"completed": 0, "failed": 0, "cancelled": 0}
         executions = CounterMetricFamily(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from apex_fast.client import Client, ScheduleInfo
 from apex_fast.errors import InvalidInput, NotFound
@@ -44,6 +45,9 @@ async def test_it_starts_runs_with_the_time_they_are_for(house: Served) -> None:
     said = await house.client.run(schedule.last.run_id).result(20)
     assert datetime.fromisoformat(said["said"]) == datetime.fromisoformat(schedule.last.time)
     assert schedule.last.run_id in await labelled(house.client, "ticks")
+    async with house.http.get("/metrics") as answer:
+        families = list(text_string_to_metric_families(await answer.text()))
+    assert {s.name: s.value for family in families for s in family.samples}["workflow_started_total"] >= 1
     await house.client.delete_schedule("ticks")
     with pytest.raises(NotFound) as refused:
         await house.client.schedule("ticks")

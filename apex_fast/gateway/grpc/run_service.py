@@ -246,8 +246,6 @@ class RunService:
         if reply.code:
             self._house.outbox.grpc_error(token, refusal_of(reply))
             return
-        if not reply.existing:
-            self._house.metrics.started += 1
         answer = run_pb2.ReplayRunResponse(run_id=reply.run_id, offset=reply.offset, existing=reply.existing)
         self._house.outbox.grpc(token, answer.SerializeToString())
 

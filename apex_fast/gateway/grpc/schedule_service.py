@@ -56,7 +56,7 @@ class ScheduleService:
         """`PutSchedule`."""
         request = schedule_pb2.PutScheduleRequest.FromString(message)
         tenant, name = tenant_of(metadata), request.name
-        command = schedules.put_command(tenant, name, _spec_of(request.spec), _INPUTS)
+        command = schedules.put_command(self._house, tenant, name, _spec_of(request.spec), _INPUTS)
 
         def show(existing: bool) -> None:
             view = schedules.find(self._house, tenant, name)

@@ -63,7 +63,6 @@ class Starts:
         self._house = house
         self._submit = house.engine.submit
         self._put = house.outbox.put
-        self._metrics = house.metrics
 
     def start_run(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`StartRun`."""
@@ -76,10 +75,7 @@ class Starts:
         if reply.code:
             self._house.outbox.grpc_error(token, refusal_of(reply, "/inputs_json"))
             return
-        existing = reply.existing
-        if not existing:
-            self._metrics.started += 1
-        answer = _Started(run_id=reply.run_id, offset=reply.offset, existing=existing)
+        answer = _Started(run_id=reply.run_id, offset=reply.offset, existing=reply.existing)
         self._put((0, token, answer.SerializeToString()))
 
     def start_runs(self, token: int, metadata: Metadata) -> "Bulk":
@@ -172,8 +168,6 @@ class Bulk:
             if not self._gone:
                 self._refused(batch, (index,), refusal_of(reply, "/inputs_json"))
             return
-        if not reply.existing:
-            self._house.metrics.started += 1
         if wait and reply.state not in ENDED and not self._gone and self._house.ready:
 
             def ended() -> None:

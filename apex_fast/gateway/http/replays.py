@@ -79,7 +79,5 @@ class ReplayRoutes:
         if reply.code:
             exchange.fail(refusal_of(reply))
             return
-        if not reply.existing:
-            self._house.metrics.started += 1
         started = RunReplayed(reply.run_id, reply.offset, reply.existing)
         exchange.answer(202, started, [("location", f"/runs/{reply.run_id}")])

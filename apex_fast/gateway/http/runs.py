@@ -302,8 +302,6 @@ class RunRoutes:
         if reply.code:
             exchange.fail(refusal_of(reply, "/inputs"))
             return
-        if not reply.existing:
-            self._house.metrics.started += 1
         started = RunStarted(reply.run_id, reply.offset, reply.existing)
         exchange.answer(202, started, [("location", f"/runs/{reply.run_id}")])
 

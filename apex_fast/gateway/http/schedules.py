@@ -185,7 +185,7 @@ class ScheduleRoutes:
             labels=body.labels,
             time_input=body.time_input,
         )
-        command = schedules.put_command(exchange.tenant, exchange.params["name"], spec, _INPUTS)
+        command = schedules.put_command(self._house, exchange.tenant, exchange.params["name"], spec, _INPUTS)
         show = exchange.guarded(partial(self._show, exchange))
         schedules.put(self._house, command, lambda _: show(), exchange.fail, _INPUTS)
 

@@ -33,6 +33,8 @@ pub(crate) enum Action {
 /// What was counted since the process began; not state.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
+    /// Runs started: asked for, by a schedule, or by another run.
+    pub(crate) starts: u64,
     /// Retries scheduled.
     pub(crate) retries: u64,
     /// Nodes whose undoing began.

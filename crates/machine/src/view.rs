@@ -297,6 +297,7 @@ pub struct Counts {
     pub dead_letters_pushed_out: u64,
     pub breakers: u64,
     /// Since the process began.
+    pub starts: u64,
     pub retries: u64,
     pub compensations: u64,
     pub breaker_changes: u64,

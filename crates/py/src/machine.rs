@@ -366,6 +366,7 @@ impl Machine {
             ("dead_letters", c.dead_letters),
             ("dead_letters_pushed_out", c.dead_letters_pushed_out),
             ("breakers", c.breakers),
+            ("starts", c.starts),
             ("retries", c.retries),
             ("compensations", c.compensations),
             ("breaker_changes", c.breaker_changes),

@@ -112,3 +112,13 @@ async def test_a_start_that_names_a_blob_which_is_not_there_is_refused_with_its_
     many = [{"$blob": (await house.client.put_blob(str(number).encode())).address} for number in range(257)]
     with pytest.raises(LimitExceeded):
         await house.client.start("says", {"value": many})
+
+
+async def test_a_schedule_that_names_a_blob_which_is_not_there_is_refused_with_its_place(house: Served) -> None:
+    absent = {"$blob": address_of(b"not there")}
+    with pytest.raises(NotFound) as refusal:
+        await house.client.put_schedule("large", "says", every_s=60, inputs={"value": absent})
+    assert refusal.value.code == "BLOB_NOT_FOUND"
+    body = {"workflow": "says", "inputs": {"value": absent}, "every_s": 60}
+    status, problem = await house.put("/schedules/large", body)
+    assert (status, problem["code"], problem["errors"][0]["pointer"]) == (404, "BLOB_NOT_FOUND", "/inputs/value")

@@ -12,13 +12,13 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
 
 def test_what_is_counted_is_shown() -> None:
     metrics = Metrics()
-    metrics.started += 3
     metrics.goals += 2
     metrics.plan_hits += 1
     metrics.failed("http", "BAD_JSON")
     metrics.ended("order", "COMPLETED", 0.02)
     metrics.ended("order", "FAILED", 100.0)
     metrics.watch("front_", lambda: {"requests": 7, "calls_open": 2})
+    metrics.watch("engine_", lambda: {"starts": 3})
     found = samples(metrics)
     assert found["workflow_started_total", ()] == 3
     assert found["cache_lookups_total", ()] == 2

@@ -363,6 +363,7 @@ impl Machine {
             dead_letters: self.state.letters.order.len() as u64,
             dead_letters_pushed_out: self.state.letters.pushed_out,
             breakers: self.state.breakers.count as u64,
+            starts: self.tally.starts,
             retries: self.tally.retries,
             compensations: self.tally.compensations,
             breaker_changes: self.tally.breaker_changes,

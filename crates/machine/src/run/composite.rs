@@ -169,6 +169,7 @@ impl Machine {
         if let Some(run) = self.state.run_mut(child) {
             run.program = Some(program);
         }
+        self.tally.starts += 1;
         self.queue(child);
     }
 

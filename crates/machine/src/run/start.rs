@@ -114,6 +114,7 @@ impl Machine {
         if let Some(run) = self.state.run_mut(slot) {
             run.program = Some(program);
         }
+        self.tally.starts += 1;
         Ok(Started::New(slot))
     }
 
