@@ -3,6 +3,7 @@
 use crate::id::RunId;
 pub use crate::state::schedule::Overlap;
 pub use apex_ir::ir::Priority;
+pub use apex_ir::overlay::{Allowed, Grant};
 
 /// A command. `step` takes it with the caller's token; token 0 wants no reply.
 #[derive(Debug, Clone)]
@@ -331,7 +332,7 @@ pub struct ApplyPatch {
     /// Fills in what nodes that the patch adds do not state, as at registration; `None`: functions are taken as named.
     pub functions: Option<std::sync::Arc<apex_ir::FunctionTable>>,
     /// What the author may beside what the definition does.
-    pub grant: apex_ir::overlay::Grant,
+    pub grant: Grant,
 }
 
 /// Drops a patch of a run.

@@ -73,7 +73,7 @@ fn nodes_of(document: &Value) -> Vec<String> {
 }
 
 /// An edge, with a guard or of the failure at times.
-fn edge(chance: &mut Chance, from: &str, to: &str) -> Value {
+pub(crate) fn edge(chance: &mut Chance, from: &str, to: &str) -> Value {
     let mut edge = json!({"from": from, "to": to});
     match chance.below(9) {
         0 => edge["when"] = json!(format!("nodes.{from}.status == 'ok' && inputs.x > {}", chance.below(4))),
@@ -88,16 +88,16 @@ fn edge(chance: &mut Chance, from: &str, to: &str) -> Value {
 
 /// The bodies that a node stands in.
 #[derive(Debug, Clone, Copy, Default)]
-struct Within {
-    map: bool,
-    iteration: bool,
-    depth: u64,
+pub(crate) struct Within {
+    pub(crate) map: bool,
+    pub(crate) iteration: bool,
+    pub(crate) depth: u64,
     /// Workflows that may be run from here: so many of the last ones.
-    children: u64,
+    pub(crate) children: u64,
 }
 
 /// A node of any type.
-fn node(chance: &mut Chance, id: &str, within: Within, is_left_out: &dyn Fn(&str) -> bool) -> Value {
+pub(crate) fn node(chance: &mut Chance, id: &str, within: Within, is_left_out: &dyn Fn(&str) -> bool) -> Value {
     let mut node = match chance.below(20) {
         0 => json!({"type": "join"}),
         1 => json!({"type": "timer", "config": {"duration_s": chance.below(50)}}),

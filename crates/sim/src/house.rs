@@ -33,11 +33,29 @@ pub(crate) enum Asked {
     Cancel(apex_machine::RunId),
     Pause(apex_machine::RunId),
     Resume(apex_machine::RunId),
-    Signal { run_id: apex_machine::RunId, sent: crate::oracle::waiting::Sent },
+    Signal {
+        run_id: apex_machine::RunId,
+        sent: crate::oracle::waiting::Sent,
+    },
     Publish,
     Schedule,
-    Resolve { ticket: String, approve: bool },
-    Result { run_id: apex_machine::RunId, node: String, attempt: u32, compensation: bool },
+    Change {
+        run_id: apex_machine::RunId,
+        wish: Box<crate::oracle::programs::Wish>,
+        expected: crate::history::changes::Expected,
+        /// Nothing was left to decide when it was asked for.
+        was_at_rest: bool,
+    },
+    Resolve {
+        ticket: String,
+        approve: bool,
+    },
+    Result {
+        run_id: apex_machine::RunId,
+        node: String,
+        attempt: u32,
+        compensation: bool,
+    },
 }
 
 /// An owner.

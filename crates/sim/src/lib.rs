@@ -8,6 +8,7 @@ mod chance;
 pub mod coverage;
 mod definition;
 mod disk;
+mod edits;
 mod history;
 mod house;
 mod oracle;

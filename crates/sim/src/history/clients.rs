@@ -1,9 +1,11 @@
 //! What clients, executors and people do in a step.
 
+use super::changes::compiles;
 use super::durability::key_of;
 use super::{PARTITIONS, SECOND, TENANT, World};
 use crate::chance::Chance;
 use crate::definition::{WORKFLOWS, definition};
+use crate::edits::Draft;
 use crate::house::Asked;
 use crate::oracle::around::Published;
 use crate::oracle::judge::{Decision, Told};
@@ -16,13 +18,13 @@ use apex_machine::command::{
     Selector, SignalRun, StartRun, TagWorkflow, Timing,
 };
 use apex_machine::view::LetterFilter;
-use apex_machine::{Command, Config, Header, Job, JobKind, Machine, RunId, RunState};
+use apex_machine::{Command, Header, Job, JobKind, RunId, RunState};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 impl World<'_> {
     pub(super) fn act(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
-        match chance.below(100) {
+        match chance.below(112) {
             0..14 => self.start(chance),
             14..46 => (0..1 + chance.below(4)).for_each(|_| self.executor(chance)),
             46..51 => self.late_results(chance),
@@ -44,7 +46,8 @@ impl World<'_> {
             91..93 => self.nonsense(chance),
             93 => self.pause(chance),
             94 => self.replay(chance),
-            _ => return self.fault(chance),
+            95..101 => return self.fault(chance),
+            _ => self.change(chance)?,
         }
         if chance.one_in(6) {
             return Ok(());
@@ -63,14 +66,16 @@ impl World<'_> {
         loop {
             let seed = self.plan.seed ^ (draws << 40);
             let document = match draws {
-                0..200 => definition(seed, name, version, &self.plan.without),
+                0..20 if version > 1 && version.is_multiple_of(2) => self.next_version(name, version, draws),
+                0..200 => Some(definition(seed, name, version, &self.plan.without)),
                 // So much is left out that nothing else compiles.
-                _ => json!({"name": name, "version": version.to_string(), "edges": [],
-                    "nodes": [{"id": "n", "type": "join"}]}),
+                _ => Some(json!({"name": name, "version": version.to_string(), "edges": [],
+                    "nodes": [{"id": "n", "type": "join"}]})),
             };
-            let command =
-                RegisterWorkflow { tenant: TENANT.into(), definition: document.to_string().into(), tag: None };
-            if compiles(&command) {
+            if let Some(document) = document.filter(compiles) {
+                let definition = document.to_string().into();
+                let command = RegisterWorkflow { tenant: TENANT.into(), definition, tag: None };
+                self.documents.insert(name.into(), document);
                 self.versions.insert(name.into(), version);
                 self.ask(Some(Asked::Register), Command::RegisterWorkflow(command.clone()));
                 if changed {
@@ -86,6 +91,19 @@ impl World<'_> {
             }
             draws += 1;
         }
+    }
+
+    /// The version before, changed a little: runs may move to it.
+    fn next_version(&self, name: &str, version: u64, draws: u64) -> Option<Value> {
+        let mut chance = self.chance(name, (version << 8) | draws);
+        let mut draft = Draft::of(self.documents.get(name)?.clone());
+        let children = ["w2", "w1", "w0"].iter().position(|other| *other == name).unwrap_or(0) as u64;
+        for at in 0..1 + chance.below(2) {
+            draft.draw(&mut chance, &BTreeSet::new(), &format!("v{version}_{at}"), children);
+        }
+        let mut document = draft.document?;
+        document["version"] = json!(version.to_string());
+        Some(document)
     }
 
     pub(super) fn registry(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
@@ -227,6 +245,8 @@ impl World<'_> {
             }
             7 => Outcome::Ok(json!({"v": "x".repeat(self.large)}).to_string().into_bytes()),
             8 => Outcome::Ok(b"{\"v\":\"text\"}".to_vec()),
+            // Of a long one only what is read is kept.
+            10 => Outcome::Ok(json!({"v": 2, "more": "x".repeat(400)}).to_string().into_bytes()),
             9 => Outcome::Ok(b"{\"v\":null}".to_vec()),
             _ => Outcome::Ok(format!("{{\"v\":{}}}", chance.below(5)).into_bytes()),
         }
@@ -387,13 +407,14 @@ impl World<'_> {
         let from = chance.pick(&nodes).map_or_else(String::new, |node| (*node).clone());
         let from = if chance.one_in(5) { String::new() } else { from };
         let live = chance.one_in(4);
-        let kept = (!live).then(|| judge.kept_from(&from));
+        let kept = (!live).then(|| judge.kept_from(&from, &judge.graph));
+        let (version, overlay) = (judge.programs.version.clone(), judge.programs.layers.clone());
         let (origin, started) = (*origin, &judge.history[0]);
         let start = StartRun {
             tenant: TENANT.into(),
             run_id: self.run_id(chance),
             workflow: started.text("workflow").into(),
-            selector: Selector::Version(started.text("version").into()),
+            selector: Selector::Version(version),
             inputs: started.payload["inputs"].to_string().into_bytes(),
             idempotency_key: if chance.one_in(4) { format!("key{}", chance.below(4)) } else { String::new() },
             request_hash: [7; 32],
@@ -416,7 +437,7 @@ impl World<'_> {
             request_hash: start.request_hash,
             history: self.history_of(&origin),
         };
-        self.ledger.replays.insert(start.run_id, Replay { origin, from, kept });
+        self.ledger.replays.insert(start.run_id, Replay { origin, from, kept, overlay });
         self.ledger.starts.insert(start.run_id, start.clone());
         self.ask(Some(Asked::Start(Box::new(start))), Command::ReplayRun(Box::new(command)));
     }
@@ -502,13 +523,6 @@ pub(super) fn failed(kind: &str, retryable: Option<bool>) -> Outcome {
 
 fn signal_name(chance: &mut Chance) -> String {
     if chance.one_in(5) { format!("s{}", chance.below(4)) } else { "s".into() }
-}
-
-/// Does this version of the compiler take a definition?
-fn compiles(command: &RegisterWorkflow) -> bool {
-    let mut machine = Machine::new(Config::default());
-    let turn = machine.step(0, vec![(1, Command::RegisterWorkflow(command.clone()))]);
-    turn.count > 0
 }
 
 /// An outcome as it is to be recorded.

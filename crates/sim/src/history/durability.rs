@@ -1,5 +1,6 @@
 //! Turns, what of them is durable, and what that releases: each action and answer must stand on durable events.
 
+use super::changes::compiles;
 use super::{PARTITIONS, World};
 use crate::house::Asked;
 use crate::oracle::judge::Happening;
@@ -27,7 +28,7 @@ impl World<'_> {
         check!(durable <= self.bodies.len() as u64, "more is durable than was decided: {durable}");
         while self.ledger.position < durable {
             let body = &self.bodies[self.ledger.position as usize];
-            self.ledger.follow(body, self.coverage)?;
+            self.ledger.follow(body, &compiles, self.coverage)?;
         }
         Ok(())
     }
@@ -169,6 +170,7 @@ impl World<'_> {
                 };
                 check!(!waits, "invariant 1: the result is not durable\n{}", judge.tail());
             }
+            Asked::Change { run_id, wish, expected, .. } => self.wish_granted(run_id, wish, expected, answer)?,
             Asked::Result { .. }
             | Asked::Publish
             | Asked::Schedule
@@ -220,6 +222,10 @@ impl World<'_> {
                 "RUN_ENDED",
             ) => self.ledger.judges.get(run_id).is_some_and(|judge| judge.run.phase == Phase::Ended),
             (Asked::Resolve { .. }, "TICKET_NOT_FOUND" | "TICKET_RESOLVED") => true,
+            (Asked::Change { run_id, wish, expected, was_at_rest }, _) => {
+                self.wish_refused(run_id, wish, expected, *was_at_rest, refusal)?;
+                true
+            }
             (Asked::Register, "WORKFLOW_EXISTS" | "WORKFLOW_INVALID") => true,
             (Asked::Tag, "WORKFLOW_NOT_FOUND" | "TAG_MOVED") => true,
             (Asked::DropLetter, "DEAD_LETTER_NOT_FOUND") => true,

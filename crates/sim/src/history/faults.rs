@@ -8,6 +8,8 @@ use apex_log::LogError;
 use apex_log::disk::faulty::Faults;
 use apex_machine::command::{JobResult, Outcome, SupplyHistory};
 use apex_machine::{Command, Config, Machine};
+use std::rc::Rc;
+
 impl World<'_> {
     pub(super) fn fault(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
         self.turn()?;
@@ -141,7 +143,9 @@ impl World<'_> {
             let history = if is_gone { Vec::new() } else { self.history_of(&origin) };
             // Of an origin that went on it keeps what that gave since then, too.
             let from = self.ledger.replays.get(&run_id).map(|replay| replay.from.clone()).unwrap_or_default();
-            let kept = self.ledger.judges.get(&origin).map(|origin| origin.kept_from(&from));
+            let graph = self.ledger.judges.get(&run_id).map(|judge| Rc::clone(&judge.graph));
+            let origin = self.ledger.judges.get(&origin).zip(graph);
+            let kept = origin.map(|(origin, graph)| origin.kept_from(&from, &graph));
             if let Some(judge) = self.ledger.judges.get_mut(&run_id) {
                 judge.is_cut_off |= is_gone;
                 judge.kept = kept;

@@ -1,5 +1,6 @@
 //! One history: clients, executors, a clock, and bad luck, all on a seed. After every step what is durable is judged.
 
+pub(crate) mod changes;
 mod clients;
 mod durability;
 mod ending;
@@ -12,11 +13,13 @@ use crate::definition::WORKFLOWS;
 use crate::disk::SimDisk;
 use crate::house::{Asked, House};
 use crate::oracle::ledger::Ledger;
+use crate::oracle::programs::Patch;
 use crate::plan::Plan;
 use crate::wrong::Wrong;
 use apex_log::{MasterKeys, Options};
-use apex_machine::command::StartRun;
-use apex_machine::{Command, Config};
+use apex_machine::command::{Grant, StartRun};
+use apex_machine::{Command, Config, RunId};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 const SECOND: i64 = 1_000_000_000;
@@ -47,6 +50,12 @@ struct World<'p> {
     lag: u64,
     starts: Vec<StartRun>,
     versions: BTreeMap<String, u64>,
+    /// The last version of each workflow.
+    documents: BTreeMap<String, Value>,
+    /// The last patch with a key of each run, which may be asked for again.
+    patches: BTreeMap<RunId, (Patch, Grant)>,
+    /// Definitions that clients have read, by run and epoch.
+    read: BTreeMap<(RunId, u64), Value>,
     batch: Vec<(u64, Command)>,
     /// A result that would be over its bound.
     large: usize,
@@ -121,6 +130,9 @@ pub(crate) fn run(plan: &Plan, coverage: &mut Coverage) -> Result<(), Wrong> {
         lag: 1 + chance.below(3) * chance.below(5),
         starts: Vec::new(),
         versions: BTreeMap::new(),
+        documents: BTreeMap::new(),
+        patches: BTreeMap::new(),
+        read: BTreeMap::new(),
         batch: Vec::new(),
         large,
     };

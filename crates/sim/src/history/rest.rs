@@ -10,7 +10,7 @@ use apex_machine::render::event_json;
 use apex_machine::{Command, Job, Machine};
 
 /// Turns without a command in which anything comes to rest.
-const TURNS_MAX: usize = 5_000;
+pub(super) const TURNS_MAX: usize = 5_000;
 /// Records that a message shows.
 const SHOWN: usize = 12;
 
@@ -44,6 +44,7 @@ impl World<'_> {
 
     pub(super) fn check_rest(&mut self) -> Result<(), Wrong> {
         self.ledger.forget_offers();
+        self.check_definitions()?;
         let machine = &self.house.machine;
         check!(self.house.asked.is_empty(), "nobody answered {:?}", self.house.asked);
         let (mut dues, mut approvals, mut in_flight, mut open) = (Vec::new(), 0, 0, 0);

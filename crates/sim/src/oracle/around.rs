@@ -1,6 +1,7 @@
 //! What a run meets that is not its own: other runs, the registry, the tools that all runs share.
 
 use super::breakers::Tool;
+use super::definition::{Breaker, Graph};
 use super::judge::Judge;
 use super::registry::Registry;
 use super::run::Run;
@@ -27,6 +28,25 @@ pub(crate) struct Shared {
     /// What breakers know of tools.
     pub(crate) tools: BTreeMap<String, Tool>,
     pub(crate) published: Vec<Published>,
+    /// Settings of breakers, by the tool that they watch.
+    breakers: BTreeMap<String, Vec<Breaker>>,
+}
+
+impl Shared {
+    /// The breakers of a definition that is there now.
+    pub(crate) fn watch(&mut self, graph: &Graph) {
+        graph.each_node(&mut |node| {
+            if let (Some(breaker), Some(name)) = (&node.breaker, node.config["name"].as_str()) {
+                self.breakers.entry(name.into()).or_default().push(breaker.clone());
+            }
+        });
+    }
+
+    /// The breaker of a tool, and the settings that it may have.
+    pub(crate) fn tool(&mut self, name: &str) -> (&mut Tool, &[Breaker]) {
+        let settings = self.breakers.get(name).map_or(&[][..], Vec::as_slice);
+        (self.tools.entry(name.into()).or_default(), settings)
+    }
 }
 
 /// All of it, while one event of one run is followed.

@@ -193,6 +193,7 @@ impl Judge {
             attempt: Some(h.time + correction.timeout_ns),
             all: self.run.close_by.get(instance).copied(),
             beat: None,
+            silence_ns: None,
         };
         let job = Work::Job { attempt, limits, input, watched: None, corrects: Some(error) };
         self.run.scope_mut(instance)?.work.insert(id.into(), job);

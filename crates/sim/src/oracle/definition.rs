@@ -173,7 +173,7 @@ pub(crate) struct Node {
 }
 
 /// An edge.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Edge {
     pub(crate) from: String,
     pub(crate) to: String,

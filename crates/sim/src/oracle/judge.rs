@@ -5,6 +5,7 @@ use super::around::Around;
 pub(crate) use super::children::Parent;
 use super::definition::{Graph, SECOND, nanoseconds};
 use super::expression::NoValue;
+use super::programs::{Compiles, Programs, Wish};
 use super::run::{
     Ending, Failure, Items, Iterations, Limits, Phase, Readiness, Run, Undoing, Verdict, Work, job_key, split,
 };
@@ -81,12 +82,16 @@ pub(crate) struct Offers {
     pub(crate) signals: Vec<Sent>,
     pub(crate) pauses: u64,
     pub(crate) resumes: u64,
+    /// Other definitions.
+    pub(crate) wishes: Vec<Wish>,
 }
 
 /// One run.
 #[derive(Debug)]
 pub(crate) struct Judge {
     pub(crate) run: Run,
+    pub(crate) programs: Programs,
+    /// Of the definition in force.
     pub(crate) graph: Rc<Graph>,
     pub(crate) history: Vec<Happening>,
     pub(crate) offers: Offers,
@@ -113,16 +118,18 @@ pub(super) fn same_error(error: NoValue) -> Wrong {
 impl Judge {
     pub(crate) fn new(
         id: RunId,
-        graph: Rc<Graph>,
+        programs: Programs,
         inputs: Value,
         start: &Happening,
         offers: Offers,
     ) -> Result<Judge, Wrong> {
+        let graph = Rc::new(programs.graph());
         let run = Run::new(id, Rc::clone(&graph), inputs, start.time);
         check!(start.payload["nodes_total"] == json!(graph.nodes.len()), "a wrong number of nodes");
         check!(start.due() == run.due, "the run is due at {:?}, to be {:?}", start.due(), run.due);
         Ok(Judge {
             run,
+            programs,
             graph,
             history: vec![start.clone()],
             offers,
@@ -148,6 +155,7 @@ impl Judge {
         &mut self,
         h: &Happening,
         around: &mut Around<'_>,
+        compiles: Compiles<'_>,
         coverage: &mut Coverage,
     ) -> Result<(), Wrong> {
         check!(self.run.phase != Phase::Ended, "{} follows the end of the run", h.name);
@@ -164,9 +172,13 @@ impl Judge {
             "TimerStarted" => h.text("timer") != "rate",
             _ => false,
         };
-        let followed =
-            if asks { self.is_asked_again(&node).and_then(|()| self.apply(h, around)) } else { self.apply(h, around) };
+        let followed = match h.name {
+            "PatchApplied" | "PatchRolledBack" | "RunMigrated" => self.goes_on_under(h, around, compiles),
+            _ if asks => self.is_asked_again(&node).and_then(|()| self.apply(h, around)),
+            _ => self.apply(h, around),
+        };
         followed.map_err(|wrong| Wrong(format!("{} {}: {wrong}\n{}", h.name, h.payload, self.tail())))?;
+        self.note_decided();
         coverage.run_moved(from, h.name, self.run.state());
         if h.name.starts_with("Compensation") && h.name != "CompensationPlanned" || h.flag("compensation") {
             let to = match h.name {
@@ -508,6 +520,7 @@ impl Judge {
             attempt: (node.timeout_ns > 0).then_some(h.time + node.timeout_ns),
             all: self.run.close_by.get(instance).copied(),
             beat: node.heartbeat_ns.map(|silence| h.time + silence),
+            silence_ns: node.heartbeat_ns,
         };
         self.run.requested = true;
         self.run
@@ -669,11 +682,10 @@ impl Judge {
         let progress = h.payload["progress"].clone();
         let beat = (instance.clone(), attempt, progress.clone());
         check!(self.offers.beats.contains(&beat), "nobody said so: {:?}", self.offers.beats);
-        let (graph, _) = self.run.place(&instance)?;
         let (_, id) = split(&instance);
         let heard = h.payload["time"].as_str().and_then(read_time).unwrap_or(h.time);
         if let Some(Work::Job { limits, .. }) = self.run.scope_mut(&instance)?.work.get_mut(id) {
-            limits.beat = graph.nodes[id].heartbeat_ns.map(|silence| heard + silence);
+            limits.beat = limits.silence_ns.map(|silence| heard + silence);
         }
         self.run.progress.insert(instance, progress);
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::around::{Around, Shared, holder, line};
 use super::judge::{Happening, Judge, Offers, Parent};
+use super::programs::{Beside, Compiles, Fate, Programs, Wish};
 use super::registry::Registry;
 use super::replays::Replay;
 use super::run::Phase;
@@ -60,14 +61,14 @@ impl Ledger {
     }
 
     /// Follows one durable record.
-    pub(crate) fn follow(&mut self, body: &[u8], coverage: &mut Coverage) -> Result<(), Wrong> {
+    pub(crate) fn follow(&mut self, body: &[u8], compiles: Compiles<'_>, coverage: &mut Coverage) -> Result<(), Wrong> {
         let position = self.position;
-        self.read(body, coverage).map_err(|wrong| Wrong(format!("record {position}: {wrong}")))?;
+        self.read(body, compiles, coverage).map_err(|wrong| Wrong(format!("record {position}: {wrong}")))?;
         self.position += 1;
         Ok(())
     }
 
-    fn read(&mut self, body: &[u8], coverage: &mut Coverage) -> Result<(), Wrong> {
+    fn read(&mut self, body: &[u8], compiles: Compiles<'_>, coverage: &mut Coverage) -> Result<(), Wrong> {
         let unreadable = |error: apex_machine::BadRecord| Wrong(format!("invariant 3: it cannot be read: {error}"));
         let header = Header::parse(body).map_err(unreadable)?;
         let name = type_name(header.event_type).ok_or_else(|| Wrong("its type has no name".into()))?;
@@ -93,21 +94,29 @@ impl Ledger {
         if header.run_id == RunId::REGISTRY {
             return self.register(&happening(name, payload, false));
         }
+        let epoch = self.judges.get(&header.run_id).map_or(0, |judge| judge.programs.epoch());
+        check!(u64::from(header.epoch) == epoch, "it is of epoch {}, to be {epoch}", header.epoch);
         if name != "TurnRecorded" {
-            return self.happens(header.run_id, &happening(name, payload, false), coverage);
+            return self.happens(header.run_id, &happening(name, payload, false), compiles, coverage);
         }
         let is_fast = self.judges.get(&header.run_id).is_some_and(|judge| judge.is_fast);
         check!(is_fast, "a turn in one record, of a run that records every change");
         for decision in payload["decisions"].as_array().into_iter().flatten() {
             let name = decision["type"].as_str().and_then(event_name);
             let name = name.ok_or_else(|| Wrong(format!("a decision without a name: {decision}")))?;
-            self.happens(header.run_id, &happening(name, decision["payload"].clone(), true), coverage)?;
+            self.happens(header.run_id, &happening(name, decision["payload"].clone(), true), compiles, coverage)?;
         }
         Ok(())
     }
 
     /// Something happens to a run.
-    fn happens(&mut self, run_id: RunId, h: &Happening, coverage: &mut Coverage) -> Result<(), Wrong> {
+    fn happens(
+        &mut self,
+        run_id: RunId,
+        h: &Happening,
+        compiles: Compiles<'_>,
+        coverage: &mut Coverage,
+    ) -> Result<(), Wrong> {
         match h.name {
             "GoalReceived" | "PlanGenerated" => {
                 check!(self.starts.contains_key(&run_id), "nobody asked for it");
@@ -129,7 +138,7 @@ impl Ledger {
             limits: &self.limits,
             position: self.position,
         };
-        let followed = judge.follow(h, &mut around, coverage);
+        let followed = judge.follow(h, &mut around, compiles, coverage);
         followed.map_err(|wrong| Wrong(format!("run {run_id}: {wrong}")))?;
         if judge.run.phase == Phase::Ended {
             judge.run.end();
@@ -150,11 +159,14 @@ impl Ledger {
 
     fn register(&mut self, h: &Happening) -> Result<(), Wrong> {
         match h.name {
-            "WorkflowRegistered" => self.registry.registered(h),
+            "WorkflowRegistered" => {
+                self.shared.watch(&self.registry.registered(h)?);
+                Ok(())
+            }
             "WorkflowTagged" => self.registry.tagged(h),
             "BreakerChanged" => {
-                let tool = self.shared.tools.entry(h.text("name").into()).or_default();
-                tool.changes(h, self.position, self.registry.breakers(h.text("name")))
+                let (tool, settings) = self.shared.tool(h.text("name"));
+                tool.changes(h, self.position, settings)
             }
             "ScheduleChanged" => self.schedules.changed(h),
             "ScheduleFired" => self.schedules.fired(h, &self.judges, self.limits.runs_open_max < 10),
@@ -186,7 +198,12 @@ impl Ledger {
         let selected = selected.ok_or_else(|| Wrong(format!("{} is not registered", asked.workflow)))?;
         check!(h.text("workflow") == asked.workflow, "another workflow than {}", asked.workflow);
         check!(h.text("version") == selected.version, "another version than {}", selected.version);
-        let graph = Rc::clone(&selected.graph);
+        let replay = self.replays.get(&run_id);
+        let overlay = replay.map_or(&[][..], |replay| replay.overlay.as_slice());
+        let programs = Programs::new(&selected.version, Rc::clone(&selected.document), overlay);
+        let programs = programs.ok_or_else(|| Wrong("its patches do not fit this version".into()))?;
+        let said = h.payload["overlay"].as_array().map_or(0, Vec::len);
+        check!(said == programs.layers.len(), "it begins with {} patches", programs.layers.len());
         let inputs: Value = serde_json::from_slice(&asked.inputs).map_err(|error| Wrong(error.to_string()))?;
         check!(h.payload["inputs"] == inputs, "other inputs than {inputs}");
         let key = h.text("idempotency_key");
@@ -199,8 +216,7 @@ impl Ledger {
         let fidelity = asked.fidelity.map_or("", |fidelity| if fidelity == Fidelity::Fast { "fast" } else { "" });
         check!(h.text("fidelity") == fidelity, "its fidelity is to be {fidelity:?}");
         let offers = self.early.remove(&run_id).unwrap_or_default();
-        let mut judge = Judge::new(run_id, graph, inputs, h, offers)?;
-        let replay = self.replays.get(&run_id);
+        let mut judge = Judge::new(run_id, programs, inputs, h, offers)?;
         let origin = replay.map_or_else(String::new, |replay| replay.origin.to_string());
         check!(h.text("origin_run") == origin, "it replays {origin}");
         if let Some(replay) = replay {
@@ -225,14 +241,20 @@ impl Ledger {
         check!(h.payload["depth"] == depth, "it stands {depth} deep");
         check!((h.text("fidelity") == "fast") == above.is_fast, "it is recorded as its parent");
         let version = self.registry.version(&workflow, &child);
-        let graph = version.map(|version| Rc::clone(&version.graph));
-        let graph = graph.ok_or_else(|| Wrong("a run of a version that is not registered".into()))?;
+        let programs = version.and_then(|found| Programs::new(&child, Rc::clone(&found.document), &[]));
+        let programs = programs.ok_or_else(|| Wrong("a run of a version that is not registered".into()))?;
         let offers = self.early.remove(&run_id).unwrap_or_default();
-        let mut judge = Judge::new(run_id, graph, inputs, h, offers)?;
+        let mut judge = Judge::new(run_id, programs, inputs, h, offers)?;
         judge.parent = Some(Parent { run: parent, node });
         judge.depth = depth;
         self.judges.insert(run_id, judge);
         Ok(())
+    }
+
+    /// What comes of a change that is wished for now.
+    pub(crate) fn fate(&self, run_id: &RunId, wish: &Wish, compiles: Compiles<'_>) -> Option<Fate> {
+        let beside = Beside { judges: &self.judges, registry: &self.registry, limits: &self.limits, compiles };
+        Some(self.judges.get(run_id)?.fate(wish, beside))
     }
 
     /// What runs that rest must do together: who is first in line for a free key gets it, a child that nobody needs ends.

@@ -10,6 +10,8 @@ pub(crate) mod definition;
 pub(crate) mod expression;
 pub(crate) mod judge;
 pub(crate) mod ledger;
+pub(crate) mod parts;
+pub(crate) mod programs;
 mod registry;
 pub(crate) mod replays;
 pub(crate) mod run;

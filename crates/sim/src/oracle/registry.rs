@@ -1,16 +1,17 @@
 //! Versions of workflows, and the tags that point at them.
 
-use super::definition::{Breaker, Graph};
+use super::definition::Graph;
 use super::judge::Happening;
 use crate::wrong::{Wrong, check};
 use apex_machine::command::Selector;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// A version of a workflow.
 pub(crate) struct Version {
     pub(crate) version: String,
-    pub(crate) graph: Rc<Graph>,
+    pub(crate) document: Rc<Value>,
 }
 
 /// All of them.
@@ -18,23 +19,18 @@ pub(crate) struct Version {
 pub(crate) struct Registry {
     versions: BTreeMap<String, Vec<Version>>,
     tags: BTreeMap<(String, String), String>,
-    /// Settings of breakers, by the tool that they watch.
-    breakers: BTreeMap<String, Vec<Breaker>>,
 }
 
 impl Registry {
-    pub(crate) fn registered(&mut self, h: &Happening) -> Result<(), Wrong> {
+    /// Gives the graph of what was registered.
+    pub(crate) fn registered(&mut self, h: &Happening) -> Result<Graph, Wrong> {
         let version = h.text("version").to_owned();
         let versions = self.versions.entry(h.text("name").into()).or_default();
         check!(versions.iter().all(|other| other.version != version), "version {version} is there already");
-        let graph = Graph::of(&h.payload["definition"]);
-        graph.each_node(&mut |node| {
-            if let (Some(breaker), Some(name)) = (&node.breaker, node.config["name"].as_str()) {
-                self.breakers.entry(name.into()).or_default().push(breaker.clone());
-            }
-        });
-        versions.push(Version { version, graph: Rc::new(graph) });
-        Ok(())
+        let document = Rc::new(h.payload["definition"].clone());
+        let graph = Graph::of(&document);
+        versions.push(Version { version, document });
+        Ok(graph)
     }
 
     pub(crate) fn tagged(&mut self, h: &Happening) -> Result<(), Wrong> {
@@ -44,11 +40,6 @@ impl Registry {
         let before = self.tags.insert((name, h.text("tag").to_owned()), version).unwrap_or_default();
         check!(before == h.text("previous_version"), "it pointed at {before}");
         Ok(())
-    }
-
-    /// Settings of the breakers of a tool.
-    pub(crate) fn breakers(&self, tool: &str) -> &[Breaker] {
-        self.breakers.get(tool).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn version(&self, name: &str, version: &str) -> Option<&Version> {

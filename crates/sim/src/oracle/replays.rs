@@ -3,6 +3,7 @@
 
 use super::definition::Graph;
 use super::judge::{Happening, Judge};
+use super::programs::Layer;
 use super::run::{Readiness, Verdict, Work, split};
 use crate::wrong::{Wrong, check};
 use apex_machine::RunId;
@@ -15,6 +16,8 @@ pub(crate) struct Replay {
     pub(crate) from: String,
     /// What nodes gave that do not run again; `None`: everything runs.
     pub(crate) kept: Option<BTreeMap<String, Verdict>>,
+    /// Its patches.
+    pub(crate) overlay: Vec<Layer>,
 }
 
 /// A node and what comes after it.
@@ -37,13 +40,9 @@ fn root_of(instance: &str) -> &str {
 }
 
 impl Judge {
-    /// What a replay from a node of the workflow's own graph keeps.
-    pub(crate) fn kept_from(&self, from: &str) -> BTreeMap<String, Verdict> {
-        let again = if from.is_empty() {
-            self.graph.nodes.keys().map(String::as_str).collect()
-        } else {
-            after(&self.graph, from)
-        };
+    /// What a replay under a graph keeps, from a node of the workflow's own graph.
+    pub(crate) fn kept_from(&self, from: &str, graph: &Graph) -> BTreeMap<String, Verdict> {
+        let again = if from.is_empty() { graph.nodes.keys().map(String::as_str).collect() } else { after(graph, from) };
         let mut kept = BTreeMap::new();
         for (prefix, scope) in &self.run.scopes {
             for (id, verdict) in &scope.decided {

@@ -36,6 +36,8 @@ pub(crate) struct Limits {
     pub(crate) attempt: Option<i64>,
     pub(crate) all: Option<i64>,
     pub(crate) beat: Option<i64>,
+    /// How long it may be silent, ns.
+    pub(crate) silence_ns: Option<i64>,
 }
 
 impl Limits {
