@@ -38,6 +38,7 @@ from apex_fast.executors.correction import CorrectionExecutor
 from apex_fast.executors.function import FunctionExecutor
 from apex_fast.executors.http import HttpExecutor
 from apex_fast.gateway import Door, GatewayOptions
+from apex_fast.optimizer import SHIPPED, Limits, Optimizer, PassFolder
 from apex_fast.planner import Planner
 from apex_fast.ports.executor import Executor
 from apex_fast.ports.model import Model
@@ -225,6 +226,16 @@ def notify(state: str) -> None:
             sender.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
 
 
+def make_optimizer(engine: Engine, settings: Settings) -> Optimizer:
+    """The optimizer with the passes that ship and those of the settings' folder. Raises InvalidInput."""
+    said = settings.optimizer
+    folders = [SHIPPED, *([Path(said.passes_dir)] if said.passes_dir else [])]
+    if not folders[-1].is_dir():
+        raise InvalidInput(f"optimizer.passes_dir: {said.passes_dir} is no folder")
+    limits = Limits(memory_bytes=said.memory_bytes, fuel=said.fuel, time_s=said.time_s, output_bytes=said.output_bytes)
+    return Optimizer(engine, PassFolder(folders, limits), said, (TENANT,))
+
+
 class House:
     """A gateway in this process, on the running loop."""
 
@@ -261,6 +272,7 @@ class House:
             "http": http,
             "agent": AgentExecutor(self.engine.deliver, self._model, settings.planner.calls_in_flight_max),
         }
+        self.optimizer = make_optimizer(self.engine, settings)
         self._door: Door | None = None
         self.address = ""
 
@@ -268,6 +280,8 @@ class House:
         """Hand out what was in flight, and register the app's workflows; the number of jobs handed out again."""
         again = self.engine.start(self._executors)
         await register(self.engine, self._app)
+        self.engine.on_ended(self.optimizer.ended)
+        self.optimizer.start()
         return again
 
     async def open(self) -> None:
@@ -286,7 +300,9 @@ class House:
             allow_hosts=(*bound_name(self._settings), *server.allow_hosts), patches_reach_any=server.patches_reach_any
         )
         blobs = open_blobs(self._settings, self._log)
-        self._door = Door(self.engine, planner, self._app.table(), options, version=version(), blobs=blobs)
+        self._door = Door(
+            self.engine, planner, self._app.table(), options, version=version(), blobs=blobs, optimizer=self.optimizer
+        )
         for kind, executor in self._executors.items():
             self._door.metrics.watch(f"{kind}_", executor.stats)
         front = open_front(self._settings, self._door.grpc_methods())
@@ -302,6 +318,7 @@ class House:
         Where the log has failed nobody can be answered and nothing be kept: no grace.
         """
         grace_s = 0.0 if self.engine.has_failed else self._settings.server.grace_s
+        await self.optimizer.close()
         if self._door is not None:
             await self._door.stop(grace_s)
         await asyncio.gather(*(executor.close(grace_s) for executor in self._executors.values()))

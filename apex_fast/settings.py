@@ -244,6 +244,48 @@ class PlannerSettings(Section, frozen=True):
     calls_in_flight_max: Annotated[int, Meta(ge=1, description="goals the model works on at once")] = 8
 
 
+class OptimizerSettings(Section, frozen=True):
+    """What the optimizer may do, and what its passes may use."""
+
+    policy: Annotated[
+        Literal["off", "suggest", "apply"],
+        Meta(description="of a workflow that `workflows` does not name: off, suggest (proposes), apply (applies)"),
+    ] = "off"
+    workflows: Annotated[
+        dict[str, Literal["off", "suggest", "apply"]],
+        Meta(description='policies by the name of a workflow: a table, or "orders=apply, billing=off" as a variable'),
+    ] = {}
+    passes_dir: Annotated[
+        str, Meta(description="folder of passes (*.wasm) beside those that ship; one of the same name replaces it")
+    ] = ""
+    interval_s: Annotated[
+        float, Meta(ge=0, description="time between two looks at what runs; 0: running workflows are left alone")
+    ] = 60.0
+    profile_runs: Annotated[int, Meta(ge=1, le=10_000, description="ended runs of a version that a profile spans")] = (
+        200
+    )
+    profile_runs_min: Annotated[
+        int, Meta(ge=1, description="ended runs of a version before its profile is believed")
+    ] = 20
+    gain_s_min: Annotated[
+        float,
+        Meta(ge=0, description="seconds that a patch must be expected to save, all open runs together, to be applied"),
+    ] = 10.0
+    runs_per_look_max: Annotated[int, Meta(ge=1, le=100_000, description="open runs looked at in one look")] = 1_000
+    fuel: Annotated[int, Meta(ge=1, description="instructions of one call of a pass")] = 2_000_000_000
+    memory_bytes: Annotated[int, Meta(ge=65_536, le=4_096 * MIB, description="memory of one call of a pass")] = 64 * MIB
+    time_s: Annotated[float, Meta(gt=0, le=60, description="time limit of one call of a pass")] = 2.0
+    output_bytes: Annotated[int, Meta(ge=1, description="largest answer of a pass")] = 4 * MIB
+
+    def policy_of(self, workflow: str) -> Literal["off", "suggest", "apply"]:
+        """The policy of a workflow."""
+        return self.workflows.get(workflow, self.policy)
+
+    def names(self, policy: Literal["suggest", "apply"]) -> bool:
+        """Whether any workflow may have this policy."""
+        return policy in {self.policy, *self.workflows.values()}
+
+
 class LogSettings(Section, frozen=True):
     """The log on disk."""
 
@@ -307,6 +349,7 @@ class Settings(Section, frozen=True):
     functions: FunctionSettings = FunctionSettings()
     http: HttpSettings = HttpSettings()
     planner: PlannerSettings = PlannerSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
     log: LogSettings = LogSettings()
     blobs: BlobSettings = BlobSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
@@ -385,6 +428,8 @@ def _shown(value: object) -> str:
         return "***" if len(value) else ""
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={one}" for name, one in value.items())
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str) and "@" in value and "//" in value:
@@ -454,6 +499,8 @@ def _checked(section: str, name: str, value: object, origin: str) -> object:
     try:
         if from_text and get_origin(get_args(hint)[0]) is tuple:
             value = _list(str(value))
+        if from_text and get_origin(get_args(hint)[0]) is dict:
+            value = _table(str(value))
         if _is_secret(section, name):
             return Secret(value if isinstance(value, str) else "")
         found = msgspec.convert(value, hint, strict=not from_text)
@@ -468,6 +515,12 @@ def _checked(section: str, name: str, value: object, origin: str) -> object:
 def _list(text: str) -> list[str]:
     """A list in a variable: comma-separated."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _table(text: str) -> dict[str, str]:
+    """A table in a variable: comma-separated, each NAME=VALUE."""
+    parts = [part.partition("=") for part in _list(text)]
+    return {name.strip(): value.strip() for name, _, value in parts}
 
 
 def _nearest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:

@@ -169,7 +169,8 @@ class MigrateRun:
 @final
 class ApplyPatch:
     """Change the definition of a run. ``operations``: RFC 6902 (JSON) on the definition at ``base_epoch`` (None: now);
-    ``functions``: the table for the compiler; ``reaches_any``: the patch may reach what the definition does not reach.
+    ``functions``: the table for the compiler; ``reaches_any``: the patch may reach what the definition does not reach;
+    ``exact``: refused where the run is in another epoch than ``base_epoch``.
     The answer's `details`: `{"patch_id", "epoch"}`."""
     def __new__(
         cls,
@@ -182,6 +183,7 @@ class ApplyPatch:
         idempotency_key: str = "",
         functions: bytes | None = None,
         reaches_any: bool = False,
+        exact: bool = False,
     ) -> ApplyPatch: ...
 
 @final

@@ -101,7 +101,7 @@ class Engine:
         self._reads: deque[tuple[int, Callable[[], None]]] = deque()
         self._wanting: deque[Callable[[], None]] = deque()
         self._waiters: dict[str, dict[Callable[[], None], None]] = {}
-        self._on_ended: Callable[[list[Ended]], None] = lambda _: None
+        self._on_ended: list[Callable[[list[Ended]], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due: int | None = None
         self._supplying: set[asyncio.Task[None]] = set()
@@ -336,8 +336,8 @@ class Engine:
             del self._waiters[run_id]
 
     def on_ended(self, callback: Callable[[list[Ended]], None]) -> None:
-        """Name who counts ended runs."""
-        self._on_ended = callback
+        """Name who is told of ended runs, one more."""
+        self._on_ended.append(callback)
 
     async def read_run(self, tenant: str, run_id: str) -> RunView | None:
         """`run`, shown when durable."""
@@ -446,7 +446,8 @@ class Engine:
         for run in ended:
             for waiter in self._waiters.pop(run.run_id, ()):
                 waiter()
-        self._on_ended(ended)
+        for told in self._on_ended:
+            told(ended)
 
     def _hand_out(self, jobs: list[Job]) -> None:
         self._jobs_pending += len(jobs)

@@ -33,6 +33,7 @@ from apex_fast.gateway.http.schedules import ScheduleRoutes
 from apex_fast.gateway.outbox import Outbox
 from apex_fast.gateway.streams.viewers import Viewers
 from apex_fast.gateway.translate import Inputs
+from apex_fast.optimizer import Optimizer
 from apex_fast.planner import Planner
 from apex_fast.ports.blobs import Blobs
 from apex_fast.telemetry.metrics import Metrics
@@ -55,6 +56,7 @@ class Door:
         metrics: Metrics | None = None,
         version: str = "0.0.0",
         blobs: Blobs | None = None,
+        optimizer: Optimizer | None = None,
     ) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
@@ -62,7 +64,15 @@ class Door:
         self.metrics = Metrics() if metrics is None else metrics
         self._outbox = Outbox(self.metrics.failed)
         self.house = house = House(
-            engine, planner, functions, options, self.metrics, self._outbox, Hosts(options.allow_hosts), blobs
+            engine,
+            planner,
+            functions,
+            options,
+            self.metrics,
+            self._outbox,
+            Hosts(options.allow_hosts),
+            blobs,
+            optimizer,
         )
         self._viewers = Viewers(house)
         goals, inputs, histories = Goals(house), Inputs(), Histories(house, version)
@@ -92,6 +102,8 @@ class Door:
         self.metrics.watch("engine_", engine.counts)
         if blobs is not None:
             self.metrics.watch("blobs_", blobs.stats)
+        if optimizer is not None:
+            self.metrics.add(optimizer.metrics)
         self.metrics.watch("gateway_", lambda: {"streams_open": self.watching})
         self._watching_log = self._loop.create_task(self._watch_log())
 

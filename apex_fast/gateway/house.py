@@ -12,6 +12,7 @@ from apex_fast.gateway.admission import Hosts
 from apex_fast.gateway.faults import fault_of
 from apex_fast.gateway.grpc.method import Conversation
 from apex_fast.gateway.outbox import Outbox
+from apex_fast.optimizer import Optimizer
 from apex_fast.planner import Planner
 from apex_fast.ports.blobs import Blobs
 from apex_fast.telemetry.metrics import Metrics
@@ -65,6 +66,8 @@ class House:
     hosts: Hosts
     blobs: Blobs | None = None
     """Where large values are kept, or None where they are not."""
+    optimizer: Optimizer | None = None
+    """Asks passes about versions and runs, or None where nothing does."""
     ready: bool = True
     """False once the house is stopping: health says so, and new runs are refused by the engine."""
     failed: bool = False

@@ -67,6 +67,8 @@ async def keep(house: House, tenant: str, definition: Definition, tags: Sequence
         tagged = await engine.call(TagWorkflow(tenant, definition.name, definition.version, tag))
         if tagged.code:
             raise refusal_of(tagged)
+    if house.optimizer is not None:
+        house.optimizer.registered(tenant, definition.name, definition.version)
     return Registered(definition, reply.existing)
 
 
@@ -88,4 +90,6 @@ async def tag_version(house: House, tenant: str, name: str, version: str, tag: s
     reply = await house.engine.call(TagWorkflow(tenant, name, version, tag, expected or None))
     if reply.code:
         raise refusal_of(reply)
+    if house.optimizer is not None:
+        house.optimizer.registered(tenant, name, version)
     return before.version if before is not None else ""

@@ -27,6 +27,16 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of one question."""
+
+    step: Step | None
+    """None: the pass found nothing."""
+    after: Definition | None
+    """The definition that the patch makes; None where nothing changes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Optimized:
     """The steps in order, and the definition after all of them."""
 
@@ -42,12 +52,12 @@ def optimize(definition: Definition, passes: Iterable[Found], profile: bytes = b
     steps: list[Step] = []
     for one in passes:
         for _ in range(ROUNDS_MAX):
-            outcome, after = _ask(one, definition, profile)
-            if outcome is not None:
-                steps.append(Step(one.name, one.hash, outcome))
-            if after is None:
+            asked = ask(one, definition, profile)
+            if asked.step is not None:
+                steps.append(asked.step)
+            if asked.after is None:
                 break
-            definition = after
+            definition = asked.after
     return Optimized(definition, steps)
 
 
@@ -62,24 +72,26 @@ def question(definition: Definition, profile: bytes = b"null") -> bytes:
     return msgspec.json.encode(parts)
 
 
-def _ask(
-    one: Found, definition: Definition, profile: bytes
-) -> tuple[OptimizedPatch | Refusal | None, Definition | None]:
-    """What came of a pass, and the definition after it where it changed."""
+def ask(one: Found, definition: Definition, profile: bytes = b"null") -> Asked:
+    """Ask a pass once; what it proposes is applied, compiled and proved to keep the meaning, or refused."""
     answer = one.guest.call(question(definition, profile))
     if isinstance(answer, Refusal):
-        return answer, None
+        return _refused(one, answer)
     if answer.patch is None:
-        return None, None
+        return Asked(None, None)
     try:
         after = _after(definition, answer)
     except (CompileError, CoreError) as error:
-        return Refusal("PATCH_INVALID", str(error), answer.log), None
+        return _refused(one, Refusal("PATCH_INVALID", str(error), answer.log))
     doubts = definition.doubts(after) if after is not None else []
     if doubts:
         said = "; ".join(f"{doubt.code} {doubt.pointer}: {doubt.message}" for doubt in doubts[:DOUBTS_SHOWN])
-        return Refusal("NOT_PROVED", said, answer.log), None
-    return answer.patch, after
+        return _refused(one, Refusal("NOT_PROVED", said, answer.log))
+    return Asked(Step(one.name, one.hash, answer.patch), after)
+
+
+def _refused(one: Found, refusal: Refusal) -> Asked:
+    return Asked(Step(one.name, one.hash, refusal), None)
 
 
 def _after(definition: Definition, answer: Answer) -> Definition | None:

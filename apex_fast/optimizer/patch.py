@@ -11,11 +11,22 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run saves on average: calls, seconds of work, seconds of waiting."""
+    """What a run saves (or takes) on average: calls, seconds of work, seconds of waiting."""
 
     calls: float = 0.0
     work_s: float = 0.0
     latency_s: float = 0.0
+
+    def __add__(self, other: "Expected") -> "Expected":
+        return Expected(self.calls + other.calls, self.work_s + other.work_s, self.latency_s + other.latency_s)
+
+    def __sub__(self, other: "Expected") -> "Expected":
+        return Expected(self.calls - other.calls, self.work_s - other.work_s, self.latency_s - other.latency_s)
+
+    @property
+    def gain_s(self) -> float:
+        """Seconds, of work or of waiting, whichever is more."""
+        return max(self.work_s, self.latency_s)
 
 
 class OptimizedPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -5,7 +5,7 @@ that are named once (`watch`).
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics
@@ -78,6 +78,7 @@ class Metrics(Collector):
         """(transport, code) -> refused requests."""
         self._ended: dict[tuple[str, str], int] = {}
         self._watched: list[tuple[str, Numbers]] = []
+        self._others: list[Callable[[], Iterable[Metric]]] = []
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
         self._durations: dict[str, Buckets] = {}
@@ -91,6 +92,10 @@ class Metrics(Collector):
     def watch(self, prefix: str, numbers: Numbers) -> None:
         """Show what ``numbers`` gives as gauges or counters whose names begin with ``prefix``."""
         self._watched.append((prefix, numbers))
+
+    def add(self, families: Callable[[], Iterable[Metric]]) -> None:
+        """Show what somebody else counts with labels."""
+        self._others.append(families)
 
     def ended(self, workflow: str, state: str, duration_s: float) -> None:
         """Count a run that ended."""
@@ -145,6 +150,8 @@ class Metrics(Collector):
                     yield CounterMetricFamily(full, help_text, value=value)
                 else:
                     yield GaugeMetricFamily(full, help_text, value=value)
+        for families in self._others:
+            yield from families()
 
     def text(self) -> bytes:
         """Everything in the text format."""

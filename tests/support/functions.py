@@ -53,6 +53,14 @@ async def number(value: int) -> int:
     return value
 
 
+@app.function(effect="read")
+async def look(pause_s: float = 0.0, give: Any = None) -> Any:
+    """A read that takes its time."""
+    note("started")
+    await asyncio.sleep(pause_s)
+    return give
+
+
 @app.function(effect="write")
 async def undo(input: dict[str, Any], output: Any = None) -> Any:
     """Compensation of `booking`."""

@@ -19,6 +19,7 @@ from apex_fast.gateway.http.replays import ReplayRoutes
 from apex_fast.gateway.http.route import Route, Router, allowed, params_of
 from apex_fast.gateway.http.runs import RunRoutes
 from apex_fast.gateway.http.schedules import ScheduleRoutes
+from apex_fast.gateway.http.suggestions import SuggestionRoutes
 from apex_fast.gateway.http.troubles import TroubleRoutes
 
 
@@ -46,6 +47,7 @@ class HttpDesk:
             *ControlRoutes(house).routes(),
             *PatchRoutes(house, histories).routes(),
             *definitions.routes(),
+            *SuggestionRoutes(house).routes(),
             *approvals.routes(),
             *schedules.routes(),
             *TroubleRoutes(house, histories).routes(),

@@ -327,6 +327,8 @@ pub struct ApplyPatch {
     pub author: String,
     /// `None`: the one in force.
     pub base_epoch: Option<u32>,
+    /// Refused where the run is in another epoch than `base_epoch`: it is not brought over to that one.
+    pub exact: bool,
     /// Empty: every command is a patch.
     pub idempotency_key: String,
     /// Fills in what nodes that the patch adds do not state, as at registration; `None`: functions are taken as named.

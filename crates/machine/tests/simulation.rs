@@ -264,9 +264,19 @@ fn patch(chance: &mut Chance, world: &mut World, run_id: RunId) -> Option<ApplyP
     apex_ir::overlay::diff(&read(&before), &read(&after)).to_value().write_canonical(&mut operations);
     let idempotency_key = if chance.one_in(3) { format!("p{}", chance.below(3)) } else { String::new() };
     let base_epoch = chance.one_in(2).then(|| epoch - chance.below(u64::from(epoch.min(2)) + 1) as u32);
-    let (tenant, reason, author) = ("t".to_owned(), String::new(), "sim".to_owned());
-    let grant = apex_ir::overlay::Grant::all();
-    Some(ApplyPatch { tenant, run_id, operations, reason, author, base_epoch, idempotency_key, functions: None, grant })
+    let exact = base_epoch.is_some() && chance.one_in(4);
+    Some(ApplyPatch {
+        tenant: "t".into(),
+        run_id,
+        operations,
+        reason: String::new(),
+        author: "sim".into(),
+        base_epoch,
+        exact,
+        idempotency_key,
+        functions: None,
+        grant: apex_ir::overlay::Grant::all(),
+    })
 }
 
 /// The definitions that runs were seen to go on under, by epoch.

@@ -360,7 +360,7 @@ struct ApplyPatch(command::ApplyPatch);
 impl ApplyPatch {
     #[new]
     #[pyo3(signature = (tenant, run_id, operations, reason = "", author = "", base_epoch = None, idempotency_key = "",
-        functions = None, reaches_any = false))]
+        functions = None, reaches_any = false, exact = false))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         tenant: String,
@@ -372,6 +372,7 @@ impl ApplyPatch {
         idempotency_key: &str,
         functions: Option<&[u8]>,
         reaches_any: bool,
+        exact: bool,
     ) -> PyResult<Self> {
         Ok(Self(command::ApplyPatch {
             tenant,
@@ -380,6 +381,7 @@ impl ApplyPatch {
             reason: reason.to_owned(),
             author: author.to_owned(),
             base_epoch,
+            exact,
             idempotency_key: idempotency_key.to_owned(),
             functions: functions.map(function_table).transpose()?.map(Arc::new),
             grant: if reaches_any { Grant::all() } else { Grant::default() },

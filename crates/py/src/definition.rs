@@ -90,7 +90,7 @@ impl Definition {
     /// What the optimizer's passes are told: nodes, effects, and what each expression reads.
     #[getter]
     fn facts<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &apex_ir::facts::facts(&self.0))
+        PyBytes::new(py, &py.detach(|| apex_ir::facts::facts(&self.0)))
     }
     /// The definition that a patch (RFC 6902) makes of this one.
     fn patched(&self, py: Python<'_>, operations: &[u8]) -> PyResult<Definition> {

@@ -53,6 +53,18 @@ def test_a_flag_in_a_variable(text: str, expected: bool, file: Path) -> None:
     assert Settings.load(file, {"APEX_SERVER_INSECURE": text}).server.insecure is expected
 
 
+def test_a_table_in_a_file_and_in_a_variable(file: Path) -> None:
+    file.write_text('[optimizer]\npolicy = "suggest"\n[optimizer.workflows]\norders = "apply"\n')
+    found = Settings.load(file, {}).optimizer
+    policies = [found.policy_of(name) for name in ("orders", "other")]
+    assert (policies, found.names("apply")) == (["apply", "suggest"], True)
+    settings = Settings.load(file, {"APEX_OPTIMIZER_WORKFLOWS": "a=apply, b = off"})
+    assert settings.optimizer.workflows == {"a": "apply", "b": "off"}
+    assert "a=apply, b=off" in [one.value for one in settings.describe()]
+    with pytest.raises(SettingsError, match="APEX_OPTIMIZER_WORKFLOWS"):
+        Settings.load(file, {"APEX_OPTIMIZER_WORKFLOWS": "a=sometimes"})
+
+
 def test_a_list_in_a_variable_is_comma_separated(file: Path) -> None:
     file.write_text("")
     settings = Settings.load(file, {"APEX_HTTP_ALLOW_HOSTS": "127.0.0.1:8080, *.internal,"})

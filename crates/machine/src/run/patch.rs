@@ -61,6 +61,10 @@ impl Machine {
             let message = format!("the run is in epoch {}, not in {base_epoch} yet", run.epoch);
             return Err(refusal(code::PATCH_CONFLICT, message));
         }
+        if command.exact && base_epoch < run.epoch {
+            let message = format!("the run is in epoch {}, and the patch is for epoch {base_epoch} only", run.epoch);
+            return Err(refusal(code::PATCH_CONFLICT, message));
+        }
         let program = self.ready(slot).ok_or_else(gone)?;
         let older = self.ir_before(slot, base_epoch)?;
         let mut resolved = self.resolve_patch(command, older.as_ref().unwrap_or(&program.ir))?;

@@ -17,6 +17,7 @@ fn command(run_id: RunId, operations: &Value) -> ApplyPatch {
         reason: "so".into(),
         author: "me".into(),
         base_epoch: None,
+        exact: false,
         idempotency_key: String::new(),
         functions: None,
         grant: Grant::all(),
@@ -164,11 +165,17 @@ fn a_patch_of_an_older_epoch_is_rebased_or_conflicts() {
     assert_eq!(conflict.code, "PATCH_CONFLICT");
     let details = String::from_utf8(conflict.details).unwrap();
     assert!(details.contains(&first) && details.contains("/config/name of b"), "{details}");
+    // What touches nothing of that, but is for its own epoch only.
+    let extra = adds("extra", "c");
+    let only = |epoch| ApplyPatch { base_epoch: Some(epoch), exact: true, ..command(run, &extra) };
+    assert_eq!(refused(send(&mut world, only(1))).code, "PATCH_CONFLICT");
+    let (extra_id, _) = applied(send(&mut world, only(2)));
+    assert_eq!(applied(roll_back(&mut world, &extra_id)).1, 4);
     // Seen from epoch 1, f1 is what stands there.
     applied(on(&mut world, run, 1, &renames("f2")));
     let seen = world.machine.definition_of("t", &run).unwrap();
     let definition: Value = serde_json::from_slice(&seen.0).unwrap();
-    assert_eq!((&definition["nodes"][1]["config"]["name"], seen.1), (&json!("f2"), 3));
+    assert_eq!((&definition["nodes"][1]["config"]["name"], seen.1), (&json!("f2"), 5));
     assert_eq!(definition["nodes"][2]["config"]["name"], "g");
     assert_eq!(refused(on(&mut world, run, 9, &renames("f3"))).code, "PATCH_CONFLICT");
     // Two halves of a cycle touch different edges.
@@ -176,8 +183,8 @@ fn a_patch_of_an_older_epoch_is_rebased_or_conflicts() {
     let nodes = json!([{"op": "add", "path": "/nodes/-", "value": plain("p")}, {"op": "add", "path": "/nodes/-", "value": plain("q")},
         {"op": "add", "path": "/edges/-", "value": edge("c", "p")}, {"op": "add", "path": "/edges/-", "value": edge("c", "q")}]);
     applied(patch(&mut world, run, &nodes));
-    applied(on(&mut world, run, 4, &links("p", "q")));
-    assert_eq!(refused(on(&mut world, run, 4, &links("q", "p"))).code, "PATCH_CONFLICT");
+    applied(on(&mut world, run, 6, &links("p", "q")));
+    assert_eq!(refused(on(&mut world, run, 6, &links("q", "p"))).code, "PATCH_CONFLICT");
     world.ok("a", "1");
     assert_eq!(&*world.job("b").name, "f2");
 }

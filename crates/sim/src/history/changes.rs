@@ -139,6 +139,7 @@ impl World<'_> {
             reason: "so".into(),
             author: "me".into(),
             base_epoch: patch.base_epoch.map(|epoch| epoch as u32),
+            exact: false,
             idempotency_key: patch.key.clone(),
             functions: None,
             grant,
