@@ -1,6 +1,8 @@
 //! Patches of an optimizer: what is proved holds in an interpreter that was written apart.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[path = "support/difference.rs"]
+mod difference;
 #[path = "support/interpreter.rs"]
 mod interpreter;
 #[path = "support/passes.rs"]
@@ -11,10 +13,10 @@ mod random;
 
 use apex_ir::equivalence::check_equivalence;
 use apex_ir::{Ir, Limits, compile};
-use interpreter::{Outcome, World, run};
+use difference::difference;
 use random::Random;
 use serde_json::{Value as Json, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 fn compiled(definition: &Json) -> Option<Ir> {
     compile(definition.to_string().as_bytes(), None, &Limits::default()).ok()
@@ -28,39 +30,6 @@ fn doubts(before: &Json, after: &Json) -> Vec<String> {
     };
     let found = check_equivalence(&ir(before), &ir(after)).err().unwrap_or_default();
     found.iter().map(|doubt| format!("{} {}", doubt.code, doubt.pointer)).collect()
-}
-
-/// Where runs of `after` do something that no run of `before` does, in one world. Calls and guards that only `before`
-/// has are taken to go well: leaving them out may spare a run a failure.
-fn difference(before: &Json, after: &Json, seed: u64, failing: u64) -> Option<String> {
-    let world = |may_fail: Option<BTreeSet<String>>| World { seed, failing, may_fail };
-    let is = run(after, &world(None));
-    // What fails changes what is done: until nothing new is.
-    let was = run(before, &world(Some(is.done.clone())));
-    let Outcome { output, writes, order, done, fatal } = &is;
-    if was.fatal.is_empty() != fatal.is_empty() {
-        return Some(format!("fails by {fatal:?} instead of {:?}", was.fatal));
-    }
-    // In a run that fails anyway, calls without effect may be done that waited for what failed.
-    if fatal.is_empty() && !done.is_subset(&was.done) {
-        return Some(format!("added {:?}", done.difference(&was.done).next()));
-    }
-    // Where a run fails, what does not wait for the failure is done or not; nothing else may be.
-    if let Some(other) = writes.iter().find(|(path, given)| was.writes.get(*path) != Some(given)) {
-        return Some(format!("write {other:?}"));
-    }
-    let lost: Vec<_> = was
-        .order
-        .iter()
-        .filter(|(a, b)| writes.contains_key(a) && writes.contains_key(b) && !order.contains(&(a.clone(), b.clone())))
-        .collect();
-    if !lost.is_empty() {
-        return Some(format!("order {lost:?}"));
-    }
-    if fatal.is_empty() && (*output != was.output || *writes != was.writes) {
-        return Some(format!("output {output:?} or writes {writes:?}"));
-    }
-    None
 }
 
 /// Pairs of definitions; more of them with `APEX_EQUIVALENCE_PAIRS`, from seed `APEX_EQUIVALENCE_SEED` on.
@@ -366,6 +335,118 @@ fn bodies_are_compared_as_graphs_are() {
     outside["nodes"].as_array_mut().unwrap().push(call("x", "pure", json!(7)));
     outside["edges"].as_array_mut().unwrap().push(edge("x", "m"));
     assert!(doubts(&inside, &outside).contains(&"CALL_ADDED /nodes/2".to_owned()));
+}
+
+/// A map over what `a` gives, in whose body `x` is called before `w` writes, and the same with `x` before the map.
+fn hoisted() -> (Json, Json) {
+    let nodes = [call("x", "pure", json!(7)), call("w", "write", json!(["${item}", "${nodes.x.output.k}"]))];
+    let map = |nodes: &[Json], edges: &[Json]| {
+        let body = json!({"nodes": nodes, "edges": edges, "output": "${nodes.w.output}"});
+        json!({"id": "m", "type": "map", "config": {"over": "${nodes.a.output.l}", "body": body}})
+    };
+    let a = || call("a", "read", json!(1));
+    let output = || json!("${nodes.m.output}");
+    let before = flow(&[a(), map(&nodes, &[edge("x", "w")])], &[edge("a", "m")], output());
+    let guard = "nodes.a.output.l != null && size(nodes.a.output.l) > 0";
+    let edges = [edge("a", "m"), when("a", "x", guard), edge("x", "m")];
+    (before, flow(&[a(), map(&nodes[1..], &[]), nodes[0].clone()], &edges, output()))
+}
+
+#[test]
+fn what_a_body_computes_alike_is_computed_once_before_it() {
+    let (before, after) = hoisted();
+    assert_eq!(doubts(&before, &after), NOTHING);
+    assert!(doubts(&after, &before).contains(&"CALL_ADDED /nodes/1/config/body/nodes/0".to_owned()));
+    let changed = |definition: &Json, pointer: &str, value: Json| {
+        let mut changed = definition.clone();
+        let (holder, name) = pointer.rsplit_once('/').unwrap();
+        match changed.pointer_mut(holder).unwrap() {
+            Json::Object(members) => drop(members.insert(name.to_owned(), value)),
+            Json::Array(list) => list[name.parse::<usize>().unwrap()] = value,
+            _ => unreachable!(),
+        }
+        changed
+    };
+    // Without the guard, or with another one, it is called although there is no item; or the guard is a new one.
+    for guard in ["true", "size(nodes.a.output.l) > 0", "nodes.a.output.l != null && size(nodes.a.output.l) >= 0"] {
+        let wrong = changed(&after, "/edges/1/when", json!(guard));
+        assert!(doubts(&before, &wrong).contains(&"CALL_ADDED /nodes/2".to_owned()), "{guard}");
+    }
+    let other = changed(&after, "/edges/1/when", json!("nodes.a.output.m != null && size(nodes.a.output.m) > 0"));
+    assert!(doubts(&before, &other).contains(&"GUARD_ADDED /edges/1/when".to_owned()));
+    // Not before the map: what is written there would not wait for it.
+    let unread = |one: &Json| {
+        let text = one.to_string().replace(r#"["${item}","${nodes.x.output.k}"]"#, r#""${item}""#);
+        serde_json::from_str::<Json>(&text).unwrap()
+    };
+    let (unread_before, mut beside) = (unread(&before), unread(&after));
+    assert_eq!(doubts(&unread_before, &beside), NOTHING);
+    beside["edges"].as_array_mut().unwrap().pop();
+    assert!(doubts(&unread_before, &beside).contains(&"CALL_ADDED /nodes/2".to_owned()));
+    // Where a failure of it, or of the map, is taken in another way.
+    for (pointer, value) in [("/nodes/1/on_error", json!("continue")), ("/nodes/1/config/on_item_error", json!("skip"))]
+    {
+        let pair = [&before, &after].map(|one| changed(one, pointer, value.clone()));
+        assert!(doubts(&pair[0], &pair[1]).contains(&"CALL_ADDED /nodes/2".to_owned()), "{pointer}");
+    }
+    let mut survives = after.clone();
+    survives["edges"].as_array_mut().unwrap().push(json!({"from": "x", "to": "m", "on": "error"}));
+    assert!(doubts(&before, &survives).contains(&"CALL_ADDED /nodes/2".to_owned()));
+    // A read may see something else each time, and what reads the item is another call for each.
+    for (name, value) in [("effect", json!("read")), ("input", json!({"x": "${item}"}))] {
+        let was = changed(&before, &format!("/nodes/1/config/body/nodes/0/{name}"), value.clone());
+        let is = changed(&after, &format!("/nodes/2/{name}"), value);
+        if compiled(&is).is_some() {
+            assert!(doubts(&was, &is).contains(&"CALL_ADDED /nodes/2".to_owned()), "{name}");
+        }
+    }
+    // Called with something else.
+    assert!(!doubts(&before, &changed(&after, "/nodes/2/input", json!({"x": 8}))).is_empty());
+    // Behind a write of its item: where that fails, it was not called.
+    let mut behind = before.clone();
+    let body = &mut behind["nodes"][1]["config"]["body"];
+    body["nodes"].as_array_mut().unwrap().push(call("v", "write", json!("${item}")));
+    body["edges"].as_array_mut().unwrap().push(edge("v", "x"));
+    let mut is = after.clone();
+    is["nodes"][1]["config"]["body"]["nodes"].as_array_mut().unwrap().push(call("v", "write", json!("${item}")));
+    is["nodes"][1]["config"]["body"]["edges"] = json!([edge("v", "w")]);
+    assert!(doubts(&behind, &is).contains(&"CALL_ADDED /nodes/2".to_owned()));
+    // Before a write that stood before the map.
+    let write = || call("v", "write", json!(0));
+    let mut later = before.clone();
+    later["nodes"].as_array_mut().unwrap().push(write());
+    later["edges"].as_array_mut().unwrap().push(edge("v", "m"));
+    let mut early = after.clone();
+    early["nodes"].as_array_mut().unwrap().push(write());
+    early["edges"].as_array_mut().unwrap().push(edge("v", "m"));
+    let found = doubts(&later, &early);
+    assert!(found.contains(&"CALL_ADDED /nodes/2".to_owned()), "{found:?}");
+}
+
+#[test]
+fn a_call_of_a_loop_moves_out_where_it_begins() {
+    let pair = |condition: &str, guard: Option<&str>| {
+        let x = || call("x", "pure", json!(7));
+        let w = || call("w", "write", json!(["${iteration}", "${nodes.x.output.k}"]));
+        let again = |nodes: &[Json], edges: &[Json]| {
+            let body = json!({"nodes": nodes, "edges": edges, "output": "${nodes.w.output}"});
+            json!({"id": "m", "type": "loop", "config": {"while": condition, "max_iterations": 3, "body": body}})
+        };
+        let a = || call("a", "read", json!(1));
+        let before = flow(&[a(), again(&[x(), w()], &[edge("x", "w")])], &[edge("a", "m")], json!(null));
+        let into = guard.map_or_else(|| edge("a", "x"), |guard| when("a", "x", guard));
+        let after = flow(&[a(), again(&[w()], &[]), x()], &[edge("a", "m"), into, edge("x", "m")], json!(null));
+        doubts(&before, &after)
+    };
+    for condition in ["true", "iteration < 2", "last == null || last.k > 3", "iteration == 0 || last.b0"] {
+        assert_eq!(pair(condition, None), NOTHING, "{condition}");
+    }
+    for condition in ["false", "iteration > 0", "last != null", "nodes.a.output.b0 && iteration < 2", "inputs.go"] {
+        assert_eq!(pair(condition, None), ["CALL_ADDED /nodes/2"], "{condition}");
+    }
+    assert_eq!(pair("nodes.a.output.b0", Some("nodes.a.output.b0")), NOTHING);
+    let other = pair("nodes.a.output.b0", Some("nodes.a.output.b1"));
+    assert!(other.contains(&"GUARD_ADDED /edges/1/when".to_owned()), "{other:?}");
 }
 
 #[test]

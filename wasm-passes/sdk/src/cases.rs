@@ -53,9 +53,7 @@ fn one(file: &Path, mut case: Value, pass: fn(&Input) -> Option<Patch>) -> bool 
     let (mut ir, mut patch) = (ir, patch);
     for _ in 0..ROUNDS {
         let Some(proposed) = patch.filter(|patch| !patch.operations.is_empty()) else { return found };
-        let operations = json!(proposed.operations).to_string();
-        let resolved = resolve(&ir.canonical, operations.as_bytes(), None, &PatchLimits::default(), &Limits::default());
-        let after = must(resolved.map_err(|refusal| refusal.reason()), file).ir;
+        let after = must(apply(&ir, &proposed), file);
         must(check_equivalence(&ir, &after), file);
         ir = after;
         patch = pass(&input(&ir, &case["profile"], file));
@@ -67,11 +65,29 @@ fn compiled(definition: &[u8], file: &Path) -> Ir {
     must(compile(definition, None, &Limits::default()), file)
 }
 
-/// What the host would give to a pass.
 fn input(ir: &Ir, profile: &Value, file: &Path) -> Input {
-    let definition: Value = must(serde_json::from_slice(&ir.canonical), file);
-    let facts: Value = must(serde_json::from_slice(&facts(ir)), file);
-    must(serde_json::from_value(json!({"definition": definition, "facts": facts, "profile": profile})), file)
+    must(serde_json::from_value(question(ir, profile)), file)
+}
+
+/// What the host would give to a pass.
+///
+/// # Panics
+/// Where the compiler gives what is no JSON.
+#[must_use]
+pub fn question(ir: &Ir, profile: &Value) -> Value {
+    let definition: Value = must(serde_json::from_slice(&ir.canonical), "the definition");
+    let facts: Value = must(serde_json::from_slice(&facts(ir)), "the facts");
+    json!({"definition": definition, "facts": facts, "profile": profile})
+}
+
+/// The definition that a proposal makes.
+///
+/// # Errors
+/// Why it makes none.
+pub fn apply(ir: &Ir, patch: &Patch) -> Result<Ir, String> {
+    let operations = json!(patch.operations).to_string();
+    let resolved = resolve(&ir.canonical, operations.as_bytes(), None, &PatchLimits::default(), &Limits::default());
+    resolved.map(|resolved| resolved.ir).map_err(|refusal| format!("{:?}", refusal.reason()))
 }
 
 fn must<T, E: std::fmt::Debug>(result: Result<T, E>, what: impl std::fmt::Debug) -> T {

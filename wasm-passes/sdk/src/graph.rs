@@ -7,7 +7,7 @@ use crate::input::{Edge, Effect, Input, Node, Observed, Read};
 use crate::patch::{Expected, Finding, Patch, operations};
 use crate::rename::{in_expression, in_templates};
 use serde_json::{Value, json};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Index of a node in [`crate::input::Facts::nodes`].
 pub type NodeIx = usize;
@@ -25,6 +25,14 @@ pub enum Reader {
     Output(usize),
 }
 
+/// A node or an edge that was not there.
+#[derive(Debug)]
+struct Added<'i> {
+    owner: Option<&'i str>,
+    list: &'static str,
+    value: Value,
+}
+
 /// A definition under change.
 #[derive(Debug)]
 pub struct Graph<'i> {
@@ -36,7 +44,19 @@ pub struct Graph<'i> {
     /// Takes part in a race: which of two comes first decides something, so nothing about it may change.
     raced: Vec<bool>,
     touched: HashSet<NodeIx>,
+    /// The nodes of each graph, by the map or loop whose body it is.
+    members: HashMap<Option<&'i str>, Vec<NodeIx>>,
+    /// The graphs that state what they give.
+    stated: HashSet<Option<&'i str>>,
+    /// The definition with what was changed in its place; `added`, `gone_nodes` and `gone_edges` come on top.
     after: Value,
+    added: Vec<Added<'i>>,
+    /// Where the copies of an edge stand in `added`.
+    copies: HashMap<EdgeIx, Vec<usize>>,
+    gone_nodes: HashSet<NodeIx>,
+    /// How many of the nodes of a graph.
+    gone_of: HashMap<Option<&'i str>, usize>,
+    gone_edges: HashSet<EdgeIx>,
     findings: Vec<Finding>,
     expected: Expected,
 }
@@ -64,6 +84,10 @@ impl<'i> Graph<'i> {
         facts.nodes.iter().enumerate().for_each(|(ix, node)| note(&node.reads, Reader::Node(ix)));
         facts.edges.iter().enumerate().for_each(|(ix, edge)| note(&edge.reads, Reader::Edge(ix)));
         facts.outputs.iter().enumerate().for_each(|(ix, output)| note(&output.reads, Reader::Output(ix)));
+        let mut members: HashMap<_, Vec<NodeIx>> = HashMap::new();
+        for (ix, node) in facts.nodes.iter().enumerate() {
+            members.entry(node.body_of.as_deref()).or_default().push(ix);
+        }
         let mut graph = Self {
             input,
             by_id,
@@ -72,6 +96,13 @@ impl<'i> Graph<'i> {
             readers,
             raced: vec![false; count],
             touched: HashSet::new(),
+            members,
+            stated: facts.outputs.iter().filter(|one| one.stated).map(|one| one.of.as_deref()).collect(),
+            added: Vec::new(),
+            copies: HashMap::new(),
+            gone_nodes: HashSet::new(),
+            gone_of: HashMap::new(),
+            gone_edges: HashSet::new(),
             after: input.definition.clone(),
             findings: Vec::new(),
             expected: Expected::default(),
@@ -112,6 +143,26 @@ impl<'i> Graph<'i> {
         self.input.definition.pointer(&self.node(ix).at).unwrap_or(&Value::Null)
     }
 
+    /// The nodes of the body of a map or loop; of other nodes nothing.
+    #[must_use]
+    pub fn inside(&self, ix: NodeIx) -> &[NodeIx] {
+        self.members.get(&Some(&*self.node(ix).id)).map_or(&[], Vec::as_slice)
+    }
+
+    /// An id that no node has: this one, or this one with a number behind it.
+    #[must_use]
+    pub fn fresh(&self, id: &str) -> String {
+        let taken = |id: &str| self.by_id.contains_key(id) || self.added.iter().any(|one| one.value["id"] == *id);
+        let mut names = std::iter::once(id.to_owned()).chain((2..).map(|number| format!("{id}_{number}")));
+        names.find(|name| !taken(name)).unwrap_or_default()
+    }
+
+    /// An edge as it is now.
+    #[must_use]
+    pub fn way(&self, ix: EdgeIx) -> Value {
+        self.after.pointer(&self.edge(ix).at).cloned().unwrap_or_default()
+    }
+
     /// An edge as the compiler knows it.
     #[must_use]
     pub fn edge(&self, ix: EdgeIx) -> &'i Edge {
@@ -144,6 +195,22 @@ impl<'i> Graph<'i> {
     /// The nodes with an edge from this one.
     pub fn targets(&self, ix: NodeIx) -> impl Iterator<Item = NodeIx> + '_ {
         self.out[ix].iter().map(|&edge| self.by_id[&*self.edge(edge).to])
+    }
+
+    /// Whether a way leads from one node to another one, or to itself, without one of the edges. Nodes stand in
+    /// topological order, so nothing is looked at that stands before the first.
+    #[must_use]
+    pub fn leads(&self, first: NodeIx, last: NodeIx, without: EdgeIx) -> bool {
+        let mut seen = HashSet::from([last]);
+        let mut open = vec![last];
+        while let Some(at) = open.pop() {
+            if at == first {
+                return true;
+            }
+            let ways = self.into[at].iter().zip(self.sources(at)).filter(|(edge, _)| **edge != without);
+            open.extend(ways.map(|(_, source)| source).filter(|&source| source >= first && seen.insert(source)));
+        }
+        false
     }
 
     /// These nodes and all that are decided before them, in their graph.
@@ -209,7 +276,15 @@ impl<'i> Graph<'i> {
     /// Whether the graph that a node stands in says what it gives; without it the leaves do, and stay the leaves.
     #[must_use]
     pub fn has_output(&self, ix: NodeIx) -> bool {
-        self.input.facts.outputs.iter().any(|output| output.of == self.node(ix).body_of && output.stated)
+        self.stated.contains(&self.node(ix).body_of.as_deref())
+    }
+
+    /// Whether a node is all that is left in its graph: a graph without nodes is none.
+    #[must_use]
+    pub fn is_alone(&self, ix: NodeIx) -> bool {
+        let graph = self.node(ix).body_of.as_deref();
+        let gone = self.gone_of.get(&graph).copied().unwrap_or_default();
+        self.members.get(&graph).is_some_and(|members| members.len() - gone == 1)
     }
 
     /// What was observed of a node.
@@ -233,46 +308,52 @@ impl<'i> Graph<'i> {
 
     /// Takes a node out, with all edges at it and what stands in it.
     pub fn remove_node(&mut self, ix: NodeIx) {
-        let node = self.node(ix);
-        self.change(ix, "nodes", |nodes| nodes.retain(|one| one["id"] != *node.id));
-        self.change(ix, "edges", |edges| edges.retain(|one| one["from"] != *node.id && one["to"] != *node.id));
-        let inside = format!("{}/", node.at);
-        let standing = self.nodes().filter(|&other| self.node(other).at.starts_with(&inside));
-        let standing: Vec<NodeIx> = standing.collect();
-        self.touched.extend(standing);
+        if self.gone_nodes.insert(ix) {
+            *self.gone_of.entry(self.node(ix).body_of.as_deref()).or_default() += 1;
+        }
+        self.gone_edges.extend(self.into[ix].iter().chain(&self.out[ix]));
+        let inside = format!("{}/", self.node(ix).at);
+        // Only bodies hold nodes.
+        if !self.inside(ix).is_empty() {
+            let standing: Vec<NodeIx> =
+                self.nodes().filter(|&other| self.node(other).at.starts_with(&inside)).collect();
+            self.touched.extend(standing);
+        }
     }
 
     /// Takes an edge out.
     pub fn remove_edge(&mut self, edge: EdgeIx) {
-        let known = self.edge(edge);
-        self.change(self.by_id[&*known.from], "edges", |edges| edges.retain(|one| !is(one, known)));
+        self.gone_edges.insert(edge);
     }
 
     /// Adds an edge that is taken on success.
     pub fn add_edge(&mut self, from: NodeIx, to: NodeIx) {
         let edge = json!({"from": self.node(from).id, "to": self.node(to).id});
-        self.change(from, "edges", |edges| edges.push(edge));
+        self.add(from, "edges", edge);
     }
 
     /// Adds a copy of an edge, with its guard, between other nodes.
     pub fn copy_edge(&mut self, edge: EdgeIx, from: NodeIx, to: NodeIx) {
-        let mut copy = self.input.definition.pointer(&self.edge(edge).at).cloned().unwrap_or_default();
+        let mut copy = self.way(edge);
         copy["from"] = self.node(from).id.clone().into();
         copy["to"] = self.node(to).id.clone().into();
-        self.change(from, "edges", |edges| edges.push(copy));
+        self.copies.entry(edge).or_default().push(self.added.len());
+        self.add(from, "edges", copy);
+    }
+
+    /// Adds what stands in no definition yet to the nodes or edges of the graph in which `beside` stands.
+    pub fn add(&mut self, beside: NodeIx, list: &'static str, value: Value) {
+        self.added.push(Added { owner: self.node(beside).body_of.as_deref(), list, value });
     }
 
     /// Sets the guard of an edge, or takes it away.
     pub fn set_guard(&mut self, edge: EdgeIx, guard: Option<&str>) {
-        let known = self.edge(edge);
-        self.change(self.by_id[&*known.from], "edges", |edges| {
-            for members in edges.iter_mut().filter(|one| is(one, known)).filter_map(Value::as_object_mut) {
-                match guard {
-                    Some(guard) => members.insert("when".to_owned(), guard.into()),
-                    None => members.remove("when"),
-                };
-            }
-        });
+        if let Some(members) = self.after.pointer_mut(&self.input.facts.edges[edge].at).and_then(Value::as_object_mut) {
+            match guard {
+                Some(guard) => members.insert("when".to_owned(), guard.into()),
+                None => members.remove("when"),
+            };
+        }
     }
 
     /// Lets all who read one node read another one instead.
@@ -281,28 +362,25 @@ impl<'i> Graph<'i> {
         for reader in self.readers[from].clone() {
             match reader {
                 Reader::Node(ix) => {
-                    let id = &self.node(ix).id;
-                    self.change(ix, "nodes", |nodes| {
-                        let Some(node) = nodes.iter_mut().find(|one| one["id"] == **id) else { return };
-                        in_templates(node, old, new);
-                        for member in ["/config/while", "/config/match"] {
-                            if let Some(Value::String(text)) = node.pointer_mut(member) {
-                                *text = in_expression(text, old, new);
-                            }
-                        }
-                    });
-                }
-                // The edge may have got another source meanwhile, so all guards of its graph are looked at.
-                Reader::Edge(edge) => self.change(self.by_id[&*self.edge(edge).from], "edges", |edges| {
-                    for edge in edges {
-                        if let Some(Value::String(text)) = edge.get_mut("when") {
+                    let Some(node) = self.after.pointer_mut(&self.input.facts.nodes[ix].at) else { continue };
+                    in_templates(node, old, new);
+                    for member in ["/config/while", "/config/match"] {
+                        if let Some(Value::String(text)) = node.pointer_mut(member) {
                             *text = in_expression(text, old, new);
                         }
                     }
-                }),
+                }
+                Reader::Edge(edge) => {
+                    let copies = self.copies.get(&edge).into_iter().flatten();
+                    copies.for_each(|&copy| in_guard(&mut self.added[copy].value, old, new));
+                    if let Some(edge) = self.after.pointer_mut(&self.input.facts.edges[edge].at) {
+                        in_guard(edge, old, new);
+                    }
+                }
                 Reader::Output(ix) => {
                     let owner = self.input.facts.outputs[ix].of.as_deref();
-                    if let Some(output) = self.graph(owner).and_then(|graph| graph.get_mut("output")) {
+                    let place = format!("{}/output", self.place(owner));
+                    if let Some(output) = self.after.pointer_mut(&place) {
                         in_templates(output, old, new);
                     }
                 }
@@ -310,40 +388,52 @@ impl<'i> Graph<'i> {
         }
     }
 
-    /// The graph of a workflow or of a body, as it is now; nothing where it was taken out.
-    fn graph(&mut self, owner: Option<&str>) -> Option<&mut Value> {
-        let mut owners = Vec::new();
-        let mut at = owner;
-        while let Some(id) = at {
-            owners.push(id.to_owned());
-            at = self.node(self.by_id[id]).body_of.as_deref();
-        }
-        owners.iter().rev().try_fold(&mut self.after, |graph, owner| {
-            let node = graph.get_mut("nodes")?.as_array_mut()?.iter_mut().find(|node| node["id"] == **owner)?;
-            node.get_mut("config")?.get_mut("body")
-        })
+    /// Where the graph of a workflow or of a body stands.
+    fn place(&self, owner: Option<&str>) -> String {
+        owner.map_or_else(String::new, |id| format!("{}/config/body", self.node(self.by_id[id]).at))
     }
 
-    /// Changes the list of nodes or edges of the graph that a node stands in, where there is one.
-    fn change(&mut self, ix: NodeIx, name: &str, change: impl FnOnce(&mut Vec<Value>)) {
-        let graph = self.graph(self.node(ix).body_of.as_deref()).and_then(Value::as_object_mut);
-        let list = graph.map(|graph| graph.entry(name).or_insert_with(|| Value::Array(Vec::new())));
-        if let Some(Value::Array(list)) = list {
-            change(list);
+    /// Adds what was added and takes out what was taken out. Pointers hold until then: what stands deeper goes first.
+    fn change_lists(&mut self) {
+        for Added { owner, list, value } in std::mem::take(&mut self.added) {
+            let place = self.place(owner);
+            let graph = self.after.pointer_mut(&place).and_then(Value::as_object_mut);
+            if let Some(Value::Array(elements)) = graph.map(|graph| graph.entry(list).or_insert_with(|| json!([]))) {
+                elements.push(value);
+            }
+        }
+        let mut gone: BTreeMap<&str, HashSet<usize>> = BTreeMap::new();
+        let nodes = self.gone_nodes.iter().map(|&ix| &*self.input.facts.nodes[ix].at);
+        let edges = self.gone_edges.iter().map(|&edge| &*self.input.facts.edges[edge].at);
+        for at in nodes.chain(edges) {
+            if let Some((list, place)) = at.rsplit_once('/') {
+                gone.entry(list).or_default().extend(place.parse::<usize>());
+            }
+        }
+        let mut lists: Vec<(&str, HashSet<usize>)> = gone.into_iter().collect();
+        lists.sort_by_key(|(list, _)| std::cmp::Reverse(list.len()));
+        for (list, places) in lists {
+            if let Some(Value::Array(elements)) = self.after.pointer_mut(list) {
+                let mut place = 0..;
+                elements.retain(|_| place.next().is_some_and(|place| !places.contains(&place)));
+            }
         }
     }
 
     /// The patch, where anything was found.
     #[must_use]
-    pub fn finish(self) -> Option<Patch> {
+    pub fn finish(mut self) -> Option<Patch> {
         if self.findings.is_empty() {
             return None;
         }
+        self.change_lists();
         let operations = operations(&self.input.definition, &self.after);
         Some(Patch { operations, findings: self.findings, expected: self.expected, cacheable: Vec::new() })
     }
 }
 
-fn is(edge: &Value, known: &Edge) -> bool {
-    edge["from"] == *known.from && edge["to"] == *known.to && (edge["on"] == "error") == known.on_error
+fn in_guard(edge: &mut Value, old: &str, new: &str) {
+    if let Some(Value::String(text)) = edge.get_mut("when") {
+        *text = in_expression(text, old, new);
+    }
 }

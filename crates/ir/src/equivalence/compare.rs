@@ -1,10 +1,10 @@
 //! Two meanings, graph by graph: what must be the same in both, and what may be less in the second.
 
 use super::bits::Bits;
-use super::conditions::{Cond, Conditions, NEVER};
+use super::conditions::{ALWAYS, Cond, Conditions, NEVER};
 use super::meaning::{Meaning, Names, Term};
 use crate::Diagnostic;
-use crate::ir::{GraphIx, Kind, NodeIx};
+use crate::ir::{Effect, GraphIx, Kind, NodeIx};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Something that is done at one time: a call, or the evaluation of a guard; with the anchored nodes before it.
@@ -131,6 +131,18 @@ impl Comparison<'_, '_> {
         }
     }
 
+    /// The map or loop after the patch, where it keeps its name, and this node is decided before it.
+    fn is_before_owner(&self, owner: NodeIx, new: GraphIx, node: NodeIx) -> bool {
+        let twin = self.after.ir.node(&self.before.ir.nodes[owner as usize].id);
+        twin.is_some_and(|twin| {
+            let at = twin as usize;
+            self.after.ir.nodes[at].graph == new
+                && body(&self.after.ir.nodes[at].kind).is_some()
+                && self.after.start[at] != NEVER
+                && self.after.before[at].has(node as usize)
+        })
+    }
+
     /// What is called is called before in the same cases at least, after the same anchored nodes.
     fn calls(&mut self, old: GraphIx, new: GraphIx) {
         let (before, after) = (self.before, self.after);
@@ -139,9 +151,16 @@ impl Comparison<'_, '_> {
             let cases = known.entry((before.term[at], before.since[at].clone())).or_insert(NEVER);
             *cases = self.names.conditions.or(*cases, before.start[at]);
         }
+        let first = first_calls(before, old);
         for ix in after.nodes_of(new).filter(|&ix| is_call(after, ix as usize)) {
             let (at, node) = (ix as usize, &after.ir.nodes[ix as usize]);
-            let cases = known.get(&(after.term[at], after.since[at].clone())).copied().unwrap_or(NEVER);
+            let event = (after.term[at], after.since[at].clone());
+            let mut cases = known.get(&event).copied().unwrap_or(NEVER);
+            for owner in first.get(&event).into_iter().flatten().filter(|_| !after.survives[at]) {
+                if self.is_before_owner(*owner, new, ix) {
+                    cases = self.names.conditions.or(cases, before.entered[*owner as usize]);
+                }
+            }
             if !self.names.conditions.implies(after.start[at], cases) {
                 let message = format!("{} is not shown to be done before in all these cases, in this order", node.id);
                 self.doubt("CALL_ADDED", &node.pointer, message);
@@ -159,8 +178,20 @@ impl Comparison<'_, '_> {
             let have = known.entry(event).or_insert(NEVER);
             *have = self.names.conditions.or(*have, cases);
         }
+        let mut entries: HashMap<Event, Vec<NodeIx>> = HashMap::new();
+        for ix in before.nodes_of(old).filter(|&ix| before.start[ix as usize] != NEVER) {
+            if let Some((term, _)) = before.entry[ix as usize] {
+                entries.entry((term, before.since[ix as usize].clone())).or_default().push(ix);
+            }
+        }
         for (edge, event, cases) in asked(after, new) {
-            let have = known.get(&event).copied().unwrap_or(NEVER);
+            let mut have = known.get(&event).copied().unwrap_or(NEVER);
+            // A map looks at its list, and a loop at its condition, and fails the run where the guard does.
+            for &owner in entries.get(&event).into_iter().flatten() {
+                if self.is_before_owner(owner, new, after.ir.edges[edge].from) {
+                    have = self.names.conditions.or(have, before.start[owner as usize]);
+                }
+            }
             if !self.names.conditions.implies(cases, have) {
                 let place = format!("{}/when", after.ir.edges[edge].pointer);
                 let message =
@@ -224,6 +255,29 @@ fn is_call(meaning: &Meaning<'_>, at: usize) -> bool {
     !meaning.anchored[at] && !matches!(meaning.ir.nodes[at].kind, Kind::Join) && meaning.start[at] != NEVER
 }
 
+/// Calls in the bodies of a graph that could as well be done before: whenever there is a first time, they are done, in
+/// it first or beside it, and end the run where they fail. By what they are, and after which anchored nodes, the maps
+/// and loops that they stand in. What reads an item or an iteration is equal to nothing outside.
+fn first_calls(meaning: &Meaning<'_>, graph: GraphIx) -> HashMap<Event, Vec<NodeIx>> {
+    let mut found: HashMap<Event, Vec<NodeIx>> = HashMap::new();
+    for owner in meaning.nodes_of(graph).filter(|&ix| meaning.start[ix as usize] != NEVER) {
+        let node = &meaning.ir.nodes[owner as usize];
+        let skips = matches!(node.kind, Kind::Map { skip_item_errors: true, .. });
+        let ends = !skips && !meaning.survives[owner as usize] && node.correction.is_none();
+        let Some(body) = body(&node.kind).filter(|_| ends) else { continue };
+        for at in meaning.nodes_of(body).map(|ix| ix as usize) {
+            let inner = &meaning.ir.nodes[at];
+            let is_pure = inner.effect == Effect::Pure && matches!(inner.kind, Kind::Function { .. } | Kind::Http(_));
+            let is_first = meaning.start[at] == ALWAYS && meaning.since[at] == Bits::default();
+            if is_call(meaning, at) && is_pure && is_first && !meaning.survives[at] {
+                let event = (meaning.term[at], meaning.since[owner as usize].clone());
+                found.entry(event).or_default().push(owner);
+            }
+        }
+    }
+    found
+}
+
 /// The guards that are evaluated in a graph: edge, what and when, and in which cases.
 fn asked<'m>(meaning: &'m Meaning<'_>, graph: GraphIx) -> impl Iterator<Item = (usize, Event, Cond)> + 'm {
     meaning.nodes_of(graph).flat_map(move |ix| {
@@ -234,8 +288,8 @@ fn asked<'m>(meaning: &'m Meaning<'_>, graph: GraphIx) -> impl Iterator<Item = (
     })
 }
 
-/// The calls and guards of a graph that are not anchored, by their aliases, and in which cases they are done: all, or
-/// those that are done before a node in every run.
+/// The calls of a graph that are not anchored, its guards, and what its maps and loops ask, by their aliases, and in
+/// which cases they are done: all, or those that are done before a node in every run.
 fn aliases(
     meaning: &Meaning<'_>,
     graph: GraphIx,
@@ -250,6 +304,9 @@ fn aliases(
     for ix in meaning.nodes_of(graph) {
         if before.is_some_and(|node| !meaning.before[node as usize].has(ix as usize)) {
             continue;
+        }
+        if let Some((_, alias)) = meaning.entry[ix as usize].filter(|_| meaning.start[ix as usize] != NEVER) {
+            add(alias, meaning.start[ix as usize]);
         }
         if is_call(meaning, ix as usize) {
             add(meaning.alias[ix as usize], meaning.start[ix as usize]);

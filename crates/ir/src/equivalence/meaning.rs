@@ -3,6 +3,7 @@
 
 use super::bits::Bits;
 use super::conditions::{ALWAYS, Cond, Conditions, NEVER};
+use super::entry::{Entry, entry};
 use crate::Ir;
 use crate::expressions::{Expression, Reference, Root, Template};
 use crate::ir::{Edge, Effect, Fallback, GraphIx, Join, Kind, Node, NodeIx, OnError, Timer};
@@ -49,6 +50,10 @@ pub(super) struct Meaning<'i> {
     pub(super) fatal: Vec<Cond>,
     /// Something may go on where it fails.
     pub(super) survives: Vec<bool>,
+    /// Of a map or loop: its body is done at least once. Of others nothing.
+    pub(super) entered: Vec<Cond>,
+    /// Of a map or loop: what it asks before its body begins, where a guard could ask it.
+    pub(super) entry: Vec<Option<Asked>>,
     pub(super) term: Vec<Term>,
     /// As the term, in whatever case there is something to read: two with one alias fail alike.
     pub(super) alias: Vec<Term>,
@@ -75,6 +80,8 @@ impl<'i> Meaning<'i> {
             failed: vec![NEVER; count],
             fatal: vec![NEVER; count],
             survives: vec![false; count],
+            entered: vec![NEVER; count],
+            entry: vec![None; count],
             term: vec![0; count],
             alias: vec![0; count],
             since: vec![Bits::default(); count],
@@ -234,6 +241,7 @@ impl<'i> Meaning<'i> {
             }
             let body = match node.kind {
                 Kind::Map { body, .. } | Kind::Loop { body, .. } => {
+                    self.enter(ix, names);
                     self.graph(body, names);
                     self.output[body as usize]
                 }
@@ -285,6 +293,33 @@ impl<'i> Meaning<'i> {
             }
         };
         self.output[graph as usize] = names.term(format!("output {text}"));
+    }
+
+    /// When the body of a map or loop is done at least once, as a guard before it would ask.
+    fn enter(&mut self, ix: NodeIx, names: &mut Names) {
+        let (at, node) = (ix as usize, self.node(ix));
+        let start = self.start[at];
+        let key = |expression: &Expression, is_alias: bool, names: &mut Names| {
+            expression.key(&mut |reference| self.named(reference, ix, node.graph, (start, is_alias), names))
+        };
+        let (has_one, asked) = match entry(self.ir, &node.kind) {
+            Entry::Always => (ALWAYS, None),
+            Entry::Never => (NEVER, None),
+            Entry::Asks(guard) => {
+                let keys = [false, true].map(|is_alias| key(&guard, is_alias, names));
+                let [term, alias] = keys.map(|key| names.term(format!("guard {key}")));
+                (names.conditions.atom(format!("t{term}")), Some((term, alias)))
+            }
+            Entry::Unknown => {
+                let said = kind_key(&node.kind, 0, &mut |reference| {
+                    self.named(reference, ix, node.graph, (start, false), names)
+                });
+                let term = names.term(format!("entry {said:?}"));
+                (names.conditions.atom(format!("t{term}")), None)
+            }
+        };
+        self.entered[at] = names.conditions.and(start, has_one);
+        self.entry[at] = asked;
     }
 
     /// Whether a node ends ok or failed, and what follows for its edges.
@@ -388,7 +423,8 @@ impl<'i> Meaning<'i> {
         }
         let context = match self.node(node).graph == graph {
             true => context,
-            false => self.start[self.owner_at(ix, self.node(node).graph) as usize],
+            // A body is done only where its owner has something to do.
+            false => self.entered[self.owner_at(ix, self.node(node).graph) as usize],
         };
         let ok = names.conditions.and(self.ok[at], context);
         if what == "output" {

@@ -7,6 +7,7 @@
 mod bits;
 mod compare;
 mod conditions;
+mod entry;
 mod meaning;
 
 use crate::{Diagnostic, Ir};
@@ -18,7 +19,8 @@ const NODES_MAX: usize = 5_000;
 
 /// Checks that runs of `after` do what runs of `before` do: the same output and the same calls that change the world,
 /// given the same, in the same cases and the same order; no other call, nothing that waits, no guard and no failure is
-/// added. Calls without effect may be left out, done once instead of twice, or done in another order among themselves.
+/// added. Calls without effect may be left out, done once instead of twice, or done in another order among themselves;
+/// what a body computes alike each time may be computed once before it, where there is a first time.
 ///
 /// # Errors
 /// What is not proved, with places in `after` where there are such. Codes: `CALL_DROPPED`, `CALL_ADDED`,

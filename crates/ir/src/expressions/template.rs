@@ -352,6 +352,24 @@ impl Template {
         }
     }
 
+    /// The expression, where the template is one `${…}` that only reads.
+    pub(crate) fn single_reference(&self) -> Option<&Expression> {
+        match &self.shape {
+            Shape::Value(expression) => expression.single().map(|_| &**expression),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the list that is written down, and has items; nothing where an expression gives it.
+    pub(crate) fn lists_items(&self) -> Option<bool> {
+        match &self.shape {
+            Shape::Constant(bytes) => Some(bytes.starts_with(b"[") && &**bytes != b"[]"),
+            // Something stands in it.
+            Shape::Tree(_) => Some(true),
+            Shape::Value(_) | Shape::Text(_) => None,
+        }
+    }
+
     /// Renders to JSON bytes. A template without expressions gives its bytes; one that is a single reference copies
     /// the slice that it names.
     ///

@@ -15,6 +15,21 @@ pub(crate) struct World {
     pub(crate) failing: u64,
     /// Only these may fail; `None`: any.
     pub(crate) may_fail: Option<BTreeSet<String>>,
+    /// Calls, by id, that stand in so many bodies elsewhere: they fail here as they do there.
+    pub(crate) homes: BTreeMap<String, usize>,
+}
+
+/// In how many bodies each node stands.
+pub(crate) fn depths(graph: &Json) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![(graph, 0)];
+    while let Some((graph, depth)) = open.pop() {
+        for node in graph["nodes"].as_array().into_iter().flatten() {
+            found.insert(node["id"].as_str().unwrap().to_owned(), depth);
+            open.push((&node["config"]["body"], depth + 1));
+        }
+    }
+    found
 }
 
 /// What a run does.
@@ -43,6 +58,7 @@ enum Status {
 
 struct Frame<'f> {
     outer: Option<&'f Frame<'f>>,
+    depth: usize,
     outputs: BTreeMap<String, Json>,
     statuses: BTreeMap<String, Status>,
     /// What was called for each node.
@@ -70,6 +86,7 @@ pub(crate) fn run(definition: &Json, world: &World) -> Outcome {
     let mut outcome = Outcome::default();
     let frame = Frame {
         outer: None,
+        depth: 0,
         outputs: BTreeMap::new(),
         statuses: BTreeMap::new(),
         whats: BTreeMap::new(),
@@ -217,10 +234,25 @@ fn call(
     match kind {
         "join" => (String::new(), Some(json!({}))),
         "map" | "loop" => {
-            // Loops count to their `max_iterations`.
-            let over = match node["config"]["max_iterations"].as_u64() {
+            // A list and a condition are looked at as a guard is.
+            let config = &node["config"];
+            let looks_at = match kind {
+                "map" => inside(config["over"].as_str().unwrap_or_default()).map(has_items),
+                _ => config["while"].as_str().filter(|condition| condition.starts_with("nodes.")).map(str::to_owned),
+            };
+            if let Some(guard) = &looks_at {
+                let asked = asked(guard, frame);
+                outcome.done.insert(asked.clone());
+                if world.fails(&asked) {
+                    outcome.fatal.insert(asked.clone());
+                    return (asked, None);
+                }
+            }
+            // Conditions of loops that are about iterations hold at least so often.
+            let over = match config["max_iterations"].as_u64() {
+                Some(_) if looks_at.is_some_and(|condition| !truth(&condition, frame)) => json!([]),
                 Some(count) => (0..count).collect(),
-                None => rendered(&node["config"]["over"], frame, &read),
+                None => rendered(&config["over"], frame, &read),
             };
             let mut outputs = Vec::new();
             let (mut all, mut fails) = (past.clone(), false);
@@ -233,6 +265,7 @@ fn call(
                 }
                 let inner = Frame {
                     outer: Some(frame),
+                    depth: frame.depth + 1,
                     outputs: BTreeMap::new(),
                     statuses: BTreeMap::new(),
                     whats: BTreeMap::new(),
@@ -253,7 +286,12 @@ fn call(
             (format!("body of {path}"), (!fails).then_some(output))
         }
         _ => {
-            let origin = format!("{}{}", frame.path, hash(0, &rendered(&given, frame, &origin).to_string()));
+            let home = world.homes.get(node["id"].as_str().unwrap()).copied().unwrap_or(frame.depth);
+            let mut stands = frame;
+            while let Some(outer) = stands.outer.filter(|_| stands.depth > home) {
+                stands = outer;
+            }
+            let origin = format!("{}{}", stands.path, hash(0, &rendered(&given, frame, &origin).to_string()));
             let given = rendered(&given, frame, &read);
             let effect =
                 node.get("effect").and_then(Json::as_str).unwrap_or(if kind == "http" { "read" } else { "write" });
@@ -309,20 +347,41 @@ fn read(reference: &str, frame: &Frame<'_>) -> Json {
     }
 }
 
-/// A guard is a reference; null is false.
+/// The reference in `${…}`.
+fn inside(text: &str) -> Option<&str> {
+    text.strip_prefix("${")?.strip_suffix('}')
+}
+
+/// The guard before a map.
+fn has_items(list: &str) -> String {
+    format!("{list} != null && size({list}) > 0")
+}
+
+/// A guard is a reference (null is false), or asks whether a list has items.
 fn truth(guard: &str, frame: &Frame<'_>) -> bool {
-    read(guard, frame) == json!(true)
+    match guard.split_once(" != null") {
+        Some((list, _)) => read(list, frame).as_array().is_some_and(|items| !items.is_empty()),
+        None => read(guard, frame) == json!(true),
+    }
 }
 
 /// What a guard asks.
 fn asked(guard: &str, frame: &Frame<'_>) -> String {
-    format!("{}guard {}", frame.path, origin(guard, frame))
+    match guard.split_once(" != null") {
+        Some((list, _)) => format!("{}items of {}", frame.path, origin(list, frame)),
+        None => format!("{}guard {}", frame.path, origin(guard, frame)),
+    }
 }
 
 /// What a reference reads, by what was called there, whatever its id.
 fn origin(reference: &str, frame: &Frame<'_>) -> Json {
     let Some((id, field)) = reference.strip_prefix("nodes.").and_then(|rest| rest.split_once('.')) else {
-        return json!(format!("{reference} {}", read(reference, frame)));
+        // Of which body: that two lists hold the same is chance.
+        let mut body = Some(frame).filter(|_| matches!(reference, "item" | "last"));
+        while let Some(at) = body.filter(|at| if reference == "item" { at.item.is_null() } else { at.last.is_none() }) {
+            body = at.outer;
+        }
+        return json!(format!("{reference} of {:?}", body.map(|body| &body.path)));
     };
     let mut holder = Some(frame);
     while let Some(at) = holder.filter(|at| !at.statuses.contains_key(id)) {
@@ -335,7 +394,7 @@ fn origin(reference: &str, frame: &Frame<'_>) -> Json {
 /// A value with what its references read.
 fn rendered(value: &Json, frame: &Frame<'_>, read: &dyn Fn(&str, &Frame<'_>) -> Json) -> Json {
     match value {
-        Json::String(text) => match text.strip_prefix("${").and_then(|text| text.strip_suffix('}')) {
+        Json::String(text) => match inside(text) {
             Some(reference) => read(reference, frame),
             None => value.clone(),
         },

@@ -88,7 +88,13 @@ fn node(random: &mut Random, id: &str, depth: usize, readable: &[String], own: &
             let body = graph(random, &format!("{id}_"), depth - 1, readable, &[own, &[inside]].concat());
             match inside {
                 "item" => json!({"type": "map", "config": {"over": over, "body": body}}),
-                _ => json!({"type": "loop", "config": {"while": "true", "max_iterations": 2, "body": body}}),
+                _ => {
+                    let condition = match readable.is_empty() || random.chance(60) {
+                        true => (*random.pick(&["true", "iteration < 2", "last == null || true"])).to_owned(),
+                        false => format!("nodes.{}.output.b0", random.pick(readable)),
+                    };
+                    json!({"type": "loop", "config": {"while": condition, "max_iterations": 2, "body": body}})
+                }
             }
         }
     };
@@ -270,7 +276,7 @@ pub(crate) fn mutate(random: &mut Random, definition: &mut Json) {
     let (id, other_id) = (definition["nodes"][at]["id"].clone(), definition["nodes"][other]["id"].clone());
     let edge = random.below(edges(definition).len().max(1));
     let has_edges = !edges(definition).is_empty();
-    match random.below(11) {
+    match random.below(14) {
         0 if has_edges => drop(edges(definition).remove(edge)),
         1 if has_edges => drop(edges(definition)[edge].as_object_mut().unwrap().remove("when")),
         2 if has_edges => edges(definition)[edge]["when"] = json!(*random.pick(&["true", "inputs.a"])),
@@ -294,7 +300,32 @@ pub(crate) fn mutate(random: &mut Random, definition: &mut Json) {
                 .replace(&format!("nodes.{}.", text(&id)), &format!("nodes.{}.", text(&other_id)));
             *definition = serde_json::from_str(&swapped).unwrap();
         }
-        9 if definition["nodes"][at]["type"] == "function" => {
+        // A guard stands at another edge.
+        9 if has_edges => {
+            let moved = edges(definition)[edge].as_object_mut().unwrap().remove("when");
+            let place = random.below(edges(definition).len());
+            if let Some(guard) = moved {
+                edges(definition)[place]["when"] = guard;
+            }
+        }
+        // Two nodes are one.
+        10 if at != other => {
+            let gone = definition["nodes"].as_array_mut().unwrap().remove(at);
+            let (old, new) = (format!("nodes.{}.", text(&gone["id"])), format!("nodes.{}.", text(&other_id)));
+            *definition = serde_json::from_str(&definition.to_string().replace(&old, &new)).unwrap();
+            edges(definition).retain(|edge| edge["to"] != gone["id"]);
+            edges(definition).iter_mut().filter(|edge| edge["from"] == gone["id"]).for_each(|edge| {
+                edge["from"] = other_id.clone();
+            });
+        }
+        // A node is given something else, or does something else.
+        11 if definition["nodes"][at]["type"] == "function" => {
+            let name = random.pick(&["/input/x", "/config/name"]);
+            if let Some(value) = definition["nodes"][at].pointer_mut(name) {
+                *value = json!(*random.pick(&["f", "g"]));
+            }
+        }
+        12 if definition["nodes"][at]["type"] == "function" => {
             definition["nodes"][at]["effect"] = json!(*random.pick(&["pure", "read", "write"]));
         }
         _ => {

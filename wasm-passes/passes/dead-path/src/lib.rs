@@ -21,9 +21,15 @@ pub fn pass(input: &Input) -> Option<Patch> {
 
 fn drop_dead(graph: &mut Graph<'_>) {
     let free = |ix: &NodeIx| graph.is_free(*ix) && graph.has_output(*ix);
-    let ways = graph.nodes().filter(free).flat_map(|ix| graph.ways_in(ix).iter().map(move |&edge| (edge, ix)));
+    let ways = graph.nodes().filter(free).flat_map(|to| {
+        let ways = graph.ways_in(to).iter().zip(graph.sources(to));
+        ways.map(move |(&edge, from)| (edge, from, to))
+    });
     let says_no = |edge| graph.guard(edge).is_some_and(|guard| guard.trim() == "false");
-    let never: Vec<(EdgeIx, NodeIx)> = ways.filter(|&(edge, to)| says_no(edge) && is_before(graph, edge, to)).collect();
+    let never: Vec<(EdgeIx, NodeIx)> = ways
+        .filter(|&(edge, from, to)| says_no(edge) && graph.leads(from, to, edge))
+        .map(|(edge, _, to)| (edge, to))
+        .collect();
     for (edge, target) in never {
         let known = graph.edge(edge);
         graph.remove_edge(edge);
@@ -32,20 +38,14 @@ fn drop_dead(graph: &mut Graph<'_>) {
     }
 }
 
-/// Whether the source of an edge is before a node without this edge as well.
-fn is_before(graph: &Graph<'_>, edge: EdgeIx, to: NodeIx) -> bool {
-    let others = graph.ways_in(to).iter().zip(graph.sources(to)).filter(|(other, _)| **other != edge);
-    let before = graph.before(others.map(|(_, source)| source).collect());
-    before.into_iter().any(|ix| graph.node(ix).id == graph.edge(edge).from)
-}
-
 fn drop_unread(graph: &mut Graph<'_>) {
     for ix in graph.nodes() {
         let unread = graph.readers(ix).is_empty() && graph.ways_out(ix).is_empty() && graph.has_output(ix);
-        // A body keeps a node: one without any is none.
-        let alone = graph.nodes().filter(|&other| graph.node(other).body_of == graph.node(ix).body_of).count() == 1;
+        // The run goes on after a failure because there is a way for it.
+        let handles = graph.ways_in(ix).iter().any(|&edge| graph.edge(edge).on_error);
         if unread
-            && !alone
+            && !handles
+            && !graph.is_alone(ix)
             && graph.is_call(ix)
             && graph.is_free(ix)
             && graph.sources(ix).all(|source| graph.is_free(source))

@@ -1,0 +1,39 @@
+//! What a run of a patched definition does that no run of the original does.
+
+use crate::interpreter::{Outcome, World, depths, run};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+
+/// Where runs of `after` do something that no run of `before` does, in one world. Calls and guards that only `before`
+/// has are taken to go well: leaving them out may spare a run a failure.
+pub(crate) fn difference(before: &Json, after: &Json, seed: u64, failing: u64) -> Option<String> {
+    let is = run(after, &World { seed, failing, may_fail: None, homes: BTreeMap::new() });
+    // What moved out of a body fails in the body as it does outside.
+    let stood = depths(before);
+    let homes = depths(after).into_iter().filter(|(id, depth)| stood.get(id).is_some_and(|was| was > depth)).collect();
+    let was = run(before, &World { seed, failing, may_fail: Some(is.done.clone()), homes });
+    let Outcome { output, writes, order, done, fatal } = &is;
+    if was.fatal.is_empty() != fatal.is_empty() {
+        return Some(format!("fails by {fatal:?} instead of {:?}", was.fatal));
+    }
+    // In a run that fails anyway, calls without effect may be done that waited for what failed.
+    if fatal.is_empty() && !done.is_subset(&was.done) {
+        return Some(format!("added {:?}", done.difference(&was.done).next()));
+    }
+    // Where a run fails, what does not wait for the failure is done or not; nothing else may be.
+    if let Some(other) = writes.iter().find(|(path, given)| was.writes.get(*path) != Some(given)) {
+        return Some(format!("write {other:?}"));
+    }
+    let lost: Vec<_> = was
+        .order
+        .iter()
+        .filter(|(a, b)| writes.contains_key(a) && writes.contains_key(b) && !order.contains(&(a.clone(), b.clone())))
+        .collect();
+    if !lost.is_empty() {
+        return Some(format!("order {lost:?}"));
+    }
+    if fatal.is_empty() && (*output != was.output || *writes != was.writes) {
+        return Some(format!("output {output:?} or writes {writes:?}"));
+    }
+    None
+}
