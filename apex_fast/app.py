@@ -249,6 +249,7 @@ class House:
         limits = settings.engine
         bounds = {**settings.limits.table(), "runs_awake_max": limits.runs_awake_max}
         machine = recover(self._log, limits.partitions, bounds, limits.fidelity)
+        machine.know_functions(app.table())
         self.engine = Engine(
             machine,
             self._log,

@@ -168,6 +168,31 @@ class LimitSettings(Section, frozen=True):
     patched_bytes_max: Annotated[
         int, Meta(ge=1, le=LIMIT_MAX, description="bytes of the operations of all patches of one run")
     ] = MIB
+    workflow_patches_waiting_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="patches on one workflow that wait for their batch")
+    ] = 1_000
+    workflow_patches_waiting_bytes_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="bytes of the patches on workflows of one tenant that wait")
+    ] = 32 * MIB
+    workflow_patches_refused_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="refused patches on one workflow that stay listed")
+    ] = 100
+    patches_per_set_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="patches of one patch set, dropped ones included")
+    ] = 1_000
+    patch_set_bytes_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="bytes of all patches of one patch set")
+    ] = 4 * MIB
+    patch_sets_per_workflow_max: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="patch sets of one workflow")] = (
+        100
+    )
+    patch_batch_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="patches on a workflow that make one version together")
+    ] = 100
+    patch_batch_s: Annotated[
+        float, Meta(gt=0, le=86_400, description="how long the first patch on a workflow waits for others")
+    ] = 5.0
+    arms_per_tag_max: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="arms of a tag")] = 10
     expression_cost_max: Annotated[
         int, Meta(ge=1, le=LIMIT_MAX, description="cost units of one evaluation of an expression")
     ] = 100_000
@@ -178,7 +203,8 @@ class LimitSettings(Section, frozen=True):
     def table(self) -> dict[str, int]:
         """As the machine takes them."""
         limits = {name: getattr(self, name) for name in self.__struct_fields__ if name.endswith("_max")}
-        return {**limits, "idempotency_ttl_ns": int(self.idempotency_ttl_s * 1e9)}
+        times = {"idempotency_ttl_ns": self.idempotency_ttl_s, "patch_batch_ns": self.patch_batch_s}
+        return {**limits, **{name: int(seconds * 1e9) for name, seconds in times.items()}}
 
 
 class FunctionSettings(Section, frozen=True):

@@ -7,6 +7,15 @@ In: Python values. Out: Python values, and the exceptions of `apex_fast.errors`,
 
 from apex_fast.client.blobs import Blob
 from apex_fast.client.client import Client, GoalRun
+from apex_fast.client.patch_sets import (
+    Arm,
+    ArmInfo,
+    DurationInfo,
+    Estimate,
+    TagInfo,
+    WorkflowPatch,
+    WorkflowPatchPage,
+)
 from apex_fast.client.run import Run
 from apex_fast.client.views import (
     Approval,
@@ -24,12 +33,16 @@ from apex_fast.client.views import (
 
 __all__ = [
     "Approval",
+    "Arm",
+    "ArmInfo",
     "Blob",
     "BreakerInfo",
     "Client",
     "DeadLetter",
     "DeadLetterPage",
     "Diagnostic",
+    "DurationInfo",
+    "Estimate",
     "Event",
     "GoalRun",
     "Patch",
@@ -37,5 +50,8 @@ __all__ = [
     "RunInfo",
     "RunPage",
     "ScheduleInfo",
+    "TagInfo",
     "WorkflowInfo",
+    "WorkflowPatch",
+    "WorkflowPatchPage",
 ]

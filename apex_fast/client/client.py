@@ -11,8 +11,9 @@ import msgspec
 from apex_fast.authoring import Workflow
 from apex_fast.client.blobs import Blob, BlobConnection
 from apex_fast.client.connection import Connection
+from apex_fast.client.patch_sets import Arm, TagInfo, WorkflowPatch, WorkflowPatchPage
+from apex_fast.client.run import PATCHES, Run
 from apex_fast.client.run import SERVICE as RUNS
-from apex_fast.client.run import Run
 from apex_fast.client.views import (
     Approval,
     BreakerInfo,
@@ -25,7 +26,7 @@ from apex_fast.client.views import (
     WorkflowInfo,
 )
 from apex_fast.errors import error_of
-from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, schedule_pb2, workflow_pb2
+from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, patch_pb2, run_pb2, schedule_pb2, workflow_pb2
 
 WORKFLOWS = "/apex.v1.WorkflowService"
 APPROVALS = "/apex.v1.ApprovalService"
@@ -130,10 +131,74 @@ class Client:
             await self._connection.unary(f"{WORKFLOWS}/GetWorkflow", request, workflow_pb2.Workflow, retry=True)
         )
 
-    async def tag(self, name: str, version: str, tag: str) -> None:
-        """Point a tag at a version."""
-        request = workflow_pb2.TagWorkflowRequest(name=name, version=version, tag=tag)
+    async def tag(self, name: str, version: str, tag: str, arms: Sequence[Arm] = ()) -> None:
+        """Point a tag at a version; ``arms``: what shares of the starts by it run instead. Raises NotFound.
+
+        Raises InvalidInput where the arms cannot be. The same arms on the same version go on as the same test, others
+        begin one, none ends it.
+        """
+        parts = [workflow_pb2.TagArm(share=arm.share, **arm.selector()) for arm in arms]
+        request = workflow_pb2.TagWorkflowRequest(name=name, version=version, tag=tag, arms=parts)
         await self._connection.unary(f"{WORKFLOWS}/TagWorkflow", request, workflow_pb2.TagWorkflowResponse)
+
+    async def arms(self, name: str, tag: str = "main") -> TagInfo:
+        """Where a tag points, its arms, and what became of their starts. Raises NotFound."""
+        request = workflow_pb2.GetTagRequest(name=name, tag=tag)
+        return TagInfo.of(await self._connection.unary(f"{WORKFLOWS}/GetTag", request, workflow_pb2.Tag, retry=True))
+
+    async def patch_workflow(
+        self,
+        name: str,
+        operations: Sequence[Mapping[str, Any]],
+        *,
+        version: str = "",
+        tag: str = "",
+        set: str = "",
+        reason: str = "",
+        author: str = "",
+        idempotency_key: str = "",
+    ) -> str:
+        """Change a workflow by JSON Patch (RFC 6902); the id of the patch, which waits for its batch, durably.
+
+        ``version`` or ``tag``: on which version; a tag (`main` where neither is named) moves to the version with the
+        patch. ``set``: the patch set; empty: `patches`, or that of the derived version. `workflow_patch` says what
+        became of it. Raises NotFound, InvalidInput.
+        """
+        request = patch_pb2.ApplyPatchRequest(
+            workflow=reference(name, version, tag),
+            operations_json=msgspec.json.encode(operations),
+            set=set,
+            reason=reason,
+            author=author,
+            idempotency_key=idempotency_key,
+        )
+        answer = await self._connection.unary(
+            f"{PATCHES}/ApplyPatch", request, patch_pb2.ApplyPatchResponse, retry=bool(idempotency_key)
+        )
+        return answer.patch_id
+
+    async def workflow_patch(self, patch_id: str) -> WorkflowPatch:
+        """A patch of a workflow: whether it waits, was applied or refused. Raises NotFound."""
+        request = patch_pb2.GetPatchRequest(patch_id=patch_id)
+        return WorkflowPatch.of(
+            await self._connection.unary(f"{PATCHES}/GetPatch", request, patch_pb2.Patch, retry=True)
+        )
+
+    async def workflow_patches(self, name: str, limit: int = 100, page: str = "") -> WorkflowPatchPage:
+        """The patches of a workflow, newest first. Raises NotFound."""
+        request = patch_pb2.ListPatchesRequest(workflow=reference(name, "", ""), page_size=limit, page_token=page)
+        answer = await self._connection.unary(
+            f"{PATCHES}/ListPatches", request, patch_pb2.ListPatchesResponse, retry=True
+        )
+        return WorkflowPatchPage([WorkflowPatch.of(patch) for patch in answer.patches], answer.next_page_token)
+
+    async def roll_back_workflow_patch(self, patch_id: str, reason: str = "") -> str:
+        """Derive a version without a patch; that version. Raises InvalidInput (PATCH_CONFLICT), NotFound."""
+        request = patch_pb2.RollbackPatchRequest(patch_id=patch_id, reason=reason)
+        answer = await self._connection.unary(
+            f"{PATCHES}/RollbackPatch", request, patch_pb2.RollbackPatchResponse, retry=True
+        )
+        return answer.patch.rolled_back_version
 
     # --- runs -----------------------------------------------------------------------------------------------------
 

@@ -62,6 +62,10 @@ class RunInfo:
     parent_run_id: str = ""
     """The run whose composite node it runs for; empty: of none."""
     parent_node: str = ""
+    tag: str = ""
+    """The tag that it was started by, where that has arms."""
+    arm: str = ""
+    """The one that it came to."""
     """Instance path of that node."""
     epoch: int = 0
     """How often its definition was changed under it."""
@@ -94,6 +98,8 @@ class RunInfo:
             labels=dict(run.labels),
             parent_run_id=run.parent_run_id,
             parent_node=run.parent_node,
+            tag=run.tag,
+            arm=run.arm,
             fidelity=common_pb2.Fidelity.Name(run.fidelity).removeprefix("FIDELITY_").lower(),
         )
 

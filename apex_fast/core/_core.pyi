@@ -64,9 +64,41 @@ class RegisterWorkflow:
 
 @final
 class TagWorkflow:
+    """``arms``: (version, patch set, thousandths of the starts by the tag), one of the first two empty."""
     def __new__(
-        cls, tenant: str, name: str, version: str, tag: str, expected_version: str | None = None
+        cls,
+        tenant: str,
+        name: str,
+        version: str,
+        tag: str,
+        expected_version: str | None = None,
+        arms: list[tuple[str, str, int]] = ...,
     ) -> TagWorkflow: ...
+
+@final
+class PatchWorkflow:
+    """Change a workflow: with the next batch a version is derived. ``operations``: RFC 6902 (JSON) on the definition as
+    the patches before make it; neither ``version`` nor ``tag``: the tag `main`. ``at_once``: its batch does not wait.
+    The answer's `details`: `{"patch_id"}`."""
+    def __new__(
+        cls,
+        tenant: str,
+        workflow: str,
+        operations: bytes,
+        version: str | None = None,
+        tag: str | None = None,
+        set: str = "",
+        reason: str = "",
+        author: str = "",
+        idempotency_key: str = "",
+        reaches_any: bool = False,
+        at_once: bool = False,
+    ) -> PatchWorkflow: ...
+
+@final
+class UnpatchWorkflow:
+    """Derive a version without a patch of a workflow. The answer's `details`: `{"patch_id", "version"}`."""
+    def __new__(cls, tenant: str, patch_id: str, reason: str = "", by: str = "") -> UnpatchWorkflow: ...
 
 @final
 class StartRun:
@@ -275,6 +307,8 @@ _Command: TypeAlias = (
     | MigrateRun
     | ApplyPatch
     | RollbackPatch
+    | PatchWorkflow
+    | UnpatchWorkflow
     | SignalRun
     | PublishSignal
     | ResolveApproval
@@ -367,6 +401,9 @@ class RunView:
     """The run whose composite node it runs for; empty: of none."""
     parent_node: str
     """Instance path of that node."""
+    tag: str
+    """It was started by a tag with arms; empty: by none."""
+    arm: str
     quarantined: bool
 
 @final
@@ -419,6 +456,74 @@ class WorkflowView:
     registered_ns: int
     definition: bytes
     """Canonical JSON."""
+    base_version: str
+    """What it was derived from; empty: it was not."""
+    set: str
+    generation: int
+    patches: list[str]
+    """Ids of the patches in it; empty in lists."""
+
+@final
+class WorkflowPatchView:
+    """A patch on a workflow."""
+
+    patch_id: str
+    workflow: str
+    base_version: str
+    set: str
+    tag: str
+    """Moves to the version with it; empty: none."""
+    operations: bytes
+    """RFC 6902, as sent (canonical JSON)."""
+    author: str
+    reason: str
+    proposed_ns: int
+    due_ns: int
+    """When its batch begins, at the latest."""
+    status: Literal["PENDING", "APPLIED", "REJECTED", "ROLLED_BACK"]
+    version: str
+    """The first with it; empty: there is none."""
+    decided_ns: int | None
+    gate: str
+    """That refused it: shape, meaning, security or limit."""
+    code: str
+    message: str
+    details: bytes
+    """Of the refusal: JSON `{"errors": [{"pointer", "detail", "code"}]}`, or empty."""
+    rolled_back_in: str
+    """The first version without it; empty: there is none."""
+    rolled_back_reason: str
+
+@final
+class ArmView:
+    """A part of the starts by a tag, and what became of them."""
+
+    arm: str
+    """`control`, a version, or `<base version>+<set>`."""
+    version: str
+    """What it runs now."""
+    set: str
+    """Empty: it runs a version."""
+    share: int
+    """Of a thousand starts."""
+    started: int
+    completed: int
+    failed: int
+    cancelled: int
+    duration_sum_ns: int
+    """Of those that completed."""
+    duration_quantiles_ns: tuple[int | None, int | None, int | None]
+    """50 %, 90 % and 99 % of them, within 6.25 %."""
+
+@final
+class TagView:
+    """A tag and its arms, the control first; no arms where all starts run its version."""
+
+    tag: str
+    version: str
+    began_ns: int | None
+    """When the test of these arms began."""
+    arms: list[ArmView]
 
 @final
 class ScheduleView:
@@ -536,6 +641,16 @@ class Machine:
     def schedule(self, tenant: str, name: str) -> ScheduleView | None: ...
     def schedules(self, tenant: str, limit: int, page: str = "") -> tuple[list[ScheduleView], str]:
         """By name; the page token of the next page, empty at the end."""
+    def know_functions(self, functions: bytes | None = None) -> None:
+        """The table of this process's functions for the compiler (JSON): patches on workflows are judged by it. None:
+        functions are taken as named. Raises CoreError."""
+    def workflow_patches(
+        self, tenant: str, workflow: str, set: str = "", limit: int = 100, page: str = ""
+    ) -> tuple[list[WorkflowPatchView], str]:
+        """Patches on a workflow, newest first; ``set``: those of `<base version>+<set>`."""
+    def workflow_patch(self, tenant: str, patch_id: str) -> WorkflowPatchView | None: ...
+    def arms(self, tenant: str, workflow: str, tag: str) -> TagView | None:
+        """A tag and its arms; None where there is no such tag."""
     def counts(self) -> dict[str, int]:
         """Gauges: runs open, jobs in flight, timers, approvals, events, …"""
 

@@ -6,6 +6,7 @@ Everything above the domain imports ids, commands, events and views from here.
 from apex_fast.core import (
     ApplyPatch,
     ApprovalView,
+    ArmView,
     BreakerView,
     CancelRun,
     Capture,
@@ -32,6 +33,7 @@ from apex_fast.core import (
     LogView,
     Machine,
     MigrateRun,
+    PatchWorkflow,
     PauseRun,
     PublishSignal,
     PutSchedule,
@@ -47,9 +49,12 @@ from apex_fast.core import (
     SignalRun,
     StartRun,
     SupplyHistory,
+    TagView,
     TagWorkflow,
     Tick,
     Turn,
+    UnpatchWorkflow,
+    WorkflowPatchView,
     WorkflowView,
 )
 
@@ -67,6 +72,8 @@ Command = (
     | MigrateRun
     | ApplyPatch
     | RollbackPatch
+    | PatchWorkflow
+    | UnpatchWorkflow
     | SignalRun
     | PublishSignal
     | ResolveApproval
@@ -80,6 +87,7 @@ Command = (
 __all__ = [
     "ApplyPatch",
     "ApprovalView",
+    "ArmView",
     "BreakerView",
     "CancelRun",
     "Capture",
@@ -107,6 +115,7 @@ __all__ = [
     "LogView",
     "Machine",
     "MigrateRun",
+    "PatchWorkflow",
     "PauseRun",
     "PublishSignal",
     "PutSchedule",
@@ -122,8 +131,11 @@ __all__ = [
     "SignalRun",
     "StartRun",
     "SupplyHistory",
+    "TagView",
     "TagWorkflow",
     "Tick",
     "Turn",
+    "UnpatchWorkflow",
+    "WorkflowPatchView",
     "WorkflowView",
 ]

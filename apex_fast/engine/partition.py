@@ -30,8 +30,10 @@ from apex_fast.domain import (
     ScheduleView,
     StartRun,
     SupplyHistory,
+    TagView,
     Tick,
     Turn,
+    WorkflowPatchView,
     WorkflowView,
 )
 from apex_fast.engine.feed import Feed
@@ -320,6 +322,20 @@ class Engine:
     def schedules(self, tenant: str, limit: int, page: str = "") -> tuple[list[ScheduleView], str]:
         """Schedules by name, as decided by now; show them only after `when_durable`."""
         return self._machine.schedules(tenant, limit, page)
+
+    def workflow_patches(
+        self, tenant: str, workflow: str, set_key: str, limit: int, page: str = ""
+    ) -> tuple[list[WorkflowPatchView], str]:
+        """Patches on a workflow, newest first, as decided by now; show them only after `when_durable`."""
+        return self._machine.workflow_patches(tenant, workflow, set_key, limit, page)
+
+    def workflow_patch(self, tenant: str, patch_id: str) -> WorkflowPatchView | None:
+        """A patch on a workflow as decided by now; show it only after `when_durable`."""
+        return self._machine.workflow_patch(tenant, patch_id)
+
+    def arms(self, tenant: str, workflow: str, tag: str) -> TagView | None:
+        """A tag and its arms as decided by now; show them only after `when_durable`."""
+        return self._machine.arms(tenant, workflow, tag)
 
     def timeline(self, view: RunView, from_offset: int, limit: int) -> list[Event]:
         """Durable events of a run, ascending; call it after `when_durable`."""

@@ -49,7 +49,7 @@ PROBLEMS: dict[str, Problem] = {
     "EVENT_TYPE_UNSUPPORTED": Problem(INVALID_ARGUMENT, 422, "The envelope has a type that starts nothing"),
     "DEFINITION_INVALID": Problem(INVALID_ARGUMENT, 422, "The workflow definition was refused"),
     "WORKFLOW_INVALID": Problem(INVALID_ARGUMENT, 422, "The registered definition does not compile"),
-    "VALUE_INVALID": Problem(INVALID_ARGUMENT, 422, "A value is no JSON value"),
+    "VALUE_INVALID": Problem(INVALID_ARGUMENT, 422, "A value cannot be taken"),
     "INPUTS_INVALID": Problem(INVALID_ARGUMENT, 422, "The inputs do not fit the workflow"),
     "EXPRESSION_INVALID": Problem(INVALID_ARGUMENT, 400, "A text is no expression"),
     "EXPRESSION_FAILED": Problem(INVALID_ARGUMENT, 422, "An expression cannot be evaluated"),

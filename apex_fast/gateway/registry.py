@@ -80,14 +80,22 @@ async def diagnose(house: House, body: bytes) -> tuple[Definition | None, list[D
         return None, error.diagnostics
 
 
-async def tag_version(house: House, tenant: str, name: str, version: str, tag: str, expected: str) -> str:
-    """Point a tag at a version; the version it pointed at before, or empty.
+async def tag_version(
+    house: House,
+    tenant: str,
+    name: str,
+    version: str,
+    tag: str,
+    expected: str,
+    arms: Sequence[tuple[str, str, int]],
+) -> str:
+    """Point a tag at a version, with arms; the version it pointed at before, or empty.
 
-    Raises NotFound, and Conflict (TAG_MOVED) where ``expected`` is set and the tag points elsewhere.
+    Raises NotFound, InvalidInput, and Conflict (TAG_MOVED) where ``expected`` is set and the tag points elsewhere.
     """
     check_tag(tag, "/tag")
     before = house.engine.workflow(tenant, name, tag=tag)
-    reply = await house.engine.call(TagWorkflow(tenant, name, version, tag, expected or None))
+    reply = await house.engine.call(TagWorkflow(tenant, name, version, tag, expected or None, list(arms)))
     if reply.code:
         raise refusal_of(reply)
     if house.optimizer is not None:

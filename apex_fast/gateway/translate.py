@@ -194,6 +194,8 @@ def run_message(view: RunView, ending: Ending, inputs: bytes, now_ns: int | None
         parent_run_id=view.parent_run_id,
         parent_node=view.parent_node,
         inputs_json=inputs,
+        tag=view.tag,
+        arm=view.arm,
     )
     error = error_of_run(view)
     if error is not None:
@@ -280,6 +282,10 @@ def workflow_message(view: WorkflowView) -> workflow_pb2.Workflow:
         ir_hash=view.hash,
         tags=view.tags,
         registered_time=rfc3339(view.registered_ns),
+        base_version=view.base_version,
+        set=view.set,
+        generation=view.generation,
+        patches=view.patches,
     )
 
 

@@ -40,7 +40,14 @@ _NAMED = {
     "engine_migrations": ("runs_migrated", "Runs that moved to another version of their workflow."),
     "engine_patches": ("patches_applied", "Patches of runs that were applied."),
     "engine_rollbacks": ("patches_rolled_back", "Patches of runs that were dropped."),
+    "engine_workflow_patches_accepted": ("workflow_patches_accepted", "Patches on workflows that passed their gates."),
+    "engine_workflow_patches_rejected": ("workflow_patches_rejected", "Patches on workflows that were refused."),
+    "engine_versions_derived": ("versions_derived", "Versions that patches on workflows made."),
     "engine_breaker_changes": ("circuit_breaker_state_changes", "Breakers that opened, half-opened or closed."),
+}
+
+_NAMED_GAUGES = {
+    "engine_workflow_patches_pending": ("workflow_patches_pending", "Patches on workflows that wait for their batch."),
 }
 
 # A line per histogram that says when the process began to count: the process's own start time says that.
@@ -144,6 +151,10 @@ class Metrics(Collector):
                 if full in _NAMED:
                     known, meaning = _NAMED[full]
                     yield CounterMetricFamily(known, meaning, value=value)
+                    continue
+                if full in _NAMED_GAUGES:
+                    known, meaning = _NAMED_GAUGES[full]
+                    yield GaugeMetricFamily(known, meaning, value=value)
                     continue
                 help_text = f"{full.replace('_', ' ')}."
                 if full in _COUNTERS:

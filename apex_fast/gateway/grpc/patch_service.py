@@ -1,14 +1,15 @@
-"""`apex.v1.PatchService`: changes to a run while it runs."""
+"""`apex.v1.PatchService`: changes to a run while it runs, or to a workflow (`workflow_patches.py`)."""
 
 from functools import partial
 
 from apex_fast.domain import Reply, RollbackPatch, RunView
-from apex_fast.errors import NotRunning
 from apex_fast.gateway.admission import tenant_of
 from apex_fast.gateway.bodies import REASON_CHARS_MAX, check_text, invalid
 from apex_fast.gateway.grpc.method import Metadata, Method, not_running, unary
+from apex_fast.gateway.grpc.workflow_patches import WorkflowPatches
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
+from apex_fast.gateway.patch_sets import MARK
 from apex_fast.gateway.patches import Patches, PatchView, patch_command, patched_of, refused_patch
 from apex_fast.gateway.translate import rfc3339
 from apex_fast.wire.apex.v1 import patch_pb2
@@ -43,6 +44,7 @@ class PatchService:
     def __init__(self, house: House, histories: Histories) -> None:
         self._house = house
         self._patches = Patches(house, histories)
+        self._of_workflows = WorkflowPatches(house)
 
     def methods(self) -> list[Method]:
         """All methods of the service."""
@@ -57,9 +59,10 @@ class PatchService:
     def apply_patch(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`ApplyPatch`."""
         request = patch_pb2.ApplyPatchRequest.FromString(message)
-        if request.WhichOneof("target") != "run_id":
-            raise _of_workflows(request.HasField("workflow"))
         key = request.idempotency_key or metadata.get("idempotency-key", "")
+        if _target(request) == "workflow":
+            self._of_workflows.propose(token, tenant_of(metadata), request, key, len(message))
+            return
         base_epoch = request.base_epoch if request.HasField("base_epoch") else None
         command = patch_command(
             self._house, tenant_of(metadata), request.run_id, request.operations_json, request.reason, base_epoch, key
@@ -79,11 +82,13 @@ class PatchService:
     def list_patches(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`ListPatches`: all of a run on one page, for a run has few."""
         request = patch_pb2.ListPatchesRequest.FromString(message)
-        if request.WhichOneof("target") != "run_id":
-            raise _of_workflows(request.HasField("workflow"))
+        target = _target(request)
         for index, state in enumerate(request.states):
             if state not in _KNOWN_STATES:
                 raise invalid(f"/states/{index}", f"{state} is no state")
+        if target == "workflow":
+            self._of_workflows.list(token, tenant_of(metadata), request)
+            return
         view = self._patches.run(tenant_of(metadata), request.run_id)
         states = frozenset(request.states)
 
@@ -99,6 +104,9 @@ class PatchService:
     def get_patch(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`GetPatch`."""
         request = patch_pb2.GetPatchRequest.FromString(message)
+        if MARK in request.patch_id:
+            self._of_workflows.get(token, tenant_of(metadata), request.patch_id)
+            return
         view = self._patches.run_of(tenant_of(metadata), request.patch_id)
         failed = partial(self._house.outbox.grpc_error, token)
         self._house.when_durable(token, lambda: self._house.beside(self._show(token, view, request.patch_id), failed))
@@ -110,6 +118,9 @@ class PatchService:
     def rollback_patch(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`RollbackPatch`."""
         request = patch_pb2.RollbackPatchRequest.FromString(message)
+        if MARK in request.patch_id:
+            self._of_workflows.roll_back(token, tenant_of(metadata), request)
+            return
         check_text(request.reason, "/reason", REASON_CHARS_MAX)
         tenant = tenant_of(metadata)
         command = RollbackPatch(tenant, request.patch_id, request.reason)
@@ -130,7 +141,8 @@ class PatchService:
         self._house.beside(show(), partial(self._house.outbox.grpc_error, token))
 
 
-def _of_workflows(named: bool) -> Exception:
-    if named:
-        return NotRunning("patches of workflows do not run in this version; register another version")
-    return invalid("/target", "a patch is of a run")
+def _target(request: patch_pb2.ApplyPatchRequest | patch_pb2.ListPatchesRequest) -> str:
+    target = request.WhichOneof("target")
+    if target is None:
+        raise invalid("/target", "a patch is of a run or of a workflow")
+    return target

@@ -2,9 +2,12 @@
 
 from functools import partial
 
+from msgspec import structs
+
 from apex_fast.domain import Definition, WorkflowView
 from apex_fast.errors import NotFound, NotRunning
 from apex_fast.gateway.admission import tenant_of
+from apex_fast.gateway.arms import ArmOutcome, find_tag, outcomes, part_of
 from apex_fast.gateway.bodies import invalid
 from apex_fast.gateway.grpc.method import Metadata, Method, unary
 from apex_fast.gateway.house import House
@@ -18,7 +21,7 @@ from apex_fast.gateway.registry import (
     register,
     tag_version,
 )
-from apex_fast.gateway.translate import diagnostic_messages, workflow_message
+from apex_fast.gateway.translate import diagnostic_messages, rfc3339, workflow_message
 from apex_fast.wire.apex.v1 import common_pb2, workflow_pb2
 
 SERVICE = "apex.v1.WorkflowService"
@@ -47,6 +50,7 @@ class WorkflowService:
             unary(SERVICE, "GetWorkflow", self.get_workflow),
             unary(SERVICE, "ListWorkflows", self.list_workflows),
             unary(SERVICE, "TagWorkflow", self.tag_workflow),
+            unary(SERVICE, "GetTag", self.get_tag),
         ]
 
     def register_workflow(self, token: int, metadata: Metadata, message: bytes) -> None:
@@ -137,12 +141,46 @@ class WorkflowService:
         request = workflow_pb2.TagWorkflowRequest.FromString(message)
         check_tag(request.tag, "/tag")
         tenant = tenant_of(metadata)
+        arms = [part_of(arm.version, arm.set, arm.share, f"/arms/{index}") for index, arm in enumerate(request.arms)]
 
         async def work() -> None:
             previous = await tag_version(
-                self._house, tenant, request.name, request.version, request.tag, request.expected_version
+                self._house, tenant, request.name, request.version, request.tag, request.expected_version, arms
             )
             answer = workflow_pb2.TagWorkflowResponse(previous_version=previous)
             self._house.outbox.grpc(token, answer.SerializeToString())
 
         self._house.beside(work(), partial(self._house.outbox.grpc_error, token))
+
+    def get_tag(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`GetTag`."""
+        request = workflow_pb2.GetTagRequest.FromString(message)
+        view = find_tag(self._house, tenant_of(metadata), request.name, request.tag)
+        answer = workflow_pb2.Tag(
+            name=request.name, tag=request.tag, version=view.version, began_time=rfc3339(view.began_ns)
+        )
+        answer.arms.extend(_arm_message(arm) for arm in outcomes(view.arms))
+        self._house.when_durable(token, lambda: self._house.outbox.grpc(token, answer.SerializeToString()))
+
+
+def _arm_message(arm: ArmOutcome) -> workflow_pb2.ArmOutcome:
+    message = workflow_pb2.ArmOutcome(
+        arm=arm.arm,
+        version=arm.version,
+        set=arm.set,
+        share=arm.share,
+        started=arm.started,
+        running=arm.running,
+        completed=arm.completed,
+        failed=arm.failed,
+        cancelled=arm.cancelled,
+    )
+    for estimate, place in (
+        (arm.success_rate, message.success_rate),
+        (arm.success_difference, message.success_difference),
+    ):
+        if estimate is not None:
+            place.CopyFrom(workflow_pb2.Estimate(value=estimate.value, low=estimate.low, high=estimate.high))
+    if arm.duration is not None:
+        message.duration.CopyFrom(workflow_pb2.Durations(**structs.asdict(arm.duration)))
+    return message

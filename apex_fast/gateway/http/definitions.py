@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from apex_fast.domain import Diagnostic, WorkflowView
 from apex_fast.errors import NotFound
+from apex_fast.gateway.arms import ArmBody, ArmOutcome, find_tag, outcomes, part_of
 from apex_fast.gateway.bodies import Body, invalid
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http.exchange import Exchange
@@ -61,6 +62,9 @@ class TagBody(Body):
     version: Annotated[str, Meta(min_length=1)]
     expected_version: str = ""
     """If set, the tag must point at this version now (else 409 TAG_MOVED)."""
+    arms: list[ArmBody] = msgspec.field(default_factory=list)
+    """What shares of the starts by the tag run instead. The same arms on the same version go on as the same test,
+    others begin one, none ends it."""
 
 
 class Finding(msgspec.Struct, omit_defaults=True):
@@ -91,6 +95,17 @@ class DefinitionRegistered(msgspec.Struct):
     existing: bool
 
 
+class Derived(msgspec.Struct):
+    """What patches made a version of."""
+
+    base_version: str
+    set: str
+    generation: int
+    """Which version of the set it is, from 1."""
+    patches: list[str]
+    """Ids of the patches in it, in their order; empty in lists."""
+
+
 class DefinitionShown(msgspec.Struct, omit_defaults=True):
     """A registered version."""
 
@@ -101,6 +116,7 @@ class DefinitionShown(msgspec.Struct, omit_defaults=True):
     registered_time: str
     nodes: int
     edges: int
+    derived: Derived | None = None
     definition: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     inputs_schema: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
@@ -119,6 +135,18 @@ class Tagged(msgspec.Struct):
     tag: str
     version: str
     previous_version: str
+
+
+class TagShown(msgspec.Struct, omit_defaults=True):
+    """Where a tag points, and its arms."""
+
+    name: str
+    tag: str
+    version: str
+    arms: list[ArmOutcome]
+    """The control (what the tag points at) first; empty: all starts run that version."""
+    began_time: str = ""
+    """When the test of these arms began."""
 
 
 _TAG = msgspec.json.Decoder(TagBody)
@@ -156,9 +184,12 @@ class DefinitionRoutes:
                   problems=unknown),
             Route("GET", "/definitions/{name}/{version}", "getDefinitionVersion", "A version", "definitions",
                   self.get_version, [Answer(200, "The version", DefinitionShown)], problems=unknown),
-            Route("PUT", "/definitions/{name}/tags/{tag}", "tagDefinition", "Point a tag at a version",
+            Route("PUT", "/definitions/{name}/tags/{tag}", "tagDefinition", "Point a tag at a version, with arms",
                   "definitions", self.tag, [Answer(200, "The tag points there, durably", Tagged)], body=TagBody,
-                  problems=(*unknown, "TAG_MOVED")),
+                  problems=(*unknown, "TAG_MOVED", "VALUE_INVALID", "LIMIT_EXCEEDED")),
+            Route("GET", "/definitions/{name}/tags/{tag}", "getTag",
+                  "Where a tag points, its arms, and what became of their starts", "definitions", self.get_tag,
+                  [Answer(200, "The tag", TagShown)], problems=unknown),
         ]  # fmt: skip
 
     def register(self, exchange: Exchange) -> None:
@@ -209,6 +240,7 @@ class DefinitionRoutes:
             registered_time=rfc3339(view.registered_ns),
             nodes=compiled.node_count,
             edges=compiled.edge_count,
+            derived=Derived(view.base_version, view.set, view.generation, view.patches) if view.set else None,
         )
 
     def list(self, exchange: Exchange) -> None:
@@ -253,10 +285,20 @@ class DefinitionRoutes:
         """`PUT /definitions/{name}/tags/{tag}`."""
         body = exchange.read(_TAG)
         name, tag = exchange.params["name"], exchange.params["tag"]
+        arms = [part_of(arm.version, arm.set, arm.share, f"/arms/{index}") for index, arm in enumerate(body.arms)]
 
         async def work() -> None:
-            previous = await tag_version(self._house, exchange.tenant, name, body.version, tag, body.expected_version)
+            previous = await tag_version(
+                self._house, exchange.tenant, name, body.version, tag, body.expected_version, arms
+            )
             exchange.answer(200, Tagged(name, tag, body.version, previous))
 
         check_tag(tag, "/tag")
         exchange.beside(work())
+
+    def get_tag(self, exchange: Exchange) -> None:
+        """`GET /definitions/{name}/tags/{tag}`."""
+        name, tag = exchange.params["name"], exchange.params["tag"]
+        view = find_tag(self._house, exchange.tenant, name, tag)
+        answer = TagShown(name, tag, view.version, outcomes(view.arms), rfc3339(view.began_ns))
+        exchange.when_durable(lambda: exchange.answer(200, answer))

@@ -14,6 +14,7 @@ from apex_fast.gateway.http.definitions import DefinitionRoutes
 from apex_fast.gateway.http.envelopes import EnvelopeRoutes
 from apex_fast.gateway.http.exchange import Exchange
 from apex_fast.gateway.http.operations import OperationRoutes
+from apex_fast.gateway.http.patch_sets import PatchSetRoutes
 from apex_fast.gateway.http.patches import PatchRoutes
 from apex_fast.gateway.http.replays import ReplayRoutes
 from apex_fast.gateway.http.route import Route, Router, allowed, params_of
@@ -48,6 +49,7 @@ class HttpDesk:
             *PatchRoutes(house, histories).routes(),
             *definitions.routes(),
             *SuggestionRoutes(house).routes(),
+            *PatchSetRoutes(house).routes(),
             *approvals.routes(),
             *schedules.routes(),
             *TroubleRoutes(house, histories).routes(),

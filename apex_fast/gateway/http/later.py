@@ -2,14 +2,12 @@
 
 from apex_fast.gateway.http.route import Route, deferred
 
-_PATCH = "workflows are not patched; register another version"
 _YAML = "workflows of agents and tasks (the YAML form) are not read"
 
 
 def routes() -> list[Route]:
     """All routes of the group."""
     return [
-        deferred("POST", "/definitions/{name}/patches", "patchDefinition", "Patch a workflow", _PATCH),
         deferred("POST", "/api/v1/workflows", "createAgentWorkflow", "Create a workflow of agents", _YAML),
         deferred("POST", "/api/v1/workflows/{id}/execute", "executeAgentWorkflow", "Execute it", _YAML),
         deferred("GET", "/api/v1/workflows/{id}/status", "agentWorkflowStatus", "Its status", _YAML),

@@ -142,6 +142,10 @@ class RunShown(msgspec.Struct, omit_defaults=True):
     parent_run_id: str = ""
     """The run whose composite node it runs for."""
     parent_node: str = ""
+    tag: str = ""
+    """The tag that it was started by, where that has arms."""
+    arm: str = ""
+    """The one that it came to: `control`, a version, or `<base version>+<set>`."""
     inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     output: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: RunError | None = None
@@ -207,6 +211,8 @@ def shown(view: RunView, ending: Ending, inputs: bytes, now_ns: int | None = Non
         goal=view.goal,
         parent_run_id=view.parent_run_id,
         parent_node=view.parent_node,
+        tag=view.tag,
+        arm=view.arm,
         inputs=msgspec.Raw(inputs) if inputs else msgspec.UNSET,
         output=msgspec.Raw(ending.output) if ending.output else msgspec.UNSET,
         error=error_of_run(view),

@@ -12,6 +12,10 @@ pub enum Command {
     RegisterWorkflow(RegisterWorkflow),
     /// Points a tag at a version.
     TagWorkflow(TagWorkflow),
+    /// Changes a workflow: with the next batch, a version is derived.
+    PatchWorkflow(Box<PatchWorkflow>),
+    /// Derives a version without such a change.
+    UnpatchWorkflow(UnpatchWorkflow),
     /// Starts a run.
     StartRun(Box<StartRun>),
     /// Starts a run from what another one did.
@@ -76,6 +80,65 @@ pub struct TagWorkflow {
     pub tag: String,
     /// If set, the tag must point here now.
     pub expected_version: Option<String>,
+    /// What shares of the starts by the tag run instead. The same arms on the same version go on as the same test.
+    pub arms: Vec<Arm>,
+}
+
+/// A part of the starts by a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arm {
+    /// What it runs.
+    pub runs: Runs,
+    /// How many of a thousand starts.
+    pub share: u32,
+}
+
+/// What an arm runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runs {
+    /// This version.
+    Version(String),
+    /// The last generation of this patch set on the base of the version that the tag points at.
+    Set(String),
+}
+
+/// Changes a workflow. The patch waits for its batch; then it is judged as it follows on those before it, and a version is
+/// derived of the base and all patches of the set.
+#[derive(Debug, Clone)]
+pub struct PatchWorkflow {
+    /// Whose.
+    pub tenant: String,
+    /// Workflow.
+    pub name: String,
+    /// On which version; a tag moves to what is derived. A derived version stands for its set.
+    pub selector: Selector,
+    /// Name of the patch set; empty: that of the derived version that is patched, else `patches`.
+    pub set: String,
+    /// RFC 6902, on the definition as the patches before this one make it.
+    pub operations: Vec<u8>,
+    /// Why.
+    pub reason: String,
+    /// Who: a person, or `optimizer:<pass>@<version>`.
+    pub author: String,
+    /// Empty: every command is a patch.
+    pub idempotency_key: String,
+    /// What the author may beside what the definition does.
+    pub grant: apex_ir::overlay::Grant,
+    /// The batch does not wait for others.
+    pub at_once: bool,
+}
+
+/// Derives a version without a patch of a workflow. Tags that point at the last generation of its set move along.
+#[derive(Debug, Clone)]
+pub struct UnpatchWorkflow {
+    /// Whose.
+    pub tenant: String,
+    /// `<workflow>~w<number>`.
+    pub patch_id: String,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
 }
 
 /// Which version of a workflow.

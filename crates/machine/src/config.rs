@@ -104,6 +104,24 @@ pub struct Limits {
     pub patched_nodes_max: usize,
     /// Bytes of the operations of all patches of one run.
     pub patched_bytes_max: usize,
+    /// Patches on one workflow that wait for their batch.
+    pub workflow_patches_waiting_max: usize,
+    /// Bytes, as sent, of those of all workflows of one tenant.
+    pub workflow_patches_waiting_bytes_max: usize,
+    /// Refused patches on one workflow that stay listed.
+    pub workflow_patches_refused_max: u64,
+    /// Patches of one patch set, dropped ones included.
+    pub patches_per_set_max: usize,
+    /// Bytes of all patches of one patch set, as sent and as operations on ids.
+    pub patch_set_bytes_max: usize,
+    /// Patch sets of one workflow.
+    pub patch_sets_per_workflow_max: usize,
+    /// Patches on a workflow that make one version.
+    pub patch_batch_max: usize,
+    /// How long the first of them waits for others.
+    pub patch_batch_ns: i64,
+    /// Arms of a tag.
+    pub arms_per_tag_max: usize,
     /// Summaries looked at for one page of a list; a page may be short where a filter is rare.
     pub list_scan_max: usize,
 }
@@ -150,6 +168,15 @@ impl Default for Limits {
             patches_per_run_max: 100,
             patched_nodes_max: 10_000,
             patched_bytes_max: 1 << 20,
+            workflow_patches_waiting_max: 1_000,
+            workflow_patches_waiting_bytes_max: 32 << 20,
+            workflow_patches_refused_max: 100,
+            patches_per_set_max: 1_000,
+            patch_set_bytes_max: 4 << 20,
+            patch_sets_per_workflow_max: 100,
+            patch_batch_max: 100,
+            patch_batch_ns: 5_000_000_000,
+            arms_per_tag_max: 10,
             list_scan_max: 100_000,
         }
     }
@@ -219,5 +246,14 @@ table! {
     patches_per_run_max,
     patched_nodes_max,
     patched_bytes_max,
+    workflow_patches_waiting_max,
+    workflow_patches_waiting_bytes_max,
+    workflow_patches_refused_max,
+    patches_per_set_max,
+    patch_set_bytes_max,
+    patch_sets_per_workflow_max,
+    patch_batch_max,
+    patch_batch_ns,
+    arms_per_tag_max,
     list_scan_max,
 }

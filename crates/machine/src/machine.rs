@@ -6,12 +6,14 @@ use crate::config::Config;
 use crate::error::code;
 use crate::id::RunId;
 use crate::partition::jobs::{InFlight, Jobs};
+use crate::partition::patch_set::Draft;
 use crate::partition::program::Programs;
 use crate::partition::turn::{Pending, refusal};
 use crate::run::signal::Published;
 use crate::state::State;
 use crate::state::run::{Flight, ROOT, Wait};
 use crate::state::symbols::{IdMap, Sym};
+use apex_ir::FunctionTable;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -44,6 +46,10 @@ pub(crate) struct Tally {
     pub(crate) migrations: u64,
     pub(crate) patches: u64,
     pub(crate) rollbacks: u64,
+    /// Patches on workflows: taken into a set, refused; versions derived.
+    pub(crate) workflow_patches_accepted: u64,
+    pub(crate) workflow_patches_rejected: u64,
+    pub(crate) versions_derived: u64,
 }
 
 /// Many runs, decided one command at a time. Drive it with `step`, append the turn, then `advance`.
@@ -76,6 +82,10 @@ pub struct Machine {
     pub(crate) actions: VecDeque<(u64, Action)>,
     pub(crate) jobs: Jobs,
     pub(crate) programs: Programs,
+    /// What the functions are that patches on workflows may name; `None`: they are taken as named.
+    pub(crate) functions: Option<FunctionTable>,
+    /// What the patches of a batch have made so far.
+    pub(crate) draft: Option<Draft>,
     pub(crate) quarantined: BTreeSet<RunId>,
     /// What was counted since the process began.
     pub(crate) tally: Tally,
@@ -104,10 +114,19 @@ impl Machine {
             actions: VecDeque::new(),
             jobs: Jobs::default(),
             programs: Programs::default(),
+            functions: None,
+            draft: None,
             quarantined: BTreeSet::new(),
             tally: Tally::default(),
             in_hand: None,
         }
+    }
+
+    /// Says what the functions of this process are. A patch on a workflow is judged by those of the time when its batch is
+    /// made, which may be after another start of the process.
+    pub fn know_functions(&mut self, functions: Option<FunctionTable>) {
+        self.functions = functions;
+        self.draft = None;
     }
 
     /// Number of records decided or folded so far: the log's positions.
@@ -167,6 +186,8 @@ impl Machine {
         match command {
             Command::RegisterWorkflow(command) => self.register(token, &command),
             Command::TagWorkflow(command) => self.tag(token, &command),
+            Command::PatchWorkflow(command) => self.patch_workflow(token, &command),
+            Command::UnpatchWorkflow(command) => self.unpatch_workflow(token, &command),
             Command::StartRun(command) => self.start_run(token, &command),
             Command::ReplayRun(command) => self.replay_run(token, &command),
             Command::SupplyHistory(command) => {
@@ -206,7 +227,8 @@ impl Machine {
         let mut timers = self.state.index.timers.iter();
         let timer = timers.find(|timer| !self.quarantined.contains(&timer.run)).map(|timer| timer.due);
         let schedule = self.state.index.schedules.first().map(|(due, ..)| *due);
-        timer.into_iter().chain(schedule).min()
+        let patches = self.state.index.patching.first().map(|(due, ..)| *due);
+        timer.into_iter().chain(schedule).chain(patches).min()
     }
 
     /// Puts a run into the backlog.

@@ -103,6 +103,8 @@ pub struct RunView {
     pub parent_run: Option<RunId>,
     /// Instance path of that node.
     pub parent_node: Option<String>,
+    /// The tag that it was started by and its arm, where the tag has some.
+    pub drawn: Option<(String, String)>,
     /// The machine stopped working on it after a panic.
     pub quarantined: bool,
 }
@@ -237,6 +239,135 @@ pub struct WorkflowView {
     pub registered_ns: i64,
     /// Canonical bytes.
     pub definition: Arc<[u8]>,
+    /// Where patches made it.
+    pub derived: Option<DerivedView>,
+}
+
+/// What a version was derived from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DerivedView {
+    /// The version that its patches are on.
+    pub base_version: String,
+    /// Their patch set.
+    pub set: String,
+    /// Which version of the set, from 1.
+    pub generation: u32,
+    /// Ids of the patches in it, in their order.
+    pub patches: Vec<String>,
+}
+
+/// Where a patch on a workflow stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchStatus {
+    /// No version has it yet.
+    Pending,
+    /// The versions of its set have it.
+    Applied,
+    /// It did not pass a gate.
+    Rejected,
+    /// Later versions of its set go without it.
+    RolledBack,
+}
+
+impl PatchStatus {
+    /// As on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PatchStatus::Pending => "PENDING",
+            PatchStatus::Applied => "APPLIED",
+            PatchStatus::Rejected => "REJECTED",
+            PatchStatus::RolledBack => "ROLLED_BACK",
+        }
+    }
+}
+
+/// A patch on a workflow.
+#[derive(Debug, Clone)]
+pub struct WorkflowPatchView {
+    /// `<workflow>~w<number>`.
+    pub patch_id: String,
+    /// Name of the workflow.
+    pub workflow: String,
+    /// The version that its set stands on.
+    pub base_version: String,
+    /// Name of its set.
+    pub set: String,
+    /// The tag that moves to the version with it; empty: none.
+    pub tag: String,
+    /// RFC 6902, as sent (canonical JSON).
+    pub operations: Arc<[u8]>,
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub reason: String,
+    /// When it was proposed, ns since 1970.
+    pub proposed_ns: i64,
+    /// When its batch begins, at the latest.
+    pub due_ns: i64,
+    /// Where it stands.
+    pub status: PatchStatus,
+    /// The first version with it; empty: there is none.
+    pub version: String,
+    /// When it was applied or refused.
+    pub decided_ns: Option<i64>,
+    /// Why it was refused.
+    pub refused: Option<RefusedView>,
+    /// The first version without it; empty: there is none.
+    pub rolled_back_in: String,
+    /// Why it was dropped.
+    pub rolled_back_reason: String,
+}
+
+/// Why a patch on a workflow was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedView {
+    /// `shape`, `meaning`, `security` or `limit`.
+    pub gate: String,
+    /// As of refused commands.
+    pub code: String,
+    /// A sentence.
+    pub message: String,
+    /// A JSON object (`{"errors": [{"pointer", "detail", "code"}]}`), or empty.
+    pub details: Vec<u8>,
+}
+
+/// A tag and its arms.
+#[derive(Debug, Clone)]
+pub struct TagView {
+    /// The tag.
+    pub tag: String,
+    /// Where it points.
+    pub version: String,
+    /// Since when it has these arms; `None`: it has none.
+    pub began_ns: Option<i64>,
+    /// The control (what the tag points at) first.
+    pub arms: Vec<ArmView>,
+}
+
+/// A part of the starts by a tag, and what became of them.
+#[derive(Debug, Clone)]
+pub struct ArmView {
+    /// `control`, a version, or `<base version>+<set>`: as in runs.
+    pub arm: String,
+    /// What it runs now.
+    pub version: String,
+    /// The patch set that it follows; empty: none.
+    pub set: String,
+    /// How many of a thousand starts.
+    pub share: u32,
+    /// Runs that started.
+    pub started: u64,
+    /// Those that ended well.
+    pub completed: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Those that were cancelled.
+    pub cancelled: u64,
+    /// How long those took that completed, in all.
+    pub duration_sum_ns: u64,
+    /// Half, 90 % and 99 % of them took at most this, within 6.25 %; `None`: none completed.
+    pub duration_quantiles_ns: [Option<u64>; 3],
 }
 
 /// A schedule as its readers see it.
@@ -304,4 +435,10 @@ pub struct Counts {
     pub migrations: u64,
     pub patches: u64,
     pub rollbacks: u64,
+    /// Patches on workflows that wait for their batch.
+    pub workflow_patches_waiting: u64,
+    /// Since the process began.
+    pub workflow_patches_accepted: u64,
+    pub workflow_patches_rejected: u64,
+    pub versions_derived: u64,
 }

@@ -6,11 +6,12 @@
 mod world;
 
 use apex_machine::command::{
-    ApplyPatch, ChangeSchedule, Command, DropDeadLetter, Erase, Fidelity, Heartbeat, JobResult, MigrateRun, Outcome,
-    Overlap, RollbackPatch, ScheduleChange, Selector, Timing,
+    ApplyPatch, Arm, ChangeSchedule, Command, DropDeadLetter, Erase, Fidelity, Heartbeat, JobResult, MigrateRun,
+    Outcome, Overlap, PatchWorkflow, RollbackPatch, Runs, ScheduleChange, Selector, TagWorkflow, Timing,
+    UnpatchWorkflow,
 };
-use apex_machine::view::{LetterFilter, RunFilter};
-use apex_machine::{Config, Job, JobKind, RunId, history};
+use apex_machine::view::{LetterFilter, PatchStatus, RunFilter};
+use apex_machine::{Config, Job, JobKind, RunId, RunState, history};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use world::{Chance, SECOND, World, failed, put_schedule};
@@ -277,6 +278,125 @@ fn patch(chance: &mut Chance, world: &mut World, run_id: RunId) -> Option<ApplyP
         functions: None,
         grant: apex_ir::overlay::Grant::all(),
     })
+}
+
+/// A patch on a workflow, dropped or proposed; or a tag with arms.
+fn change_workflow(chance: &mut Chance, world: &World) -> Command {
+    let (tenant, name) = ("t".to_owned(), format!("w{}", chance.below(2)));
+    let version = |chance: &mut Chance| (1 + chance.below(4)).to_string();
+    match chance.below(6) {
+        0 => {
+            let patch_id = format!("{name}~w{}", 1 + chance.below(8));
+            let (reason, by) = (String::new(), String::new());
+            Command::UnpatchWorkflow(UnpatchWorkflow { tenant, patch_id, reason, by })
+        }
+        1 => {
+            let mut arms = Vec::new();
+            for _ in 0..chance.below(3) {
+                let runs = match chance.below(3) {
+                    0 => Runs::Version(version(chance)),
+                    1 => Runs::Set("patches".into()),
+                    _ => Runs::Set("x".into()),
+                };
+                arms.push(Arm { runs, share: 100 + chance.below(500) as u32 });
+            }
+            let tag = ["main", "canary"][chance.below(2) as usize].into();
+            let version = version(chance);
+            Command::TagWorkflow(TagWorkflow { tenant, name, version, tag, expected_version: None, arms })
+        }
+        _ => {
+            let selector = match chance.below(4) {
+                0 => Selector::Version(version(chance)),
+                1 => Selector::Tag("canary".into()),
+                _ => Selector::Latest,
+            };
+            let view = world.machine.workflow("t", &name, &selector);
+            let view = view.or_else(|| world.machine.workflow("t", &name, &Selector::Latest)).unwrap();
+            let before: Value = serde_json::from_slice(&view.definition).unwrap();
+            let number = 50 + chance.below(40);
+            let mut after = next_version(chance, &before, number);
+            after["version"] = before["version"].clone();
+            let limits = apex_ir::value::ValueLimits::default();
+            let read = |document: &Value| apex_ir::value::parse(document.to_string().as_bytes(), &limits).unwrap();
+            let mut operations = Vec::new();
+            apex_ir::overlay::diff(&read(&before), &read(&after)).to_value().write_canonical(&mut operations);
+            Command::PatchWorkflow(Box::new(PatchWorkflow {
+                tenant,
+                name,
+                selector,
+                set: if chance.one_in(4) { "x".into() } else { String::new() },
+                operations,
+                reason: String::new(),
+                author: "sim".into(),
+                idempotency_key: if chance.one_in(4) { format!("p{}", chance.below(3)) } else { String::new() },
+                grant: apex_ir::overlay::Grant::all(),
+                at_once: chance.one_in(4),
+            }))
+        }
+    }
+}
+
+/// A derived version is what its base and the patches in force make, in their order; every patch came to something; and
+/// the arms of tags have counted what the events say.
+fn check_patch_sets(world: &World) {
+    let text = |event: &world::Seen, name: &str| event.payload[name].as_str().unwrap_or_default().to_owned();
+    let of = |event: &world::Seen| (text(event, "name"), event.payload["number"].as_u64().unwrap());
+    let definition = |name: &str, version: &str| {
+        world.machine.workflow("t", name, &Selector::Version(version.into())).unwrap().definition
+    };
+    let mut sets: BTreeMap<(String, u64), String> = BTreeMap::new();
+    let mut in_force: BTreeMap<(String, u64), Vec<apex_ir::overlay::Operation>> = BTreeMap::new();
+    let mut tests: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for event in &world.seen {
+        match event.name {
+            "WorkflowPatchProposed" => {
+                sets.insert(of(event), format!("{}+{}", text(event, "base_version"), text(event, "set")));
+            }
+            "WorkflowPatchAccepted" => {
+                let operations = event.payload["operations"].to_string();
+                in_force.insert(of(event), apex_ir::overlay::read_operations(operations.as_bytes()).unwrap());
+            }
+            "WorkflowPatchRolledBack" => assert!(in_force.remove(&of(event)).is_some(), "what goes was there"),
+            "WorkflowRegistered" if event.payload.get("set").is_some() => {
+                let (name, base) = (text(event, "name"), text(event, "base_version"));
+                let set = format!("{base}+{}", text(event, "set"));
+                let layers = in_force.iter().filter(|(key, _)| key.0 == name && sets[*key] == set);
+                let layers: Vec<_> = layers.map(|(_, operations)| operations.as_slice()).collect();
+                let limits = apex_ir::Limits::default();
+                let ir = apex_ir::overlay::materialize(&definition(&name, &base), &layers, &limits).unwrap();
+                let mut made: Value = serde_json::from_slice(&ir.canonical).unwrap();
+                made["version"] = event.payload["version"].clone();
+                assert_eq!(made, event.payload["definition"], "base and patches make the version");
+            }
+            "WorkflowTagged" => {
+                let test = event.payload.get("test").and_then(Value::as_u64).unwrap_or_default();
+                tests.insert((text(event, "name"), text(event, "tag")), test);
+            }
+            _ => {}
+        }
+    }
+    for (name, number) in sets.keys() {
+        let view = world.machine.workflow_patch("t", &format!("{name}~w{number}"));
+        assert!(view.is_none_or(|view| view.status != PatchStatus::Pending), "{name}~w{number} comes to something");
+    }
+    for ((name, tag), test) in tests.iter().filter(|(_, test)| **test != 0) {
+        for arm in world.machine.arms("t", name, tag).unwrap().arms {
+            let mut counted = [0; 4];
+            for event in world.seen.iter().filter(|event| event.name == "RunStarted" && event.payload["test"] == *test)
+            {
+                if text(event, "arm") != arm.arm {
+                    continue;
+                }
+                counted[0] += 1;
+                match world.machine.run("t", &event.run_id).unwrap().state {
+                    RunState::Completed => counted[1] += 1,
+                    RunState::Failed => counted[2] += 1,
+                    _ => counted[3] += 1,
+                }
+            }
+            assert_eq!([arm.started, arm.completed, arm.failed, arm.cancelled], counted, "{name} {tag} {}", arm.arm);
+        }
+    }
 }
 
 /// The definitions that runs were seen to go on under, by epoch.
@@ -570,6 +690,7 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         config.limits.dead_letters_max = 1 + chance.below(3);
         config.limits.breaker_outputs_max = 1;
     }
+    config.limits.patch_batch_max = 1 + chance.below(4) as usize;
     config.limits.depth_max = 3;
     let slack = 4;
     let bound = config.limits.events_per_turn_max + slack;
@@ -674,6 +795,9 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         }
         if n < 60 && chance.one_in(8) {
             commands.push((0, schedule(&mut chance)));
+        }
+        if chance.one_in(8) {
+            commands.push((0, change_workflow(&mut chance, &world)));
         }
         if chance.one_in(25) && !runs.is_empty() {
             let run_id = runs[chance.below(runs.len() as u64) as usize];
@@ -808,6 +932,7 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
         }
     }
     check_children(&world);
+    check_patch_sets(&world);
     check_sections(&world);
     let counts = world.machine.counts();
     assert_eq!((counts.runs_open, counts.jobs_in_flight, counts.timers, counts.approvals), (0, 0, 0, 0));
@@ -886,5 +1011,5 @@ fn invariants_hold_on_every_seed() {
     }
     println!("{occurred:?}");
     // Every event that this version makes, but those of goals, was met.
-    assert!(occurred.len() >= 37, "{occurred:?}");
+    assert!(occurred.len() >= 41, "{occurred:?}");
 }

@@ -6,7 +6,7 @@ use crate::jobs::priority;
 use apex_ir::ir::Priority;
 use apex_ir::overlay::Grant;
 use apex_ir::value::{self, ValueLimits};
-use apex_machine::command::{self, Command, Outcome, Overlap, ScheduleChange, Selector, Timing};
+use apex_machine::command::{self, Command, Outcome, Overlap, Runs, ScheduleChange, Selector, Timing};
 use apex_machine::{Fidelity, RunId, partition_of_key};
 use pyo3::prelude::*;
 use sha2::{Digest, Sha256};
@@ -31,9 +31,73 @@ struct TagWorkflow(command::TagWorkflow);
 #[pymethods]
 impl TagWorkflow {
     #[new]
-    #[pyo3(signature = (tenant, name, version, tag, expected_version = None))]
-    fn new(tenant: String, name: String, version: String, tag: String, expected_version: Option<String>) -> Self {
-        Self(command::TagWorkflow { tenant, name, version, tag, expected_version })
+    #[pyo3(signature = (tenant, name, version, tag, expected_version = None, arms = Vec::new()))]
+    fn new(
+        tenant: String,
+        name: String,
+        version: String,
+        tag: String,
+        expected_version: Option<String>,
+        arms: Vec<Arm>,
+    ) -> Self {
+        let arm = |(version, set, share): Arm| {
+            let runs = if set.is_empty() { Runs::Version(version) } else { Runs::Set(set) };
+            command::Arm { runs, share }
+        };
+        let arms = arms.into_iter().map(arm).collect();
+        Self(command::TagWorkflow { tenant, name, version, tag, expected_version, arms })
+    }
+}
+
+/// (version, patch set, thousandths of the starts): one of the first two is empty.
+type Arm = (String, String, u32);
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct PatchWorkflow(command::PatchWorkflow);
+
+#[pymethods]
+impl PatchWorkflow {
+    #[new]
+    #[pyo3(signature = (tenant, workflow, operations, version = None, tag = None, set = "", reason = "", author = "",
+        idempotency_key = "", reaches_any = false, at_once = false))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        tenant: String,
+        workflow: String,
+        operations: Vec<u8>,
+        version: Option<String>,
+        tag: Option<String>,
+        set: &str,
+        reason: &str,
+        author: &str,
+        idempotency_key: &str,
+        reaches_any: bool,
+        at_once: bool,
+    ) -> Self {
+        Self(command::PatchWorkflow {
+            tenant,
+            name: workflow,
+            selector: selector(version, tag),
+            set: set.to_owned(),
+            operations,
+            reason: reason.to_owned(),
+            author: author.to_owned(),
+            idempotency_key: idempotency_key.to_owned(),
+            grant: if reaches_any { Grant::all() } else { Grant::default() },
+            at_once,
+        })
+    }
+}
+
+#[pyclass(frozen, module = "apex_fast.core._core")]
+struct UnpatchWorkflow(command::UnpatchWorkflow);
+
+#[pymethods]
+impl UnpatchWorkflow {
+    #[new]
+    #[pyo3(signature = (tenant, patch_id, reason = "", by = ""))]
+    fn new(tenant: String, patch_id: String, reason: &str, by: &str) -> Self {
+        Self(command::UnpatchWorkflow { tenant, patch_id, reason: reason.to_owned(), by: by.to_owned() })
     }
 }
 
@@ -616,6 +680,12 @@ pub(crate) fn extract(object: &Bound<'_, PyAny>, now_ns: i64, ids: &mut Ids) -> 
     if let Ok(c) = object.cast_exact::<ApplyPatch>() {
         return Ok(Command::ApplyPatch(Box::new(c.get().0.clone())));
     }
+    if let Ok(c) = object.cast_exact::<PatchWorkflow>() {
+        return Ok(Command::PatchWorkflow(Box::new(c.get().0.clone())));
+    }
+    if let Ok(c) = object.cast_exact::<UnpatchWorkflow>() {
+        return Ok(Command::UnpatchWorkflow(c.get().0.clone()));
+    }
     if let Ok(c) = object.cast_exact::<RollbackPatch>() {
         return Ok(Command::RollbackPatch(c.get().0.clone()));
     }
@@ -658,6 +728,8 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<MigrateRun>()?;
     module.add_class::<ApplyPatch>()?;
     module.add_class::<RollbackPatch>()?;
+    module.add_class::<PatchWorkflow>()?;
+    module.add_class::<UnpatchWorkflow>()?;
     module.add_class::<SignalRun>()?;
     module.add_class::<PublishSignal>()?;
     module.add_class::<ResolveApproval>()?;

@@ -1,9 +1,12 @@
 //! The machine behind a lock, its turns, and the three calls.
 
 use crate::commands::{self, Ids, parse_run_id, selector};
+use crate::definition::function_table;
 use crate::errors;
 use crate::jobs::{Ended, Job, Reply};
-use crate::views::{ApprovalView, BreakerView, DeadLetterView, RunView, ScheduleView, WorkflowView};
+use crate::views::{
+    ApprovalView, BreakerView, DeadLetterView, RunView, ScheduleView, TagView, WorkflowPatchView, WorkflowView,
+};
 use apex_machine::view::{LetterFilter, RunFilter};
 use apex_machine::{Config, Limits, RunId, RunState, record};
 use pyo3::prelude::*;
@@ -373,7 +376,39 @@ impl Machine {
             ("migrations", c.migrations),
             ("patches", c.patches),
             ("rollbacks", c.rollbacks),
+            ("workflow_patches_pending", c.workflow_patches_waiting),
+            ("workflow_patches_accepted", c.workflow_patches_accepted),
+            ("workflow_patches_rejected", c.workflow_patches_rejected),
+            ("versions_derived", c.versions_derived),
         ])
+    }
+
+    #[pyo3(signature = (functions = None))]
+    fn know_functions(&self, functions: Option<&[u8]>) -> PyResult<()> {
+        let functions = functions.map(function_table).transpose()?;
+        self.house().machine.know_functions(functions);
+        Ok(())
+    }
+
+    #[pyo3(signature = (tenant, workflow, set = "", limit = 100, page = ""))]
+    fn workflow_patches(
+        &self,
+        tenant: &str,
+        workflow: &str,
+        set: &str,
+        limit: usize,
+        page: &str,
+    ) -> (Vec<WorkflowPatchView>, String) {
+        let page = self.house().machine.workflow_patches(tenant, workflow, set, limit, page);
+        (page.items.into_iter().map(WorkflowPatchView).collect(), page.next)
+    }
+
+    fn workflow_patch(&self, tenant: &str, patch_id: &str) -> Option<WorkflowPatchView> {
+        self.house().machine.workflow_patch(tenant, patch_id).map(WorkflowPatchView)
+    }
+
+    fn arms(&self, tenant: &str, workflow: &str, tag: &str) -> Option<TagView> {
+        self.house().machine.arms(tenant, workflow, tag).map(TagView)
     }
 }
 

@@ -102,6 +102,14 @@ impl RunView {
         self.0.parent_node.as_deref().unwrap_or_default()
     }
     #[getter]
+    fn tag(&self) -> &str {
+        self.0.drawn.as_ref().map_or("", |(tag, _)| tag)
+    }
+    #[getter]
+    fn arm(&self) -> &str {
+        self.0.drawn.as_ref().map_or("", |(_, arm)| arm)
+    }
+    #[getter]
     fn quarantined(&self) -> bool {
         self.0.quarantined
     }
@@ -182,6 +190,178 @@ impl WorkflowView {
     #[getter]
     fn definition<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.0.definition)
+    }
+    #[getter]
+    fn base_version(&self) -> &str {
+        self.0.derived.as_ref().map_or("", |derived| &derived.base_version)
+    }
+    #[getter]
+    fn set(&self) -> &str {
+        self.0.derived.as_ref().map_or("", |derived| &derived.set)
+    }
+    #[getter]
+    fn generation(&self) -> u32 {
+        self.0.derived.as_ref().map_or(0, |derived| derived.generation)
+    }
+    #[getter]
+    fn patches(&self) -> Vec<String> {
+        self.0.derived.as_ref().map_or_else(Vec::new, |derived| derived.patches.clone())
+    }
+}
+
+/// A patch on a workflow.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+pub(crate) struct WorkflowPatchView(pub(crate) view::WorkflowPatchView);
+
+#[pymethods]
+impl WorkflowPatchView {
+    #[getter]
+    fn patch_id(&self) -> &str {
+        &self.0.patch_id
+    }
+    #[getter]
+    fn workflow(&self) -> &str {
+        &self.0.workflow
+    }
+    #[getter]
+    fn base_version(&self) -> &str {
+        &self.0.base_version
+    }
+    #[getter]
+    fn set(&self) -> &str {
+        &self.0.set
+    }
+    #[getter]
+    fn tag(&self) -> &str {
+        &self.0.tag
+    }
+    #[getter]
+    fn operations<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.0.operations)
+    }
+    #[getter]
+    fn author(&self) -> &str {
+        &self.0.author
+    }
+    #[getter]
+    fn reason(&self) -> &str {
+        &self.0.reason
+    }
+    #[getter]
+    fn proposed_ns(&self) -> i64 {
+        self.0.proposed_ns
+    }
+    #[getter]
+    fn due_ns(&self) -> i64 {
+        self.0.due_ns
+    }
+    #[getter]
+    fn status(&self) -> &'static str {
+        self.0.status.as_str()
+    }
+    #[getter]
+    fn version(&self) -> &str {
+        &self.0.version
+    }
+    #[getter]
+    fn decided_ns(&self) -> Option<i64> {
+        self.0.decided_ns
+    }
+    #[getter]
+    fn gate(&self) -> &str {
+        self.0.refused.as_ref().map_or("", |refused| &refused.gate)
+    }
+    #[getter]
+    fn code(&self) -> &str {
+        self.0.refused.as_ref().map_or("", |refused| &refused.code)
+    }
+    #[getter]
+    fn message(&self) -> &str {
+        self.0.refused.as_ref().map_or("", |refused| &refused.message)
+    }
+    #[getter]
+    fn details<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.0.refused.as_ref().map_or(&[][..], |refused| &refused.details))
+    }
+    #[getter]
+    fn rolled_back_in(&self) -> &str {
+        &self.0.rolled_back_in
+    }
+    #[getter]
+    fn rolled_back_reason(&self) -> &str {
+        &self.0.rolled_back_reason
+    }
+}
+
+/// A part of the starts by a tag.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+pub(crate) struct ArmView(pub(crate) view::ArmView);
+
+#[pymethods]
+impl ArmView {
+    #[getter]
+    fn arm(&self) -> &str {
+        &self.0.arm
+    }
+    #[getter]
+    fn version(&self) -> &str {
+        &self.0.version
+    }
+    #[getter]
+    fn set(&self) -> &str {
+        &self.0.set
+    }
+    #[getter]
+    fn share(&self) -> u32 {
+        self.0.share
+    }
+    #[getter]
+    fn started(&self) -> u64 {
+        self.0.started
+    }
+    #[getter]
+    fn completed(&self) -> u64 {
+        self.0.completed
+    }
+    #[getter]
+    fn failed(&self) -> u64 {
+        self.0.failed
+    }
+    #[getter]
+    fn cancelled(&self) -> u64 {
+        self.0.cancelled
+    }
+    #[getter]
+    fn duration_sum_ns(&self) -> u64 {
+        self.0.duration_sum_ns
+    }
+    #[getter]
+    fn duration_quantiles_ns(&self) -> (Option<u64>, Option<u64>, Option<u64>) {
+        self.0.duration_quantiles_ns.into()
+    }
+}
+
+/// A tag and its arms.
+#[pyclass(frozen, module = "apex_fast.core._core")]
+pub(crate) struct TagView(pub(crate) view::TagView);
+
+#[pymethods]
+impl TagView {
+    #[getter]
+    fn tag(&self) -> &str {
+        &self.0.tag
+    }
+    #[getter]
+    fn version(&self) -> &str {
+        &self.0.version
+    }
+    #[getter]
+    fn began_ns(&self) -> Option<i64> {
+        self.0.began_ns
+    }
+    #[getter]
+    fn arms(&self) -> Vec<ArmView> {
+        self.0.arms.iter().cloned().map(ArmView).collect()
     }
 }
 
@@ -388,6 +568,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<RunView>()?;
     module.add_class::<ApprovalView>()?;
     module.add_class::<ScheduleView>()?;
+    module.add_class::<WorkflowPatchView>()?;
+    module.add_class::<ArmView>()?;
+    module.add_class::<TagView>()?;
     module.add_class::<ScheduleFiring>()?;
     module.add_class::<WorkflowView>()?;
     module.add_class::<DeadLetterView>()?;

@@ -25,11 +25,13 @@ commands! {
     sent: RegisterWorkflow TagWorkflow StartRun ReplayRun SupplyHistory PutSchedule ChangeSchedule CancelRun PauseRun
         ResumeRun SignalRun PublishSignal ResolveApproval JobResult Heartbeat DropDeadLetter Erase Tick MigrateRun
         ApplyPatch RollbackPatch;
-    elsewhere:
+    // Patches on workflows: `crates/machine/tests`, `runs/patch_set.rs` and `simulation.rs`.
+    elsewhere: PatchWorkflow UnpatchWorkflow
 }
 
 /// Events that no command of these histories leads to.
-pub const ELSEWHERE: &[&str] = &[];
+pub const ELSEWHERE: &[&str] =
+    &["WorkflowPatchProposed", "WorkflowPatchAccepted", "WorkflowPatchRejected", "WorkflowPatchRolledBack"];
 
 /// Events that must have been recorded: all that there are, but for those.
 pub fn events() -> impl Iterator<Item = &'static str> {

@@ -60,6 +60,8 @@ class _PatchGateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PatchGate.V
     """Materializes, compiles, changes nothing that has started."""
     PATCH_GATE_SECURITY: _PatchGate.ValueType  # 3
     """Hosts, permissions, secrets."""
+    PATCH_GATE_LIMIT: _PatchGate.ValueType  # 4
+    """Bounds of the gateway."""
 
 class PatchGate(_PatchGate, metaclass=_PatchGateEnumTypeWrapper): ...
 
@@ -70,6 +72,8 @@ PATCH_GATE_MEANING: PatchGate.ValueType  # 2
 """Materializes, compiles, changes nothing that has started."""
 PATCH_GATE_SECURITY: PatchGate.ValueType  # 3
 """Hosts, permissions, secrets."""
+PATCH_GATE_LIMIT: PatchGate.ValueType  # 4
+"""Bounds of the gateway."""
 Global___PatchGate: _TypeAlias = PatchGate  # noqa: Y015
 
 @_typing.final
@@ -93,6 +97,11 @@ class Patch(_message.Message):
     ROLLED_BACK_TIME_FIELD_NUMBER: _builtins.int
     CONFLICTING_OPERATIONS_FIELD_NUMBER: _builtins.int
     SHARE_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_VERSION_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_REASON_FIELD_NUMBER: _builtins.int
     patch_id: _builtins.str
     run_id: _builtins.str
     state: Global___PatchState.ValueType
@@ -113,7 +122,16 @@ class Patch(_message.Message):
     decided_time: _builtins.str
     rolled_back_time: _builtins.str
     share: _builtins.float
-    """Share of new runs, 0 to 1, that get a patch of a workflow. 0 means all."""
+    """Not used: a patch set gets a share of new runs as an arm of a tag (WorkflowService.TagWorkflow)."""
+    set: _builtins.str
+    """The rest: of a workflow. `workflow` has its name and the version that the patch set stands on."""
+    tag: _builtins.str
+    """The tag that moves to the version with it. Empty: none."""
+    version: _builtins.str
+    """The first version with it. Empty: there is none."""
+    rolled_back_version: _builtins.str
+    """The first version without it. Empty: there is none."""
+    rolled_back_reason: _builtins.str
     @_builtins.property
     def workflow(self) -> _common_pb2.WorkflowRef: ...
     @_builtins.property
@@ -142,10 +160,15 @@ class Patch(_message.Message):
         rolled_back_time: _builtins.str = ...,
         conflicting_operations: _abc.Iterable[_builtins.int] | None = ...,
         share: _builtins.float = ...,
+        set: _builtins.str = ...,
+        tag: _builtins.str = ...,
+        version: _builtins.str = ...,
+        rolled_back_version: _builtins.str = ...,
+        rolled_back_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "run_id", b"run_id", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "base_epoch", b"base_epoch", "conflicting_operations", b"conflicting_operations", "decided_time", b"decided_time", "definition_hash", b"definition_hash", "epoch", b"epoch", "error", b"error", "gate", b"gate", "operations_json", b"operations_json", "patch_id", b"patch_id", "proposed_time", b"proposed_time", "reason", b"reason", "rolled_back_time", b"rolled_back_time", "run_id", b"run_id", "share", b"share", "state", b"state", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "base_epoch", b"base_epoch", "conflicting_operations", b"conflicting_operations", "decided_time", b"decided_time", "definition_hash", b"definition_hash", "epoch", b"epoch", "error", b"error", "gate", b"gate", "operations_json", b"operations_json", "patch_id", b"patch_id", "proposed_time", b"proposed_time", "reason", b"reason", "rolled_back_reason", b"rolled_back_reason", "rolled_back_time", b"rolled_back_time", "rolled_back_version", b"rolled_back_version", "run_id", b"run_id", "set", b"set", "share", b"share", "state", b"state", "tag", b"tag", "target", b"target", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["run_id", "workflow"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
@@ -164,6 +187,8 @@ class ApplyPatchRequest(_message.Message):
     BASE_EPOCH_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     SHARE_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     operations_json: _builtins.bytes
     """A JSON array of RFC 6902 operations on the materialized definition at base_epoch."""
@@ -172,7 +197,11 @@ class ApplyPatchRequest(_message.Message):
     """Absent: the epoch in force."""
     idempotency_key: _builtins.str
     share: _builtins.float
-    """With a workflow: share of new runs, 0 to 1. 0 means all."""
+    """Refused: a patch set gets a share of new runs as an arm of a tag (WorkflowService.TagWorkflow)."""
+    set: _builtins.str
+    """Of a workflow: the name of the patch set. Empty: that of the derived version that is patched, else "patches"."""
+    author: _builtins.str
+    """Of a workflow: who, where it is not the caller."""
     @_builtins.property
     def workflow(self) -> _common_pb2.WorkflowRef: ...
     def __init__(
@@ -185,10 +214,12 @@ class ApplyPatchRequest(_message.Message):
         base_epoch: _builtins.int | None = ...,
         idempotency_key: _builtins.str = ...,
         share: _builtins.float = ...,
+        set: _builtins.str = ...,
+        author: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_base_epoch", b"_base_epoch", "base_epoch", b"base_epoch", "run_id", b"run_id", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_epoch", b"_base_epoch", "base_epoch", b"base_epoch", "idempotency_key", b"idempotency_key", "operations_json", b"operations_json", "reason", b"reason", "run_id", b"run_id", "share", b"share", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_epoch", b"_base_epoch", "author", b"author", "base_epoch", b"base_epoch", "idempotency_key", b"idempotency_key", "operations_json", b"operations_json", "reason", b"reason", "run_id", b"run_id", "set", b"set", "share", b"share", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__base_epoch: _TypeAlias = _typing.Literal["base_epoch"]  # noqa: Y015
     _WhichOneofArgType__base_epoch: _TypeAlias = _typing.Literal["_base_epoch", b"_base_epoch"]  # noqa: Y015
@@ -238,9 +269,12 @@ class ListPatchesRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     WORKFLOW_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     page_token: _builtins.str
     run_id: _builtins.str
+    set: _builtins.str
+    """Of a workflow: only those of this patch set on the version of `workflow`. Empty: all."""
     @_builtins.property
     def workflow(self) -> _common_pb2.WorkflowRef: ...
     @_builtins.property
@@ -255,10 +289,11 @@ class ListPatchesRequest(_message.Message):
         run_id: _builtins.str = ...,
         workflow: _common_pb2.WorkflowRef | None = ...,
         states: _abc.Iterable[Global___PatchState.ValueType] | None = ...,
+        set: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "states", b"states", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "set", b"set", "states", b"states", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["run_id", "workflow"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

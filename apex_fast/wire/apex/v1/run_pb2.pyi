@@ -437,6 +437,8 @@ class Run(_message.Message):
     COMPENSATION_RESULTS_FIELD_NUMBER: _builtins.int
     INPUTS_JSON_FIELD_NUMBER: _builtins.int
     PARENT_NODE_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    ARM_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     workflow: _builtins.str
     version: _builtins.str
@@ -462,6 +464,11 @@ class Run(_message.Message):
     """Empty in ListRuns."""
     parent_node: _builtins.str
     """Instance path of that composite node."""
+    tag: _builtins.str
+    """The tag that it was started by and the arm that it came to ("control", a version or "<base version>+<set>"), where
+    the tag has arms.
+    """
+    arm: _builtins.str
     @_builtins.property
     def progress(self) -> _common_pb2.Progress: ...
     @_builtins.property
@@ -497,10 +504,12 @@ class Run(_message.Message):
         compensation_results: _abc.Iterable[Global___CompensationResult] | None = ...,
         inputs_json: _builtins.bytes = ...,
         parent_node: _builtins.str = ...,
+        tag: _builtins.str = ...,
+        arm: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compensation_results", b"compensation_results", "ended_time", b"ended_time", "epoch", b"epoch", "error", b"error", "fidelity", b"fidelity", "goal", b"goal", "inputs_json", b"inputs_json", "ir_hash", b"ir_hash", "labels", b"labels", "offset", b"offset", "output_json", b"output_json", "parent_node", b"parent_node", "parent_run_id", b"parent_run_id", "priority", b"priority", "progress", b"progress", "run_id", b"run_id", "started_time", b"started_time", "state", b"state", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "compensation_results", b"compensation_results", "ended_time", b"ended_time", "epoch", b"epoch", "error", b"error", "fidelity", b"fidelity", "goal", b"goal", "inputs_json", b"inputs_json", "ir_hash", b"ir_hash", "labels", b"labels", "offset", b"offset", "output_json", b"output_json", "parent_node", b"parent_node", "parent_run_id", b"parent_run_id", "priority", b"priority", "progress", b"progress", "run_id", b"run_id", "started_time", b"started_time", "state", b"state", "tag", b"tag", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from apex_fast.wire.apex.v1 import common_pb2 as apex_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61pex/v1/workflow.proto\x12\x07\x61pex.v1\x1a\x14\x61pex/v1/common.proto\"i\n\x17RegisterWorkflowRequest\x12\'\n\ndefinition\x18\x01 \x01(\x0b\x32\x13.apex.v1.Definition\x12\x0c\n\x04tags\x18\x02 \x03(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"\x86\x01\n\x18RegisterWorkflowResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07ir_hash\x18\x03 \x01(\t\x12\x10\n\x08\x65xisting\x18\x04 \x01(\x08\x12(\n\x0b\x64iagnostics\x18\x05 \x03(\x0b\x32\x13.apex.v1.Diagnostic\"B\n\x17ValidateWorkflowRequest\x12\'\n\ndefinition\x18\x01 \x01(\x0b\x32\x13.apex.v1.Definition\"\x82\x01\n\x18ValidateWorkflowResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12(\n\x0b\x64iagnostics\x18\x02 \x03(\x0b\x32\x13.apex.v1.Diagnostic\x12\x0f\n\x07ir_hash\x18\x03 \x01(\t\x12\r\n\x05nodes\x18\x04 \x01(\r\x12\r\n\x05\x65\x64ges\x18\x05 \x01(\r\"<\n\x12GetWorkflowRequest\x12&\n\x08workflow\x18\x01 \x01(\x0b\x32\x14.apex.v1.WorkflowRef\"\xb4\x01\n\x08Workflow\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x65\x66inition_json\x18\x03 \x01(\x0c\x12\x0f\n\x07ir_hash\x18\x04 \x01(\t\x12\x0c\n\x04tags\x18\x05 \x03(\t\x12\x17\n\x0fregistered_time\x18\x06 \x01(\t\x12\r\n\x05nodes\x18\x07 \x01(\r\x12\r\n\x05\x65\x64ges\x18\x08 \x01(\r\x12\x1a\n\x12inputs_schema_json\x18\t \x01(\x0c\"X\n\x14ListWorkflowsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0b\n\x03tag\x18\x04 \x01(\t\"V\n\x15ListWorkflowsResponse\x12$\n\tworkflows\x18\x01 \x03(\x0b\x32\x11.apex.v1.Workflow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x12TagWorkflowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03tag\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x18\n\x10\x65xpected_version\x18\x04 \x01(\t\"/\n\x13TagWorkflowResponse\x12\x18\n\x10previous_version\x18\x01 \x01(\t2\x9c\x03\n\x0fWorkflowService\x12W\n\x10RegisterWorkflow\x12 .apex.v1.RegisterWorkflowRequest\x1a!.apex.v1.RegisterWorkflowResponse\x12W\n\x10ValidateWorkflow\x12 .apex.v1.ValidateWorkflowRequest\x1a!.apex.v1.ValidateWorkflowResponse\x12=\n\x0bGetWorkflow\x12\x1b.apex.v1.GetWorkflowRequest\x1a\x11.apex.v1.Workflow\x12N\n\rListWorkflows\x12\x1d.apex.v1.ListWorkflowsRequest\x1a\x1e.apex.v1.ListWorkflowsResponse\x12H\n\x0bTagWorkflow\x12\x1b.apex.v1.TagWorkflowRequest\x1a\x1c.apex.v1.TagWorkflowResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61pex/v1/workflow.proto\x12\x07\x61pex.v1\x1a\x14\x61pex/v1/common.proto\"i\n\x17RegisterWorkflowRequest\x12\'\n\ndefinition\x18\x01 \x01(\x0b\x32\x13.apex.v1.Definition\x12\x0c\n\x04tags\x18\x02 \x03(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"\x86\x01\n\x18RegisterWorkflowResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07ir_hash\x18\x03 \x01(\t\x12\x10\n\x08\x65xisting\x18\x04 \x01(\x08\x12(\n\x0b\x64iagnostics\x18\x05 \x03(\x0b\x32\x13.apex.v1.Diagnostic\"B\n\x17ValidateWorkflowRequest\x12\'\n\ndefinition\x18\x01 \x01(\x0b\x32\x13.apex.v1.Definition\"\x82\x01\n\x18ValidateWorkflowResponse\x12\r\n\x05valid\x18\x01 \x01(\x08\x12(\n\x0b\x64iagnostics\x18\x02 \x03(\x0b\x32\x13.apex.v1.Diagnostic\x12\x0f\n\x07ir_hash\x18\x03 \x01(\t\x12\r\n\x05nodes\x18\x04 \x01(\r\x12\r\n\x05\x65\x64ges\x18\x05 \x01(\r\"<\n\x12GetWorkflowRequest\x12&\n\x08workflow\x18\x01 \x01(\x0b\x32\x14.apex.v1.WorkflowRef\"\xfc\x01\n\x08Workflow\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x17\n\x0f\x64\x65\x66inition_json\x18\x03 \x01(\x0c\x12\x0f\n\x07ir_hash\x18\x04 \x01(\t\x12\x0c\n\x04tags\x18\x05 \x03(\t\x12\x17\n\x0fregistered_time\x18\x06 \x01(\t\x12\r\n\x05nodes\x18\x07 \x01(\r\x12\r\n\x05\x65\x64ges\x18\x08 \x01(\r\x12\x1a\n\x12inputs_schema_json\x18\t \x01(\x0c\x12\x14\n\x0c\x62\x61se_version\x18\n \x01(\t\x12\x0b\n\x03set\x18\x0b \x01(\t\x12\x12\n\ngeneration\x18\x0c \x01(\r\x12\x0f\n\x07patches\x18\r \x03(\t\"X\n\x14ListWorkflowsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0b\n\x03tag\x18\x04 \x01(\t\"V\n\x15ListWorkflowsResponse\x12$\n\tworkflows\x18\x01 \x03(\x0b\x32\x11.apex.v1.Workflow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"y\n\x12TagWorkflowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03tag\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x18\n\x10\x65xpected_version\x18\x04 \x01(\t\x12\x1d\n\x04\x61rms\x18\x05 \x03(\x0b\x32\x0f.apex.v1.TagArm\"A\n\x06TagArm\x12\x11\n\x07version\x18\x01 \x01(\tH\x00\x12\r\n\x03set\x18\x02 \x01(\tH\x00\x12\r\n\x05share\x18\x03 \x01(\x01\x42\x06\n\x04runs\"/\n\x13TagWorkflowResponse\x12\x18\n\x10previous_version\x18\x01 \x01(\t\"*\n\rGetTagRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03tag\x18\x02 \x01(\t\"h\n\x03Tag\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03tag\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x12\n\nbegan_time\x18\x04 \x01(\t\x12!\n\x04\x61rms\x18\x05 \x03(\x0b\x32\x13.apex.v1.ArmOutcome\"\x9c\x02\n\nArmOutcome\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0b\n\x03set\x18\x03 \x01(\t\x12\r\n\x05share\x18\x04 \x01(\x01\x12\x0f\n\x07started\x18\x05 \x01(\x04\x12\x0f\n\x07running\x18\x06 \x01(\x04\x12\x11\n\tcompleted\x18\x07 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x04\x12\x11\n\tcancelled\x18\t \x01(\x04\x12\'\n\x0csuccess_rate\x18\n \x01(\x0b\x32\x11.apex.v1.Estimate\x12-\n\x12success_difference\x18\x0b \x01(\x0b\x32\x11.apex.v1.Estimate\x12$\n\x08\x64uration\x18\x0c \x01(\x0b\x32\x12.apex.v1.Durations\"4\n\x08\x45stimate\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\"W\n\tDurations\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12\x0e\n\x06mean_s\x18\x02 \x01(\x01\x12\r\n\x05p50_s\x18\x03 \x01(\x01\x12\r\n\x05p90_s\x18\x04 \x01(\x01\x12\r\n\x05p99_s\x18\x05 \x01(\x01\x32\xcc\x03\n\x0fWorkflowService\x12W\n\x10RegisterWorkflow\x12 .apex.v1.RegisterWorkflowRequest\x1a!.apex.v1.RegisterWorkflowResponse\x12W\n\x10ValidateWorkflow\x12 .apex.v1.ValidateWorkflowRequest\x1a!.apex.v1.ValidateWorkflowResponse\x12=\n\x0bGetWorkflow\x12\x1b.apex.v1.GetWorkflowRequest\x1a\x11.apex.v1.Workflow\x12N\n\rListWorkflows\x12\x1d.apex.v1.ListWorkflowsRequest\x1a\x1e.apex.v1.ListWorkflowsResponse\x12H\n\x0bTagWorkflow\x12\x1b.apex.v1.TagWorkflowRequest\x1a\x1c.apex.v1.TagWorkflowResponse\x12.\n\x06GetTag\x12\x16.apex.v1.GetTagRequest\x1a\x0c.apex.v1.Tagb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,15 +43,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETWORKFLOWREQUEST']._serialized_start=502
   _globals['_GETWORKFLOWREQUEST']._serialized_end=562
   _globals['_WORKFLOW']._serialized_start=565
-  _globals['_WORKFLOW']._serialized_end=745
-  _globals['_LISTWORKFLOWSREQUEST']._serialized_start=747
-  _globals['_LISTWORKFLOWSREQUEST']._serialized_end=835
-  _globals['_LISTWORKFLOWSRESPONSE']._serialized_start=837
-  _globals['_LISTWORKFLOWSRESPONSE']._serialized_end=923
-  _globals['_TAGWORKFLOWREQUEST']._serialized_start=925
-  _globals['_TAGWORKFLOWREQUEST']._serialized_end=1015
-  _globals['_TAGWORKFLOWRESPONSE']._serialized_start=1017
-  _globals['_TAGWORKFLOWRESPONSE']._serialized_end=1064
-  _globals['_WORKFLOWSERVICE']._serialized_start=1067
-  _globals['_WORKFLOWSERVICE']._serialized_end=1479
+  _globals['_WORKFLOW']._serialized_end=817
+  _globals['_LISTWORKFLOWSREQUEST']._serialized_start=819
+  _globals['_LISTWORKFLOWSREQUEST']._serialized_end=907
+  _globals['_LISTWORKFLOWSRESPONSE']._serialized_start=909
+  _globals['_LISTWORKFLOWSRESPONSE']._serialized_end=995
+  _globals['_TAGWORKFLOWREQUEST']._serialized_start=997
+  _globals['_TAGWORKFLOWREQUEST']._serialized_end=1118
+  _globals['_TAGARM']._serialized_start=1120
+  _globals['_TAGARM']._serialized_end=1185
+  _globals['_TAGWORKFLOWRESPONSE']._serialized_start=1187
+  _globals['_TAGWORKFLOWRESPONSE']._serialized_end=1234
+  _globals['_GETTAGREQUEST']._serialized_start=1236
+  _globals['_GETTAGREQUEST']._serialized_end=1278
+  _globals['_TAG']._serialized_start=1280
+  _globals['_TAG']._serialized_end=1384
+  _globals['_ARMOUTCOME']._serialized_start=1387
+  _globals['_ARMOUTCOME']._serialized_end=1671
+  _globals['_ESTIMATE']._serialized_start=1673
+  _globals['_ESTIMATE']._serialized_end=1725
+  _globals['_DURATIONS']._serialized_start=1727
+  _globals['_DURATIONS']._serialized_end=1814
+  _globals['_WORKFLOWSERVICE']._serialized_start=1817
+  _globals['_WORKFLOWSERVICE']._serialized_end=2277
 # @@protoc_insertion_point(module_scope)

@@ -171,6 +171,10 @@ class Workflow(_message.Message):
     NODES_FIELD_NUMBER: _builtins.int
     EDGES_FIELD_NUMBER: _builtins.int
     INPUTS_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    PATCHES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     definition_json: _builtins.bytes
@@ -181,9 +185,17 @@ class Workflow(_message.Message):
     edges: _builtins.int
     inputs_schema_json: _builtins.bytes
     """JSON Schema (2020-12) of the inputs. Empty in ListWorkflows."""
+    base_version: _builtins.str
+    """Where patches made it: the version that they are on, their set, and which version of the set it is, from 1."""
+    set: _builtins.str
+    generation: _builtins.int
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tags that point here now."""
+
+    @_builtins.property
+    def patches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the patches in it, in their order. Empty in ListWorkflows."""
 
     def __init__(
         self,
@@ -197,10 +209,14 @@ class Workflow(_message.Message):
         nodes: _builtins.int = ...,
         edges: _builtins.int = ...,
         inputs_schema_json: _builtins.bytes = ...,
+        base_version: _builtins.str = ...,
+        set: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        patches: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_json", b"definition_json", "edges", b"edges", "inputs_schema_json", b"inputs_schema_json", "ir_hash", b"ir_hash", "name", b"name", "nodes", b"nodes", "registered_time", b"registered_time", "tags", b"tags", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version", b"base_version", "definition_json", b"definition_json", "edges", b"edges", "generation", b"generation", "inputs_schema_json", b"inputs_schema_json", "ir_hash", b"ir_hash", "name", b"name", "nodes", b"nodes", "patches", b"patches", "registered_time", b"registered_time", "set", b"set", "tags", b"tags", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -267,11 +283,18 @@ class TagWorkflowRequest(_message.Message):
     TAG_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     tag: _builtins.str
     version: _builtins.str
     expected_version: _builtins.str
     """If set, the tag must point at this version now, else ABORTED (TAG_MOVED)."""
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___TagArm]:
+        """What shares of the starts by the tag run instead. The same arms on the same version go on as the same test, others
+        begin one, none ends it.
+        """
+
     def __init__(
         self,
         *,
@@ -279,14 +302,46 @@ class TagWorkflowRequest(_message.Message):
         tag: _builtins.str = ...,
         version: _builtins.str = ...,
         expected_version: _builtins.str = ...,
+        arms: _abc.Iterable[Global___TagArm] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "name", b"name", "tag", b"tag", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "expected_version", b"expected_version", "name", b"name", "tag", b"tag", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TagWorkflowRequest: _TypeAlias = TagWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class TagArm(_message.Message):
+    """A part of the starts by a tag."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    set: _builtins.str
+    """The last version of this patch set on the base of the version that the tag points at."""
+    share: _builtins.float
+    """0.001 to 1, in steps of 0.001."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        set: _builtins.str = ...,
+        share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs", "set", b"set", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs", "set", b"set", "share", b"share", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_runs: _TypeAlias = _typing.Literal["version", "set"]  # noqa: Y015
+    _WhichOneofArgType_runs: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_runs) -> _WhichOneofReturnType_runs | None: ...
+
+Global___TagArm: _TypeAlias = TagArm  # noqa: Y015
 
 @_typing.final
 class TagWorkflowResponse(_message.Message):
@@ -307,3 +362,186 @@ class TagWorkflowResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TagWorkflowResponse: _TypeAlias = TagWorkflowResponse  # noqa: Y015
+
+@_typing.final
+class GetTagRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    tag: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        tag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "tag", b"tag"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTagRequest: _TypeAlias = GetTagRequest  # noqa: Y015
+
+@_typing.final
+class Tag(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BEGAN_TIME_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    tag: _builtins.str
+    version: _builtins.str
+    began_time: _builtins.str
+    """RFC 3339 UTC: when the test of these arms began. Empty: the tag has none."""
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmOutcome]:
+        """The control (what the tag points at) first. Empty: the tag has none."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        tag: _builtins.str = ...,
+        version: _builtins.str = ...,
+        began_time: _builtins.str = ...,
+        arms: _abc.Iterable[Global___ArmOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "began_time", b"began_time", "name", b"name", "tag", b"tag", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Tag: _TypeAlias = Tag  # noqa: Y015
+
+@_typing.final
+class ArmOutcome(_message.Message):
+    """What became of the starts of an arm, since the test began."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARM_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SET_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    STARTED_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    COMPLETED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_FIELD_NUMBER: _builtins.int
+    SUCCESS_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    arm: _builtins.str
+    """"control", a version, or "<base version>+<set>": as in runs."""
+    version: _builtins.str
+    """What it runs now."""
+    set: _builtins.str
+    """The patch set that it follows. Empty: it runs a version."""
+    share: _builtins.float
+    started: _builtins.int
+    running: _builtins.int
+    completed: _builtins.int
+    failed: _builtins.int
+    cancelled: _builtins.int
+    @_builtins.property
+    def success_rate(self) -> Global___Estimate:
+        """Completed of completed and failed. Absent while there is none."""
+
+    @_builtins.property
+    def success_difference(self) -> Global___Estimate:
+        """Success rate less that of the control. Absent for the control, and while there is none."""
+
+    @_builtins.property
+    def duration(self) -> Global___Durations:
+        """Of runs that completed. Absent while there is none."""
+
+    def __init__(
+        self,
+        *,
+        arm: _builtins.str = ...,
+        version: _builtins.str = ...,
+        set: _builtins.str = ...,
+        share: _builtins.float = ...,
+        started: _builtins.int = ...,
+        running: _builtins.int = ...,
+        completed: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        cancelled: _builtins.int = ...,
+        success_rate: Global___Estimate | None = ...,
+        success_difference: Global___Estimate | None = ...,
+        duration: Global___Durations | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "success_difference", b"success_difference", "success_rate", b"success_rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "cancelled", b"cancelled", "completed", b"completed", "duration", b"duration", "failed", b"failed", "running", b"running", "set", b"set", "share", b"share", "started", b"started", "success_difference", b"success_difference", "success_rate", b"success_rate", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArmOutcome: _TypeAlias = ArmOutcome  # noqa: Y015
+
+@_typing.final
+class Estimate(_message.Message):
+    """A value with its 95 % interval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    low: _builtins.float
+    high: _builtins.float
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Estimate: _TypeAlias = Estimate  # noqa: Y015
+
+@_typing.final
+class Durations(_message.Message):
+    """Durations of runs. Quantiles are within 6.25 %."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    MEAN_S_FIELD_NUMBER: _builtins.int
+    P50_S_FIELD_NUMBER: _builtins.int
+    P90_S_FIELD_NUMBER: _builtins.int
+    P99_S_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    mean_s: _builtins.float
+    p50_s: _builtins.float
+    p90_s: _builtins.float
+    p99_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        mean_s: _builtins.float = ...,
+        p50_s: _builtins.float = ...,
+        p90_s: _builtins.float = ...,
+        p99_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "mean_s", b"mean_s", "p50_s", b"p50_s", "p90_s", b"p90_s", "p99_s", b"p99_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Durations: _TypeAlias = Durations  # noqa: Y015

@@ -106,4 +106,8 @@ events! {
     63 CompensationPlanned in saga,
     72 PatchApplied in patch,
     73 PatchRolledBack in patch,
+    76 WorkflowPatchProposed in registry,
+    77 WorkflowPatchAccepted in registry,
+    78 WorkflowPatchRejected in registry,
+    79 WorkflowPatchRolledBack in registry,
 }

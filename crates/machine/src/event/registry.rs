@@ -1,25 +1,97 @@
 //! What happens to definitions.
 
 use super::failure::NodeError;
-use super::wire::{Hash, Json, Labels, Time, message};
+use super::wire::{Amount, Hash, Json, Labels, Time, message};
 
 message! {
-    /// A version of a workflow stands in the registry, for good.
+    /// A version of a workflow stands in the registry, for good. With a `set`: it is the `generation` of that patch set on
+    /// `base_version`, made of its patches in force.
     WorkflowRegistered<'a> {
         1 name: &'a str,
         2 version: &'a str,
         3 hash: Hash,
         4 definition: Json<'a>,
+        5 base_version: &'a str,
+        6 set: &'a str,
+        7 generation: Amount,
     }
 }
 
 message! {
-    /// A tag points at a version.
+    /// A tag points at a version; `arms`: shares of the starts by it run something else, as the test with this number.
     WorkflowTagged<'a> {
         1 name: &'a str,
         2 tag: &'a str,
         3 version: &'a str,
         4 previous_version: &'a str,
+        5 arms: Vec<TaggedArm<'a>>,
+        6 test: Amount,
+    }
+}
+
+message! {
+    /// What so many thousandths of the starts by a tag run: a version, or the last generation of a patch set on
+    /// `base_version`.
+    TaggedArm<'a> {
+        1 version: &'a str,
+        2 set: &'a str,
+        3 share: u32,
+        4 base_version: &'a str,
+    }
+}
+
+message! {
+    /// A patch on a workflow waits for its batch, until `due` at the latest. `patch`: as it was sent; `grant`: what its
+    /// author may beside what the definition does; `tag`: what moves to the version that the patch ends up in.
+    WorkflowPatchProposed<'a> {
+        1 name: &'a str,
+        2 number: u32,
+        3 base_version: &'a str,
+        4 set: &'a str,
+        5 tag: &'a str,
+        6 patch: Json<'a>,
+        7 author: &'a str,
+        8 reason: &'a str,
+        9 idempotency_key: &'a str,
+        10 request_hash: Hash,
+        11 grant: Json<'a>,
+        12 due: Time,
+    }
+}
+
+message! {
+    /// A patch on a workflow is in its set from now on: its `operations`, on ids, follow those before it. The batch that
+    /// takes it ends with the patch `batch`.
+    WorkflowPatchAccepted<'a> {
+        1 name: &'a str,
+        2 number: u32,
+        3 operations: Json<'a>,
+        4 batch: u32,
+    }
+}
+
+message! {
+    /// A patch on a workflow did not pass a gate, which changes nothing for the others. `kept_max`: how many refused ones
+    /// stay listed.
+    WorkflowPatchRejected<'a> {
+        1 name: &'a str,
+        2 number: u32,
+        3 gate: &'a str,
+        4 code: &'a str,
+        5 message: &'a str,
+        6 details: Json<'a>,
+        7 batch: u32,
+        8 kept_max: u64,
+    }
+}
+
+message! {
+    /// The next generation of its set goes without a patch.
+    WorkflowPatchRolledBack<'a> {
+        1 name: &'a str,
+        2 number: u32,
+        3 reason: &'a str,
+        4 by: &'a str,
     }
 }
 

@@ -24,7 +24,8 @@ message! {
 
 message! {
     /// A run exists. Says which version of which workflow was resolved; of the child of a composite node, whose it is and
-    /// how many runs stand above it; the `schedule` that started it; and the patches that it begins with (`overlay`).
+    /// how many runs stand above it; the `schedule` that started it; the patches that it begins with (`overlay`); and, where
+    /// it was started by a `tag` with arms, the `arm` that its id came to in the `test` of that number.
     RunStarted<'a> {
         1 workflow: &'a str,
         2 version: &'a str,
@@ -45,6 +46,9 @@ message! {
         17 fidelity: &'a str,
         18 schedule: &'a str,
         19 overlay: Vec<Overlaid<'a>>,
+        20 tag: &'a str,
+        21 arm: &'a str,
+        22 test: Amount,
     }
 }
 

@@ -88,7 +88,7 @@ fn begun(history: &History<'_>, records: &[Record<'_>], count: usize) -> Result<
             .ok_or_else(|| HistoryError::Format(format!("{} is no address of a definition", definition.hash)))?;
         let workflows = &mut machine.state.tenants.entry(tenant).or_default().workflows;
         let definition: Arc<[u8]> = definition.definition.into();
-        let version = Version { version, hash, definition, registered_ns: 0 };
+        let version = Version { version, hash, definition, registered_ns: 0, derived: None };
         workflows.entry(name).or_default().versions.push(version);
     }
     for record in records.iter().take(count) {

@@ -7,6 +7,7 @@ use crate::id::RunId;
 use crate::machine::Machine;
 use crate::state::run::{EndedRun, Run, RunError, Wait};
 use crate::state::symbols::Sym;
+use crate::state::trial::Drawn;
 use crate::state::{Ticket, Version, Workflow};
 use crate::view::{ApprovalView, Counts, Page, RunFilter, RunState, RunView, WorkflowView};
 use std::ops::{Bound, RangeBounds};
@@ -68,6 +69,10 @@ fn owned(labels: &[(Box<str>, Box<str>)]) -> Vec<(String, String)> {
     labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }
 
+fn drawn(drawn: &Drawn) -> (String, String) {
+    (drawn.tag.to_string(), drawn.arm.to_string())
+}
+
 impl Machine {
     /// A run of this tenant.
     #[must_use]
@@ -105,6 +110,7 @@ impl Machine {
                 goal: run.goal.as_deref().map(str::to_owned),
                 parent_run: run.parent().map(|parent| parent.run),
                 parent_node: run.parent().map(|parent| parent.node.to_string()),
+                drawn: run.extra.as_ref().and_then(|extra| extra.drawn.as_ref()).map(drawn),
                 quarantined: self.quarantined.contains(run_id),
             });
         }
@@ -132,6 +138,7 @@ impl Machine {
             goal: run.goal.as_deref().map(str::to_owned),
             parent_run: run.parent.as_ref().map(|parent| parent.run),
             parent_node: run.parent.as_ref().map(|parent| parent.node.to_string()),
+            drawn: run.drawn.as_deref().map(drawn),
             quarantined: false,
         })
     }
@@ -290,13 +297,15 @@ impl Machine {
         })
     }
 
-    /// Versions of a tenant's workflows: by name, newest registration first.
+    /// Versions of a tenant's workflows: by name, newest registration first; derived ones without the list of their patches.
     #[must_use]
     pub fn workflows(&self, tenant: &str) -> Vec<WorkflowView> {
         let tenant = self.state.symbols.find(tenant).and_then(|sym| self.state.tenants.get(&sym));
         let mut views: Vec<WorkflowView> = Vec::new();
         for (&name, workflow) in tenant.iter().flat_map(|tenant| &tenant.workflows) {
-            views.extend(workflow.versions.iter().rev().map(|version| self.workflow_view(name, workflow, version)));
+            views.extend(
+                workflow.versions.iter().rev().map(|version| self.workflow_view(name, workflow, version, false)),
+            );
         }
         views.sort_by(|a, b| a.name.cmp(&b.name));
         views
@@ -307,10 +316,10 @@ impl Machine {
     pub fn workflow(&self, tenant: &str, name: &str, selector: &Selector) -> Option<WorkflowView> {
         let version = self.state.select(tenant, name, selector)?;
         let workflow = self.state.workflow(tenant, name)?;
-        Some(self.workflow_view(self.state.symbols.find(name)?, workflow, version))
+        Some(self.workflow_view(self.state.symbols.find(name)?, workflow, version, true))
     }
 
-    fn workflow_view(&self, name: Sym, workflow: &Workflow, version: &Version) -> WorkflowView {
+    fn workflow_view(&self, name: Sym, workflow: &Workflow, version: &Version, whole: bool) -> WorkflowView {
         let text = |sym| -> Arc<str> { self.state.symbols.name(sym).clone() };
         let tags = workflow.tags.iter().filter(|(_, at)| **at == version.version).map(|(tag, _)| tag.to_string());
         WorkflowView {
@@ -320,6 +329,7 @@ impl Machine {
             tags: tags.collect(),
             registered_ns: version.registered_ns,
             definition: version.definition.clone(),
+            derived: self.state.derived(self.state.symbols.name(name), workflow, version, whole),
         }
     }
 
@@ -370,6 +380,10 @@ impl Machine {
             migrations: self.tally.migrations,
             patches: self.tally.patches,
             rollbacks: self.tally.rollbacks,
+            workflow_patches_waiting: self.state.workflow_patches_waiting(),
+            workflow_patches_accepted: self.tally.workflow_patches_accepted,
+            workflow_patches_rejected: self.tally.workflow_patches_rejected,
+            versions_derived: self.tally.versions_derived,
         }
     }
 }

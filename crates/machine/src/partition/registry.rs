@@ -5,18 +5,17 @@ use crate::command::{RegisterWorkflow, Selector, TagWorkflow};
 use crate::error::code;
 use crate::event::Event;
 use crate::event::registry::{WorkflowRegistered, WorkflowTagged};
-use crate::event::wire::{Hash, Json, write_json_str};
+use crate::event::wire::{Amount, Hash, Json, write_json_str};
 use crate::machine::Machine;
+use crate::partition::arms::Part;
 use crate::partition::program::Program;
 use crate::partition::turn::{error_list, refusal};
 use crate::state::run::Run;
 use crate::state::symbols::Sym;
-use crate::state::{State, Version, Workflow};
+use crate::state::trial::MAIN;
+use crate::state::{State, Tenant, Version, Workflow};
 use apex_ir::overlay::{Operation, materialize, read_operations};
 use std::sync::Arc;
-
-/// The tag that `Selector::Latest` looks for, and that the first version gets.
-const MAIN: &str = "main";
 
 impl Machine {
     pub(crate) fn register(&mut self, token: u64, command: &RegisterWorkflow) {
@@ -57,7 +56,7 @@ impl Machine {
                 return Err(over("workflows_max", limits.workflows_max));
             }
             let tenant = self.state.symbols.find(&command.tenant).and_then(|sym| self.state.tenants.get(&sym));
-            let held = tenant.map_or(0, |tenant| tenant.workflows.values().map(|w| w.versions.len()).sum());
+            let held = tenant.map_or(0, Tenant::versions);
             if held >= limits.workflows_per_tenant_max {
                 return Err(over("workflows_per_tenant_max", limits.workflows_per_tenant_max));
             }
@@ -68,12 +67,13 @@ impl Machine {
                     version: &ir.version,
                     hash: Hash(ir.hash),
                     definition: Json(&ir.canonical),
+                    ..WorkflowRegistered::default()
                 }),
             );
         }
         let tag = command.tag.as_deref().or(is_new.then_some(MAIN));
         if let Some(tag) = tag {
-            self.point(&command.tenant, &ir.name, tag, &ir.version);
+            self.point(&command.tenant, &ir.name, tag, &ir.version, &[]);
         }
         let mut details = b"{\"name\":".to_vec();
         write_json_str(&ir.name, &mut details);
@@ -101,14 +101,12 @@ impl Machine {
         if command.tag.is_empty() {
             return Err(refusal(code::VALUE_INVALID, "a tag has a name"));
         }
+        let not_there = || unknown(&command.name, &Selector::Version(command.version.clone()));
         let workflow = self.state.workflow(&command.tenant, &command.name);
         let version = self.state.symbols.find(&command.version);
-        let (Some(workflow), Some(version)) = (workflow, version) else {
-            return Err(unknown(&command.name, &Selector::Version(command.version.clone())));
-        };
-        if !workflow.versions.iter().any(|v| v.version == version) {
-            return Err(unknown(&command.name, &Selector::Version(command.version.clone())));
-        }
+        let (Some(workflow), Some(version)) = (workflow, version) else { return Err(not_there()) };
+        let version = workflow.version(version).ok_or_else(not_there)?;
+        let arms = self.check_arms(command, workflow, version)?;
         let previous = workflow.tags.get(command.tag.as_str()).map(|&sym| self.state.symbols.name(sym).to_string());
         if let Some(expected) = &command.expected_version
             && previous.as_ref() != Some(expected)
@@ -116,23 +114,46 @@ impl Machine {
             let now = previous.as_deref().unwrap_or("nothing");
             return Err(refusal(code::TAG_MOVED, format!("{} points at {now}, not at {expected}", command.tag)));
         }
-        let existing = !self.point(&command.tenant, &command.name, &command.tag, &command.version);
+        let existing = !self.point(&command.tenant, &command.name, &command.tag, &command.version, &arms);
         let mut details = b"{\"previous_version\":".to_vec();
         write_json_str(previous.as_deref().unwrap_or_default(), &mut details);
         details.push(b'}');
         Ok(Answer { existing, details, ..Answer::default() })
     }
 
-    /// Points a tag at a version; `false`: it did already.
-    fn point(&mut self, tenant: &str, name: &str, tag: &str, version: &str) -> bool {
-        let standing = self.state.workflow(tenant, name).and_then(|workflow| workflow.tags.get(tag)).copied();
-        if standing.is_some() && standing == self.state.symbols.find(version) {
+    /// Points a tag at a version, with arms; `false`: it did already, with these. Other arms, or the same ones on another
+    /// version, are another test.
+    fn point(&mut self, tenant: &str, name: &str, tag: &str, version: &str, arms: &[Part]) -> bool {
+        let workflow = self.state.workflow(tenant, name);
+        let standing = workflow.and_then(|workflow| workflow.tags.get(tag)).copied();
+        let trial = workflow.and_then(|workflow| workflow.trials.get(tag));
+        let parts: Vec<Part> = trial.iter().flat_map(|trial| &trial.arms).map(Part::of).collect();
+        if standing.is_some() && standing == self.state.symbols.find(version) && parts == arms {
             return false;
         }
-        let previous = standing.map(|sym| self.state.symbols.name(sym).clone());
-        let previous_version = previous.as_deref().unwrap_or_default();
-        self.emit_registry(tenant, &Event::WorkflowTagged(WorkflowTagged { name, tag, version, previous_version }));
+        let test = if arms.is_empty() { 0 } else { self.state.registry.next_seq };
+        self.emit_tag(tenant, name, tag, version, arms, test);
         true
+    }
+
+    /// Moves a tag, whose arms go on as the same test.
+    pub(crate) fn move_tag(&mut self, tenant: &str, name: &str, tag: &str, version: &str) {
+        let trial = self.state.workflow(tenant, name).and_then(|workflow| workflow.trials.get(tag));
+        let test = trial.map_or(0, |trial| trial.number);
+        let parts: Vec<Part> = trial.iter().flat_map(|trial| &trial.arms).map(Part::of).collect();
+        self.emit_tag(tenant, name, tag, version, &parts, test);
+    }
+
+    fn emit_tag(&mut self, tenant: &str, name: &str, tag: &str, version: &str, arms: &[Part], test: u64) {
+        let standing = self.state.workflow(tenant, name).and_then(|workflow| workflow.tags.get(tag));
+        let previous = standing.map(|&sym| self.state.symbols.name(sym).clone());
+        let previous_version = previous.as_deref().unwrap_or_default();
+        let arms = arms.iter().map(Part::tagged).collect();
+        let test = Amount(test as i64);
+        self.emit_registry(
+            tenant,
+            &Event::WorkflowTagged(WorkflowTagged { name, tag, version, previous_version, arms, test }),
+        );
     }
 
     /// The compiled form of a registered version.
@@ -247,6 +268,6 @@ pub(crate) fn over(limit: &str, max: impl std::fmt::Display) -> Refusal {
     refusal(code::LIMIT_EXCEEDED, format!("over {limit} ({max})"))
 }
 
-fn hex(hash: &[u8; 32]) -> String {
+pub(crate) fn hex(hash: &[u8; 32]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -29,6 +29,6 @@ impl Machine {
             let (tenant, name) = (*tenant, name.clone());
             self.fire_schedule(tenant, &name);
         }
-        false
+        self.patch_some()
     }
 }

@@ -6,7 +6,7 @@ use crate::error::code;
 use crate::event::Event;
 use crate::event::patch::Overlaid;
 use crate::event::run::{GoalReceived, PlanGenerated, RunStarted};
-use crate::event::wire::{Hash, Json, Labels, Time};
+use crate::event::wire::{Amount, Hash, Json, Labels, Time};
 use crate::id::RunId;
 use crate::machine::Machine;
 use crate::partition::program::Program;
@@ -15,7 +15,9 @@ use crate::partition::turn::{error_list, refusal};
 use crate::run::replay::listed;
 use crate::state::fold::priority_name;
 use crate::state::symbols::Sym;
+use crate::state::trial::Drawn;
 use crate::view::RunState;
+use apex_ir::Ir;
 use apex_ir::value::{self, ValueLimits};
 use std::sync::Arc;
 
@@ -62,7 +64,7 @@ impl Machine {
             return Err(over("idempotency_keys_per_tenant_max", keys_max));
         }
         let overlay = origin.map_or(&[][..], |origin| origin.overlay);
-        let (version, hash, program) = self.select_overlaid(command, overlay)?;
+        let (version, hash, program, drawn) = self.select_overlaid(command, overlay)?;
         refuse_unsupported(&program)?;
         program.ir.check_inputs(&command.inputs).map_err(|found| Refusal {
             code: code::INPUTS_INVALID,
@@ -105,6 +107,9 @@ impl Machine {
             origin_from: origin.map_or("", |origin| origin.from),
             overlay: overlay.iter().map(|layer| Overlaid { operations: Json(layer) }).collect(),
             mode: origin.map_or("", |origin| if origin.freeze { "freeze" } else { "live" }),
+            tag: drawn.as_ref().map_or("", |drawn| &drawn.tag),
+            arm: drawn.as_ref().map_or("", |drawn| &drawn.arm),
+            test: Amount(drawn.as_ref().map_or(0, |drawn| drawn.test as i64)),
             ..RunStarted::default()
         });
         let slot = match self.state.find(&command.run_id) {
@@ -125,29 +130,26 @@ impl Machine {
         expired.take(EXPIRED_LOOKED_AT_MAX).any(|(_, (holder, _))| Some(*holder) == sym)
     }
 
-    /// The version that a start names, compiled.
-    pub(crate) fn select_program(&mut self, command: &StartRun) -> Result<(Sym, [u8; 32], Arc<Program>), Refusal> {
+    /// The version that a start comes to, compiled, and the arm of its tag.
+    pub(crate) fn select_program(&mut self, command: &StartRun) -> Result<Selected, Refusal> {
         let not_there = || unknown(&command.workflow, &command.selector);
-        let version = self.state.select(&command.tenant, &command.workflow, &command.selector).ok_or_else(not_there)?;
+        let StartRun { tenant, workflow, selector, run_id, .. } = command;
+        let (version, drawn) = self.state.draw(tenant, workflow, selector, run_id).ok_or_else(not_there)?;
         let (version, hash) = (version.version, version.hash);
-        let tenant = self.state.symbols.find(&command.tenant).ok_or_else(not_there)?;
-        let workflow = self.state.symbols.find(&command.workflow).ok_or_else(not_there)?;
+        let tenant = self.state.symbols.find(tenant).ok_or_else(not_there)?;
+        let workflow = self.state.symbols.find(workflow).ok_or_else(not_there)?;
         let program = self.program(tenant, workflow, version).map_err(|reason| {
             refusal(code::DEFINITION_UNREADABLE, format!("the definition no longer compiles: {reason}"))
         })?;
-        Ok((version, hash, program))
+        Ok((version, hash, program, drawn))
     }
 
     /// What patches make of the version that a start names.
-    pub(crate) fn select_overlaid(
-        &mut self,
-        command: &StartRun,
-        layers: &[Arc<[u8]>],
-    ) -> Result<(Sym, [u8; 32], Arc<Program>), Refusal> {
-        let (version, ir_hash, program) = self.select_program(command)?;
+    pub(crate) fn select_overlaid(&mut self, command: &StartRun, layers: &[Arc<[u8]>]) -> Result<Selected, Refusal> {
+        let (version, ir_hash, program, drawn) = self.select_program(command)?;
         let (tenant, workflow) = (self.state.symbols.find(&command.tenant), self.state.symbols.find(&command.workflow));
         let (Some(tenant), Some(workflow), false) = (tenant, workflow, layers.is_empty()) else {
-            return Ok((version, ir_hash, program));
+            return Ok((version, ir_hash, program, drawn));
         };
         let program =
             self.overlay(&Basis { tenant, workflow, version, ir_hash, layers: layers.to_vec() }).map_err(|reason| {
@@ -155,7 +157,7 @@ impl Machine {
                 listed(code::VERSION_INCOMPATIBLE, message, &[(String::new(), reason)])
             })?;
         self.programs.put(program.ir.hash, program.clone(), self.config.limits.programs_max);
-        Ok((version, program.ir.hash, program))
+        Ok((version, program.ir.hash, program, drawn))
     }
 
     pub(crate) fn check_start(&self, command: &StartRun) -> Result<(), Refusal> {
@@ -221,6 +223,9 @@ impl Machine {
     }
 }
 
+/// A version, the hash of its program, the program, and the arm that the start came to.
+pub(crate) type Selected = (Sym, [u8; 32], Arc<Program>, Option<Drawn>);
+
 /// The run that a new one replays.
 pub(crate) struct Origin<'c> {
     pub(crate) run: RunId,
@@ -241,7 +246,12 @@ pub(crate) enum Started {
 
 /// Refuses a program with nodes that do not run yet.
 pub(crate) fn refuse_unsupported(program: &Program) -> Result<(), Refusal> {
-    let Some((kind, pointer)) = program.ir.unsupported.first() else { return Ok(()) };
+    unsupported(&program.ir)
+}
+
+/// The same for what no program was made of.
+pub(crate) fn unsupported(ir: &Ir) -> Result<(), Refusal> {
+    let Some((kind, pointer)) = ir.unsupported.first() else { return Ok(()) };
     let message = format!("{} at {pointer} does not run yet", format!("{kind:?}").to_lowercase());
     Err(refusal(code::NODE_TYPE_NOT_RUNNING, message))
 }

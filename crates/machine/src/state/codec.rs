@@ -6,7 +6,7 @@ use super::symbols::Sym;
 use crate::error::RestoreError;
 use crate::event::wire::put_varint;
 use crate::id::RunId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Where bytes go.
@@ -238,6 +238,19 @@ impl<K: Codec + Ord, V: Codec> Codec for BTreeMap<K, V> {
     fn get(r: &mut Source<'_>) -> Read<BTreeMap<K, V>> {
         let count = r.count()?;
         (0..count).map(|_| Ok((K::get(r)?, V::get(r)?))).collect()
+    }
+}
+
+impl<T: Codec + Ord> Codec for BTreeSet<T> {
+    fn put(&self, w: &mut Writer<'_>) {
+        (self.len() as u32).put(w);
+        for value in self {
+            value.put(w);
+        }
+    }
+    fn get(r: &mut Source<'_>) -> Read<BTreeSet<T>> {
+        let count = r.count()?;
+        (0..count).map(|_| T::get(r)).collect()
     }
 }
 

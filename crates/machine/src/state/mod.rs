@@ -6,24 +6,28 @@ pub(crate) mod fold;
 pub(crate) mod letter;
 pub(crate) mod locks;
 mod pages;
+pub(crate) mod patch_set;
 pub(crate) mod rates;
 pub(crate) mod rest;
 pub(crate) mod run;
 pub(crate) mod schedule;
 pub(crate) mod snapshot;
 pub(crate) mod symbols;
+pub(crate) mod trial;
 
 use crate::id::RunId;
 use breaker::Breakers;
 use letter::Letters;
 use locks::Locks;
 use pages::Pages;
+use patch_set::{Derived, Patching};
 use rest::Slot;
 use run::EndedRun;
 use schedule::{Due, Schedule};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use symbols::{IdMap, Sym, Symbols};
+use trial::Trial;
 
 /// Everything that is true.
 #[derive(Debug, Default)]
@@ -76,6 +80,8 @@ pub(crate) struct Index {
     pub(crate) locks: Locks,
     /// Schedules that are not paused.
     pub(crate) schedules: BTreeSet<Due>,
+    /// Workflows with patches that wait, by the time at which something happens to them.
+    pub(crate) patching: BTreeSet<(i64, Sym, Sym)>,
 }
 
 /// A node that waits for a signal; within a run the one that began first comes first.
@@ -107,6 +113,8 @@ pub(crate) struct Tenant {
     /// Open and ended runs; the ids begin with the time.
     pub(crate) runs: BTreeSet<RunId>,
     pub(crate) open: usize,
+    /// Bytes of the patches on workflows that wait. Follows from the workflows.
+    pub(crate) waiting_bytes: usize,
 }
 
 /// All versions of a workflow.
@@ -115,6 +123,10 @@ pub(crate) struct Workflow {
     /// In the order of registration.
     pub(crate) versions: Vec<Version>,
     pub(crate) tags: BTreeMap<Box<str>, Sym>,
+    /// By tag, where it has arms.
+    pub(crate) trials: BTreeMap<Box<str>, Box<Trial>>,
+    /// Where it was patched.
+    pub(crate) patching: Option<Box<Patching>>,
 }
 
 /// A version of a workflow.
@@ -124,6 +136,8 @@ pub(crate) struct Version {
     pub(crate) hash: [u8; 32],
     pub(crate) definition: Arc<[u8]>,
     pub(crate) registered_ns: i64,
+    /// Of a patch set.
+    pub(crate) derived: Option<Box<Derived>>,
 }
 
 /// An idempotency key of a start.

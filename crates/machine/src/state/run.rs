@@ -2,6 +2,7 @@
 //! neither compared nor written, says so.
 
 use super::symbols::Sym;
+use super::trial::Drawn;
 use crate::action::JobKind;
 use crate::id::RunId;
 use crate::partition::program::Program;
@@ -99,6 +100,8 @@ pub(crate) struct Extra {
     pub(crate) layers: Vec<Layer>,
     /// Epoch of its last migration; 0: none.
     pub(crate) migrated: u32,
+    /// The arm of the tag that it was started by.
+    pub(crate) drawn: Option<Drawn>,
 }
 
 /// A patch of a run.
@@ -582,6 +585,7 @@ pub(crate) struct EndedRun {
     /// `None`: it completed.
     pub(crate) error: Option<Box<RunError>>,
     pub(crate) parent: Option<Box<Parent>>,
+    pub(crate) drawn: Option<Box<Drawn>>,
 }
 
 impl Wait {

@@ -1,4 +1,4 @@
-//! A snapshot: the state as bytes, equal for equal states. Version 5: the magic, the version, the names in the order of
+//! A snapshot: the state as bytes, equal for equal states. Version 6: the magic, the version, the names in the order of
 //! their places, then the state, each open run behind its length. A version that is not known is refused: the log is
 //! replayed instead, it is the truth.
 
@@ -6,12 +6,14 @@ use super::breaker::Breaker;
 use super::codec::{Codec, Source, Writer, codec, put_bytes};
 use super::letter::Letter;
 use super::pages::{Place, at};
+use super::patch_set::{Derived, Fate, PatchSet, Patching, Refused, Taken, WorkflowPatch};
 use super::run::{
     Asked, Awaited, Care, Child, Completed, Corrected, EndedRun, Ending, Extra, Failing, Fault, Flight, Items,
     Iterations, Kept, KeptSignal, Layer, Node, Origin, Parent, Queued, Run, RunError, Scope, Status, Step, StepPhase,
     Throttled, Wait,
 };
 use super::schedule::{Firing, Overlap, Schedule};
+use super::trial::{Arm, Drawn, Outcomes, Trial};
 use super::{Key, Registry, State, Tenant, Version, Workflow};
 use crate::action::JobKind;
 use crate::error::RestoreError;
@@ -21,10 +23,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"APEXSNAP";
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 
 codec!(Registry { next_seq, head, hash, versions });
-codec!(Version { version, hash, definition, registered_ns });
+codec!(Version { version, hash, definition, registered_ns, derived });
+codec!(Derived { set, generation });
+codec!(Patching { patches, last, batch, sets } with { waiting: Default::default(), indexed: 0 });
+codec!(PatchSet { base, generation, head, moving });
+codec!(WorkflowPatch { set, tag, patch, author, reason, key, request_hash, proposed_ns, due, grant, fate });
+codec!(Taken { operations, generation, dropped, without, dropped_reason });
+codec!(Refused { gate, code, message, details, decided_ns });
+codec!(Trial { number, began_ns, arms, control });
+codec!(Arm { version, set, share, outcomes });
+codec!(Outcomes { started, completed, failed, cancelled, duration_ns, steps });
+codec!(Drawn { tag, arm, test });
 codec!(Key { run_id, request_hash, offset, expires });
 codec!(Schedule {
     workflow,
@@ -88,7 +100,8 @@ codec!(Extra {
     locks,
     schedule,
     layers,
-    migrated
+    migrated,
+    drawn
 });
 codec!(Layer { number, operations, epoch, dropped, key, request_hash });
 codec!(Awaited { name, due });
@@ -128,7 +141,8 @@ codec!(EndedRun {
     nodes_total,
     nodes_done,
     error,
-    parent
+    parent,
+    drawn
 });
 codec!(Run {
     id, tenant, workflow, version, ir_hash, epoch, correlation, inputs, labels, priority, goal, key, started, fast, requested,
@@ -154,6 +168,30 @@ impl Codec for Priority {
             2 => Priority::High,
             _ => Priority::Medium,
         })
+    }
+}
+
+impl Codec for Fate {
+    fn put(&self, w: &mut Writer<'_>) {
+        match self {
+            Fate::Waiting => 0u8.put(w),
+            Fate::Taken(taken) => {
+                1u8.put(w);
+                taken.put(w);
+            }
+            Fate::Refused(refused) => {
+                2u8.put(w);
+                refused.put(w);
+            }
+        }
+    }
+    fn get(r: &mut Source<'_>) -> Result<Fate, RestoreError> {
+        match u8::get(r)? {
+            0 => Ok(Fate::Waiting),
+            1 => Codec::get(r).map(Fate::Taken),
+            2 => Codec::get(r).map(Fate::Refused),
+            _ => Err(RestoreError("a kind is not known")),
+        }
     }
 }
 
@@ -341,6 +379,8 @@ impl State {
                 sym.put(&mut w);
                 workflow.versions.put(&mut w);
                 workflow.tags.put(&mut w);
+                workflow.trials.put(&mut w);
+                workflow.patching.put(&mut w);
             }
             tenant.keys.put(&mut w);
             tenant.schedules.put(&mut w);
@@ -426,7 +466,8 @@ impl State {
             let mut tenant = Tenant::default();
             for _ in 0..u32::get(r)? {
                 let name = Codec::get(r)?;
-                let workflow = Workflow { versions: Codec::get(r)?, tags: Codec::get(r)? };
+                let (versions, tags) = (Codec::get(r)?, Codec::get(r)?);
+                let workflow = Workflow { versions, tags, trials: Codec::get(r)?, patching: Codec::get(r)? };
                 tenant.workflows.insert(name, workflow);
             }
             tenant.keys = Codec::get(r)?;
@@ -466,6 +507,7 @@ impl State {
             state.ended.insert(id, Arc::new(run));
         }
         state.index_schedules();
+        state.index_patches();
         if r.bytes.is_empty() { Ok(state) } else { Err(RestoreError("bytes are left over")) }
     }
 }

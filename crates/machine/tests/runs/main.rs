@@ -19,6 +19,7 @@ mod r#loop;
 mod map;
 mod migrate;
 mod patch;
+mod patch_set;
 mod pause;
 mod rate;
 mod registry;

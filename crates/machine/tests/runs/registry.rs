@@ -49,6 +49,7 @@ fn tags_move_and_latest_follows_main() {
             version: version.into(),
             tag: "main".into(),
             expected_version: expected.map(str::to_owned),
+            arms: Vec::new(),
         })
     };
     assert_eq!(world.ask(tag("2", Some("9"))).outcome.unwrap_err().code, code::TAG_MOVED);

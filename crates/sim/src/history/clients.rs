@@ -118,6 +118,7 @@ impl World<'_> {
             version: version.to_string(),
             tag: chance.of_these(&["main", "canary"]).into(),
             expected_version: chance.one_in(3).then(|| "1".into()),
+            arms: Vec::new(),
         };
         self.ask(Some(Asked::Tag), Command::TagWorkflow(tag));
         Ok(())

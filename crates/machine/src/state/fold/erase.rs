@@ -48,6 +48,7 @@ impl State {
         self.rates.forget(tenant);
         self.expiring.retain(|_, (whose, _)| *whose != tenant);
         self.index.schedules.retain(|(_, whose, _)| *whose != tenant);
+        self.index.patching.retain(|(_, whose, _)| *whose != tenant);
         if let Some(held) = self.tenants.remove(&tenant) {
             self.keys -= held.keys.len();
             self.registry.versions -= held.workflows.values().map(|workflow| workflow.versions.len()).sum::<usize>();

@@ -22,6 +22,7 @@ mod letter;
 mod lock;
 mod node;
 mod patch;
+pub(crate) mod patch_set;
 mod run;
 mod saga;
 mod schedule;
@@ -45,7 +46,8 @@ use crate::state::run::{
     StepPhase, Wait, split_path,
 };
 use crate::state::symbols::{Sym, Symbols};
-use crate::state::{Index, Key, Listener, State, Ticket, Timer, TimerKind, Version};
+use crate::state::trial::Drawn;
+use crate::state::{Index, Key, Listener, State, Ticket, Timer, TimerKind};
 use apex_ir::ir::Priority;
 use std::sync::Arc;
 
@@ -98,23 +100,12 @@ impl State {
         follows(header, self.registry.next_seq, self.registry.head)?;
         let tenant = self.symbols.intern(header.tenant);
         match event {
-            Event::WorkflowRegistered(e) => {
-                let (name, version) = (self.symbols.intern(e.name), self.symbols.intern(e.version));
-                let workflow = self.tenants.entry(tenant).or_default().workflows.entry(name).or_default();
-                workflow.versions.push(Version {
-                    version,
-                    hash: e.hash.0,
-                    definition: e.definition.0.into(),
-                    registered_ns: header.time_ns,
-                });
-                self.registry.versions += 1;
-            }
-            Event::WorkflowTagged(e) => {
-                let (name, version) = (self.symbols.intern(e.name), self.symbols.intern(e.version));
-                let tenant = self.tenants.entry(tenant).or_default();
-                let workflow = tenant.workflows.get_mut(&name).ok_or("a tag of an unknown workflow")?;
-                workflow.tags.insert(e.tag.into(), version);
-            }
+            Event::WorkflowRegistered(e) => self.workflow_registered(tenant, header, e)?,
+            Event::WorkflowTagged(e) => self.workflow_tagged(tenant, header, e)?,
+            Event::WorkflowPatchProposed(e) => self.workflow_patch_proposed(tenant, header, e)?,
+            Event::WorkflowPatchAccepted(e) => self.workflow_patch_accepted(tenant, e)?,
+            Event::WorkflowPatchRejected(e) => self.workflow_patch_rejected(tenant, header, e)?,
+            Event::WorkflowPatchRolledBack(e) => self.workflow_patch_rolled_back(tenant, e)?,
             Event::BreakerChanged(e) => {
                 let gate = Gate::parse(e.state).ok_or("a breaker in an unknown state")?;
                 self.breakers.change(tenant, e.name, gate, e.due.0, self.position, header.time_ns);
@@ -313,6 +304,14 @@ impl State {
             run.extra_mut().schedule = e.schedule.into();
             self.count_scheduled(tenant, e.schedule, true);
         }
+        if !e.arm.is_empty()
+            && let Slot::Awake(run) = &mut self.runs[slot as usize]
+        {
+            let drawn = Drawn { tag: e.tag.into(), arm: e.arm.into(), test: e.test.0 as u64 };
+            let (tenant, workflow) = (run.tenant, run.workflow);
+            run.extra_mut().drawn = Some(drawn.clone());
+            self.count_drawn(tenant, workflow, &drawn, None);
+        }
         self.forget_keys(header.time_ns);
         Ok(())
     }
@@ -341,30 +340,35 @@ impl State {
             self.count_scheduled(run.tenant, &extra.schedule, false);
         }
         self.forget_keys(now);
+        let drawn = run.extra.as_mut().and_then(|extra| extra.drawn.take());
+        let (tenant, workflow) = (run.tenant, run.workflow);
         self.ended_order.push_back(run.id);
-        self.ended.insert(
-            run.id,
-            Arc::new(EndedRun {
-                fast: run.fast,
-                tenant: run.tenant,
-                workflow: run.workflow,
-                version: run.version,
-                ir_hash: run.ir_hash,
-                epoch: run.epoch,
-                correlation: std::mem::take(&mut run.correlation),
-                labels: std::mem::take(&mut run.labels),
-                priority: run.priority,
-                goal: run.goal.take(),
-                started_ns: run.started_ns,
-                ended_ns: now,
-                offset: run.next_seq - 1,
-                head: run.head,
-                nodes_total: run.nodes_total,
-                nodes_done: run.nodes_done,
-                error: error.map(Box::new),
-                parent: run.parent().cloned().map(Box::new),
-            }),
-        );
+        let ended = Arc::new(EndedRun {
+            fast: run.fast,
+            tenant: run.tenant,
+            workflow: run.workflow,
+            version: run.version,
+            ir_hash: run.ir_hash,
+            epoch: run.epoch,
+            correlation: std::mem::take(&mut run.correlation),
+            labels: std::mem::take(&mut run.labels),
+            priority: run.priority,
+            goal: run.goal.take(),
+            started_ns: run.started_ns,
+            ended_ns: now,
+            offset: run.next_seq - 1,
+            head: run.head,
+            nodes_total: run.nodes_total,
+            nodes_done: run.nodes_done,
+            error: error.map(Box::new),
+            parent: run.parent().cloned().map(Box::new),
+            drawn: drawn.map(Box::new),
+        });
+        self.ended.insert(run.id, ended.clone());
+        if let Some(drawn) = &ended.drawn {
+            let duration_ns = now.saturating_sub(ended.started_ns);
+            self.count_drawn(tenant, workflow, drawn, Some((ended.state(), duration_ns)));
+        }
         self.leave_parent(run, completed);
         while self.ended_order.len() as u64 > ended_max {
             let Some(oldest) = self.ended_order.pop_front() else { break };
@@ -495,6 +499,10 @@ impl Folding<'_> {
             Event::CompensationCompleted(e) => self.compensation_completed(e),
             Event::WorkflowRegistered(_)
             | Event::WorkflowTagged(_)
+            | Event::WorkflowPatchProposed(_)
+            | Event::WorkflowPatchAccepted(_)
+            | Event::WorkflowPatchRejected(_)
+            | Event::WorkflowPatchRolledBack(_)
             | Event::BreakerChanged(_)
             | Event::DeadLetterDropped(_)
             | Event::Erased(_)
