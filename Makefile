@@ -35,6 +35,7 @@ lint: build ## formatting, lints, strict types, import contracts, stubs, generat
 	$(BIN)/python tools/protos.py --check
 	$(BIN)/python tools/requirements.py
 	$(BIN)/python tools/passes.py
+	PYTHONPATH=. $(BIN)/python tools/pass_figures.py
 
 test-rust: ## tests of the core, and of the optimizer's passes
 	cargo test --locked --workspace

@@ -4,6 +4,7 @@ A call ends in an `Answer` or a `Refusal`, whatever the module does: limits on m
 settings of the host and hold for every pass. The ABI is in `docs/formats/optimizer.md`.
 """
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
@@ -158,6 +159,9 @@ def _config() -> wasmtime.Config:
     config.wasm_threads = False
     config.wasm_relaxed_simd = False
     config.wasm_memory64 = False
+    # Compiling takes a second or two; wasmtime keeps what it made under the user's cache folder, where there is one.
+    with contextlib.suppress(wasmtime.WasmtimeError):
+        config.cache = True
     return config
 
 

@@ -27,6 +27,7 @@ from apex_fast.cli.bench import (
     fan,
     machine,
     overload,
+    passes,
     plot,
     reads,
     recover,
@@ -63,6 +64,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "compile": Benchmark(
         compiling.measure, "definitions of 10 to 100,000 nodes, against parsing the same bytes", "nodes"
     ),
+    "passes": Benchmark(passes.measure, "the optimizer's passes on a definition of 1,000 nodes", "nodes"),
     "replay": Benchmark(replay.measure, "1,000,000 events back into a machine, with and without a snapshot", "events"),
     "waiting": Benchmark(
         waiting.measure,

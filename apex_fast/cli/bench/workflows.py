@@ -55,6 +55,56 @@ def layers(nodes: int, width: int = LAYER_WIDTH) -> bytes:
     return _document("layers", [_node(name) for name in names], edges)
 
 
+def wasteful(nodes: int) -> bytes:
+    """A definition in which each of the optimizer's passes finds something, again and again: groups of 17 nodes, bodies
+    included, and writes up to ``nodes``."""
+    made: list[dict[str, Any]] = []
+    edges: list[dict[str, str]] = []
+    for group in range(nodes // 17):
+        of_group, ways = _wasteful(f"g{group}")
+        made += of_group
+        edges += ways
+    made += [_node(f"rest{index}") for index in range(nodes - nodes // 17 * 17)]
+    body = {"name": "wasteful", "version": "1", "inputs": {}, "nodes": made, "edges": edges, "output": "done"}
+    return json.dumps(body).encode()
+
+
+def _wasteful(group: str) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    def call(name: str, effect: str, *reads: str) -> dict[str, Any]:
+        given = {read: f"${{nodes.{group}_{read}.output}}" for read in reads}
+        config = {"name": name.rstrip("_")}
+        return {"id": f"{group}_{name}", "type": "function", "config": config, "effect": effect, "input": given}
+
+    def get(name: str, path: str) -> dict[str, Any]:
+        config = {"method": "GET", "url": f"https://example.com/{group}/{path}"}
+        return {"id": f"{group}_{name}", "type": "http", "config": config}
+
+    def way(source: str, target: str, **more: str) -> dict[str, str]:
+        return {"from": f"{group}_{source}", "to": f"{group}_{target}", **more}
+
+    body = {
+        "nodes": [call("rates", "pure"), call("convert", "write", "rates")],
+        "edges": [way("rates", "convert")],
+        "output": f"${{nodes.{group}_convert.output}}",
+    }
+    each = {"id": f"{group}_each", "type": "map", "config": {"over": f"${{inputs.{group}}}", "body": body}}
+    made = [
+        *(get("order", "order"), get("order_", "order"), call("bill", "write", "order", "order_")),
+        *(call("risk", "pure"), call("risk_", "pure"), call("report", "write", "risk", "risk_")),
+        *(call("flights", "read"), call("hotels", "read"), call("weather", "read")),
+        call("book", "write", "flights", "hotels", "weather"),
+        *(get("account", "account"), get("history", "history"), call("send", "write", "history")),
+        get("unread", "unread"),
+        each,
+    ]
+    edges = [
+        *(way("order", "bill"), way("order_", "bill"), way("risk", "report"), way("risk_", "report")),
+        *(way("flights", "hotels"), way("hotels", "weather"), way("weather", "book")),
+        *(way("account", "history"), way("history", "send", when=f"nodes.{group}_account.output.body.wanted")),
+    ]
+    return made, edges
+
+
 def approval() -> bytes:
     """Waits for a person, then ends."""
     return _document("approval", [{"id": "gate", "type": "approval", "config": {"prompt": "Go on?"}}], [])
