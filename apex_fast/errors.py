@@ -241,6 +241,7 @@ CLASS_OF_CODE: dict[str, type[ApexError]] = {
     "PATCH_CONFLICT": InvalidInput,
     "PATCH_STARTED": InvalidInput,
     "PATCH_NOT_FOUND": NotFound,
+    "PASS_NOT_FOUND": NotFound,
     "DEAD_LETTER_NOT_FOUND": NotFound,
     "BLOB_NOT_FOUND": NotFound,
     "BLOB_DAMAGED": ApexError,

@@ -7,6 +7,7 @@ In: Python values. Out: Python values, and the exceptions of `apex_fast.errors`,
 
 from apex_fast.client.blobs import Blob
 from apex_fast.client.client import Client, GoalRun
+from apex_fast.client.optimizer import Amounts, Saving, Suggestion, Suggestions
 from apex_fast.client.patch_sets import (
     Arm,
     ArmInfo,
@@ -32,6 +33,7 @@ from apex_fast.client.views import (
 )
 
 __all__ = [
+    "Amounts",
     "Approval",
     "Arm",
     "ArmInfo",
@@ -49,7 +51,10 @@ __all__ = [
     "Run",
     "RunInfo",
     "RunPage",
+    "Saving",
     "ScheduleInfo",
+    "Suggestion",
+    "Suggestions",
     "TagInfo",
     "WorkflowInfo",
     "WorkflowPatch",

@@ -11,6 +11,7 @@ import msgspec
 from apex_fast.authoring import Workflow
 from apex_fast.client.blobs import Blob, BlobConnection
 from apex_fast.client.connection import Connection
+from apex_fast.client.optimizer import Suggestions
 from apex_fast.client.patch_sets import Arm, TagInfo, WorkflowPatch, WorkflowPatchPage
 from apex_fast.client.run import PATCHES, Run
 from apex_fast.client.run import SERVICE as RUNS
@@ -24,11 +25,21 @@ from apex_fast.client.views import (
     RunPage,
     ScheduleInfo,
     WorkflowInfo,
+    value_of,
 )
 from apex_fast.errors import error_of
-from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, patch_pb2, run_pb2, schedule_pb2, workflow_pb2
+from apex_fast.wire.apex.v1 import (
+    approval_pb2,
+    common_pb2,
+    optimizer_pb2,
+    patch_pb2,
+    run_pb2,
+    schedule_pb2,
+    workflow_pb2,
+)
 
 WORKFLOWS = "/apex.v1.WorkflowService"
+OPTIMIZER = "/apex.v1.OptimizerService"
 APPROVALS = "/apex.v1.ApprovalService"
 SCHEDULES = "/apex.v1.ScheduleService"
 START_BATCH = 256
@@ -199,6 +210,32 @@ class Client:
             f"{PATCHES}/RollbackPatch", request, patch_pb2.RollbackPatchResponse, retry=True
         )
         return answer.patch.rolled_back_version
+
+    async def suggestions(self, name: str, version: str) -> Suggestions:
+        """What the optimizer proposes for a version, and what it saved. Raises NotFound."""
+        request = optimizer_pb2.GetSuggestionsRequest(name=name, version=version)
+        return Suggestions.of(
+            await self._connection.unary(f"{OPTIMIZER}/GetSuggestions", request, optimizer_pb2.Suggestions, retry=True)
+        )
+
+    async def take_suggestion(self, name: str, version: str, pass_name: str, tag: str = "") -> str:
+        """Have a version made with what a pass proposes; the id of the patch on the workflow. ``tag``: goes there, if
+        it points at ``version``.
+
+        Raises NotFound where the pass proposes nothing, Conflict where a later version was made of this one by passes.
+        """
+        request = optimizer_pb2.TakeSuggestionRequest(name=name, version=version, pass_name=pass_name, tag=tag)
+        answer = await self._connection.unary(
+            f"{OPTIMIZER}/TakeSuggestion", request, optimizer_pb2.TakeSuggestionResponse
+        )
+        return answer.patch_id
+
+    async def profile(self, name: str, version: str) -> dict[str, Any]:
+        """What was observed of the last runs of a version, as `apex optimize --profile` takes it. Raises NotFound."""
+        request = optimizer_pb2.GetProfileRequest(name=name, version=version)
+        answer = await self._connection.unary(f"{OPTIMIZER}/GetProfile", request, optimizer_pb2.Profile, retry=True)
+        profile: dict[str, Any] = value_of(answer.profile_json)
+        return profile
 
     # --- runs -----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from apex_fast.gateway.grpc import worker_service
 from apex_fast.gateway.grpc.approval_service import ApprovalService
 from apex_fast.gateway.grpc.health import Health
 from apex_fast.gateway.grpc.method import Answering, Method
+from apex_fast.gateway.grpc.optimizer_service import OptimizerService
 from apex_fast.gateway.grpc.patch_service import PatchService
 from apex_fast.gateway.grpc.run_service import RunService
 from apex_fast.gateway.grpc.schedule_service import ScheduleService
@@ -82,6 +83,7 @@ class Door:
             *ApprovalService(house).methods(),
             *ScheduleService(house).methods(),
             *PatchService(house, histories).methods(),
+            *OptimizerService(house).methods(),
             *worker_service.methods(),
         ]
         self._health = Health(house, {method.path.split("/")[1] for method in services})

@@ -76,6 +76,7 @@ PROBLEMS: dict[str, Problem] = {
     "TICKET_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such approval"),
     "DEAD_LETTER_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such dead letter"),
     "PATCH_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such patch"),
+    "PASS_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such pass, or it proposes nothing"),
     "BLOB_NOT_FOUND": Problem(NOT_FOUND, 404, "There is no such blob"),
     "METHOD_NOT_ALLOWED": Problem(UNIMPLEMENTED, 405, "The route does not take this method"),
     # what is there already, and its state

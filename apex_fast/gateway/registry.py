@@ -68,7 +68,7 @@ async def keep(house: House, tenant: str, definition: Definition, tags: Sequence
         if tagged.code:
             raise refusal_of(tagged)
     if house.optimizer is not None:
-        house.optimizer.registered(tenant, definition.name, definition.version)
+        house.optimizer.tagged(tenant, definition.name, definition.version, dict.fromkeys(wanted, ""))
     return Registered(definition, reply.existing)
 
 
@@ -99,5 +99,5 @@ async def tag_version(
     if reply.code:
         raise refusal_of(reply)
     if house.optimizer is not None:
-        house.optimizer.registered(tenant, name, version)
+        house.optimizer.tagged(tenant, name, version, {tag: before.version if before is not None else ""})
     return before.version if before is not None else ""

@@ -10,8 +10,11 @@ from collections.abc import Iterable
 
 from apex_fast.domain import CoreError, Ended, LogError, RunView
 from apex_fast.optimizer.asking import Asking
+from apex_fast.optimizer.deriving import SET
+from apex_fast.optimizer.patch import Expected
+from apex_fast.optimizer.reason import expected_in, pass_of
 from apex_fast.optimizer.runs import Runs
-from apex_fast.optimizer.savings import Ledger, Version
+from apex_fast.optimizer.savings import Ledger
 from apex_fast.optimizer.seen import Seen, seen_in
 from apex_fast.settings import OptimizerSettings
 
@@ -78,8 +81,23 @@ class Profiles:
             return
         seen = await self._asking.beside(self._seen, view)
         if seen is not None:
-            version: Version = (view.tenant, view.workflow, view.version)
-            self.ledger.add(version, seen)
+            self.ledger.add((view.tenant, view.workflow, view.version), seen)
+            base = self._base(view) if not seen.patches else None
+            if base is not None:
+                seen.patches = base[1]
+                self.ledger.add((view.tenant, view.workflow, base[0]), seen)
+
+    def _base(self, view: RunView) -> tuple[str, dict[str, Expected]] | None:
+        """The version that the one of a run was made of by passes, and what each expected; None: it was not."""
+        version = self._runs.workflow(view.tenant, view.workflow, view.version)
+        expected: dict[str, Expected] = {}
+        for patch_id in version.patches if version is not None and version.set == SET else ():
+            patch = self._runs.workflow_patch(view.tenant, patch_id)
+            author = pass_of(patch.author) if patch is not None else None
+            if patch is None or author is None:
+                return None
+            expected[author[0]] = expected.get(author[0], Expected()) + expected_in(patch.reason)
+        return (version.base_version, expected) if version is not None and expected else None
 
     def _seen(self, view: RunView) -> Seen | None:
         try:

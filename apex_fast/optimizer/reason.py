@@ -9,7 +9,7 @@ import re
 from apex_fast.optimizer.patch import Expected, OptimizedPatch
 
 REASON_CHARS_MAX = 1_000
-_AUTHOR = re.compile(r"optimizer:(.+)@sha256:[0-9a-f]{64}")
+_AUTHOR = re.compile(r"optimizer:(.+)@(sha256:[0-9a-f]{64})")
 _NUMBER = r"([0-9][0-9.e+-]*)"
 _EXPECTED = re.compile(f"expected to save {_NUMBER} calls, {_NUMBER} s of work, {_NUMBER} s of waiting$")
 
@@ -19,10 +19,10 @@ def author_of(name: str, digest: str) -> str:
     return f"optimizer:{name}@{digest}"
 
 
-def pass_of(author: str) -> str | None:
-    """The name of the pass that is this author; None where it is somebody else."""
+def pass_of(author: str) -> tuple[str, str] | None:
+    """Name and hash of the pass that is this author; None where it is somebody else."""
     found = _AUTHOR.fullmatch(author)
-    return found.group(1) if found else None
+    return (found.group(1), found.group(2)) if found else None
 
 
 def reason_of(patch: OptimizedPatch) -> str:

@@ -8,7 +8,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from apex_fast.domain import Command, Event, Reply, RunView, WorkflowView
+from apex_fast.domain import Command, Event, Reply, RunView, TagView, WorkflowPatchView, WorkflowView
 
 
 class Runs(Protocol):
@@ -21,6 +21,17 @@ class Runs(Protocol):
         self, tenant: str, name: str, version: str | None = None, tag: str | None = None
     ) -> WorkflowView | None:
         """A registered version with its definition."""
+
+    def workflow_patches(
+        self, tenant: str, workflow: str, set_key: str, limit: int
+    ) -> tuple[list[WorkflowPatchView], str]:
+        """Patches of a set on a workflow, newest first, and the next page."""
+
+    def workflow_patch(self, tenant: str, patch_id: str) -> WorkflowPatchView | None:
+        """One of them."""
+
+    def arms(self, tenant: str, workflow: str, tag: str) -> TagView | None:
+        """A tag and its arms."""
 
     def run(self, tenant: str, run_id: str) -> RunView | None:
         """A run."""

@@ -119,10 +119,10 @@ def seen_in(events: Iterable[Event]) -> Seen | None:
             seen.nodes.setdefault(node_of(skipped.node), Calls()).skips += 1
         elif kind == "PatchApplied":
             patch = _APPLIED.decode(event.payload)
-            name = pass_of(patch.author)
-            if name is None:
+            author = pass_of(patch.author)
+            if author is None:
                 return None
-            applied[patch.number] = (name, expected_in(patch.reason))
+            applied[patch.number] = (author[0], expected_in(patch.reason))
         elif kind == "PatchRolledBack":
             applied.pop(_DROPPED.decode(event.payload).number, None)
         elif kind in _OTHERWISE or (kind == "RunStarted" and _STARTED.decode(event.payload).origin_run):

@@ -31,6 +31,8 @@ class Suggested:
 
     suggestions: list[Suggestion] = field(default_factory=list)
     profile_runs: int = 0
+    profile: bytes = b"null"
+    """What the passes were told."""
 
 
 async def suggest(
@@ -42,7 +44,7 @@ async def suggest(
         steps, _ = await asking.all_of(one, definition, profile)
         if steps:
             found.append(Suggestion(one.name, one.hash, together(steps)))
-    return Suggested(found, profile_runs)
+    return Suggested(found, profile_runs, profile)
 
 
 def together(steps: list[Step]) -> OptimizedPatch | Refusal:

@@ -6,8 +6,9 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "apex/v1/approval.proto",
+    "apex/v1/optimizer.proto",
     "apex/v1/patch.proto",
     "apex/v1/run.proto",
     "apex/v1/schedule.proto",

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.descriptor import FileDescriptor
 
 from apex_fast.settings import Settings
-from apex_fast.wire.apex.v1 import approval_pb2, patch_pb2, run_pb2, worker_pb2, workflow_pb2
+from apex_fast.wire.apex.v1 import approval_pb2, optimizer_pb2, patch_pb2, run_pb2, worker_pb2, workflow_pb2
 from tests.support.gateway import Served, served
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -42,7 +42,7 @@ async def test_http_has_every_route(house: Served) -> None:
 def test_grpc_has_every_method() -> None:
     page = text_of("reference/grpc-api.md")
     files: list[FileDescriptor] = [
-        one.DESCRIPTOR for one in (run_pb2, workflow_pb2, approval_pb2, patch_pb2, worker_pb2)
+        one.DESCRIPTOR for one in (run_pb2, workflow_pb2, approval_pb2, optimizer_pb2, patch_pb2, worker_pb2)
     ]
     for file in files:
         for service in file.services_by_name.values():

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from apex_fast.client import Run
+from apex_fast.errors import NotFound
 from tests.support.gateway import Served, process_in, run_serve, served
 from tests.support.ledger import Ledger
 from tests.unit.optimizer.guests import saying, speaking
@@ -83,9 +84,9 @@ async def suggestions(house: Served, name: str, version: str = "1") -> dict[str,
     return found
 
 
-async def waiting(house: Served, workflow: str) -> Run:
-    """A run that asks somebody."""
-    run = await house.client.start(workflow)
+async def waiting(house: Served, workflow: str, version: str = "1") -> Run:
+    """A run of a version (empty: of the tag `main`) that asks somebody."""
+    run = await house.client.start(workflow, version=version)
     async for event in run.watch():
         if event.type == "ApprovalRequested":
             break
@@ -192,7 +193,7 @@ async def test_a_run_that_waits_is_patched_where_its_profile_says_that_it_pays(h
     assert saving["measured"]["calls"] == 0
     found = await numbers(house)
     # Labels by name: code, outcome, pass; of, pass.
-    assert found["optimizer_patches_total", "", "applied", "parallelize"] == 1
+    assert found["optimizer_patches_total", "", "applied", "parallelize"] == 2, "to the version and to the run"
     assert found["optimizer_saving_runs", "parallelize"] == 1
     assert found["optimizer_expected_saving", "latency_seconds", "parallelize"] >= 0.05
     assert ("optimizer_measured_saving", "latency_seconds", "parallelize") in found
@@ -304,6 +305,93 @@ async def test_a_wrong_pass_costs_nothing_but_a_count(tmp_path: Path) -> None:
             "drops": "NOT_PROVED"
         }
         await house.goes_on()
+
+
+async def version_of_tag(house: Served, other_than: str, tag: str = "main") -> str:
+    """Where a tag of `row` points, once that is not this version."""
+
+    async def moved() -> str | None:
+        found = (await house.client.workflow("row", tag=tag)).version
+        return found if found != other_than else None
+
+    found: str = await until(moved)
+    return found
+
+
+async def test_starts_by_a_tag_run_the_version_that_passes_made(house: Served) -> None:
+    await house.client.register(ROW)
+    assert await version_of_tag(house, "1") == "1+optimizer.1"
+    made = await house.client.workflow("row", version="1+optimizer.1")
+    assert made.definition is not None
+    assert {(edge["from"], edge["to"]) for edge in made.definition["edges"]} == {
+        ("gate", "price"),
+        ("gate", "stock"),
+        ("price", "ship"),
+        ("stock", "ship"),
+    }
+    _, said = await house.get("/definitions/row/patches")
+    [patch] = said["patches"]
+    assert (patch["author"].partition("@")[0], patch["set"]) == ("optimizer:parallelize", "optimizer")
+    by_tag, by_version = await waiting(house, "row", ""), await waiting(house, "row")
+    assert ((await by_tag.info()).version, (await by_version.info()).version) == ("1+optimizer.1", "1")
+    assert await finish(house, by_tag) == ["price", "stock"]
+    # Somebody takes the version back, and it stays so; another tag is another matter.
+    await house.client.tag("row", "1", "main")
+    await house.client.tag("row", "1", "next")
+    assert await version_of_tag(house, "1", "next") == "1+optimizer.1"
+    assert (await house.client.workflow("row", tag="main")).version == "1"
+    # A version that is rolled out later is made anew, and what runs of it take counts for the one it was made of.
+    await house.client.register({**ROW, "version": "2"}, ["main"])
+    assert await version_of_tag(house, "2") == "2+optimizer.1"
+    await finish(house, await waiting(house, "row", "2"))
+    await finish(house, await waiting(house, "row", ""))
+
+    async def compared() -> dict[str, Any] | None:
+        _, said = await house.get("/definitions/row/2/suggestions")
+        return next((one for one in said["savings"] if one["runs"] and one["runs_without"]), None)
+
+    saving = await until(compared)
+    assert (saving["passes"], saving["runs"], saving["runs_without"]) == (["parallelize"], 1, 1)
+
+
+async def test_a_person_takes_what_one_pass_proposes(tmp_path: Path) -> None:
+    settings = {"APEX_OPTIMIZER_POLICY": "suggest", "APEX_OPTIMIZER_INTERVAL_S": "0.1"}
+    async with served(tmp_path, settings) as house:
+        await house.client.register(ROW)
+        await suggestions(house, "row")
+        said = await house.client.suggestions("row", "1")
+        assert (said.policy, said.state, [one.pass_name for one in said.suggestions]) == (
+            "suggest",
+            "READY",
+            ["parallelize"],
+        )
+        assert said.suggestions[0].reasons == ["stock does not need what price gives"]
+        assert said.suggestions[0].operations[0]["op"] in {"add", "remove", "replace"}
+        assert (await house.client.profile("row", "1"))["runs"] == 0
+        with pytest.raises(NotFound) as nothing:
+            await house.client.take_suggestion("row", "1", "dead-path")
+        assert nothing.value.code == "PASS_NOT_FOUND"
+        assert (await house.client.workflow("row", tag="main")).version == "1", "nothing happens by itself"
+        await finish(house, await waiting(house, "row"))
+
+        async def told() -> Any:
+            said = await house.client.suggestions("row", "1")
+            return said.profile_runs and said.suggestions[0].expected.latency_s
+
+        assert await until(told) >= 0.05, "asked again with what a run took"
+        patch_id = await house.client.take_suggestion("row", "1", "parallelize", tag="main")
+        made = await version_of_tag(house, "1")
+        status, patch = await house.get(f"/definitions/row/patches/{patch_id}")
+        assert (status, patch["state"], patch["version"]) == (200, "APPLIED", made)
+        assert (await suggestions(house, "row", made))["suggestions"] == []
+        status, problem = await house.post("/definitions/row/1/suggestions/parallelize", {})
+        assert (status, problem["code"]) == (409, "CONFLICT")
+        await house.client.register({**ROW, "version": "2"})
+        status, taken = await house.post("/definitions/row/2/suggestions/parallelize", {"tag": "main"})
+        assert (status, taken["status_url"]) == (202, f"/definitions/row/patches/{taken['patch_id']}")
+        run = await waiting(house, "row", "")
+        assert (await run.info()).version == made, "a tag that points elsewhere stays"
+        assert await finish(house, run) == ["price", "stock"]
 
 
 async def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from typing import Literal
 import msgspec
 
 from apex_fast.domain import WorkflowView
-from apex_fast.errors import NotFound
+from apex_fast.gateway.bodies import Body
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http.exchange import Exchange
 from apex_fast.gateway.http.route import Answer, Route
+from apex_fast.gateway.registry import check_tag
+from apex_fast.gateway.suggestions import profile_of, said_of, take, version_of
 from apex_fast.optimizer import Refusal
 from apex_fast.optimizer.patch import Expected, Finding
 from apex_fast.optimizer.savings import Saving
@@ -81,7 +83,21 @@ class ProfileShown(msgspec.Struct):
     a_run: Expected | None = None
 
 
-_NOTHING = msgspec.json.encode(ProfileShown(0, {}))
+class TakeBody(Body):
+    """How a suggestion is taken."""
+
+    tag: str = ""
+    """Points at the version that is made, if it points at the one before; empty: no tag moves."""
+
+
+class SuggestionTaken(msgspec.Struct):
+    """A patch on the workflow that makes a version, durably."""
+
+    patch_id: str
+    status_url: str
+
+
+_TAKE = msgspec.json.Decoder(TakeBody)
 
 
 class SuggestionRoutes:
@@ -100,35 +116,41 @@ class SuggestionRoutes:
             Route("GET", "/definitions/{name}/{version}/profile", "getProfile",
                   "What was observed of the runs of a version", "definitions", self.profile,
                   [Answer(200, "The profile", ProfileShown)], problems=unknown),
+            Route("POST", "/definitions/{name}/{version}/suggestions/{pass}", "takeSuggestion",
+                  "Make a version with what a pass proposes", "definitions", self.take,
+                  [Answer(202, "The workflow is patched, durably", SuggestionTaken,
+                          headers={"Location": "The patch on the workflow."})],
+                  body=TakeBody, body_required=False,
+                  problems=(*unknown, "PASS_NOT_FOUND", "CONFLICT", "LIMIT_EXCEEDED")),
         ]  # fmt: skip
 
     def _view(self, exchange: Exchange) -> WorkflowView:
-        name, version = exchange.params["name"], exchange.params["version"]
-        view = self._house.engine.workflow(exchange.tenant, name, version)
-        if view is None:
-            raise NotFound(f"there is no workflow {name!r} with version {version!r}", code="WORKFLOW_NOT_FOUND")
-        return view
+        return version_of(self._house, exchange.tenant, exchange.params["name"], exchange.params["version"])
 
     def suggestions(self, exchange: Exchange) -> None:
         """`GET /definitions/{name}/{version}/suggestions`."""
-        view, optimizer = self._view(exchange), self._house.optimizer
-        policy = optimizer.policy_of(view.name) if optimizer is not None else "off"
-        answer = Suggestions(view.name, view.version, policy, "OFF", 0, [], [])
-        if optimizer is not None and policy != "off":
-            found = optimizer.suggested(exchange.tenant, view.name, view.version)
-            answer.state = "ASKING" if found is None else "READY"
-            if found is not None:
-                answer.profile_runs = found.profile_runs
-                answer.suggestions = [_shown(one) for one in found.suggestions]
-            answer.savings = [_saved(one) for one in optimizer.savings(exchange.tenant, view.name, view.version)]
+        view = self._view(exchange)
+        said = said_of(self._house, exchange.tenant, view)
+        found, saved = [_shown(one) for one in said.suggestions], [_saved(one) for one in said.savings]
+        answer = Suggestions(view.name, view.version, said.policy, said.state, said.profile_runs, found, saved)
         exchange.when_durable(lambda: exchange.answer(200, answer))
 
     def profile(self, exchange: Exchange) -> None:
         """`GET /definitions/{name}/{version}/profile`."""
-        view, optimizer = self._view(exchange), self._house.optimizer
-        found = optimizer.profile(exchange.tenant, view.name, view.version) if optimizer is not None else None
-        document = found.document() if found is not None else _NOTHING
+        document = profile_of(self._house, exchange.tenant, self._view(exchange))
         exchange.when_durable(lambda: exchange.answer(200, msgspec.Raw(document)))
+
+    def take(self, exchange: Exchange) -> None:
+        """`POST /definitions/{name}/{version}/suggestions/{pass}`."""
+        body = exchange.read(_TAKE) if exchange.body else TakeBody()
+        if body.tag:
+            check_tag(body.tag, "/tag")
+        exchange.beside(self._take(exchange, self._view(exchange), exchange.params["pass"], body.tag))
+
+    async def _take(self, exchange: Exchange, view: WorkflowView, name: str, tag: str) -> None:
+        patch_id = await take(self._house, exchange.tenant, view, name, tag)
+        url = f"/definitions/{view.name}/patches/{patch_id}"
+        exchange.answer(202, SuggestionTaken(patch_id, url), [("location", url)])
 
 
 def _shown(one: Suggestion) -> SuggestionShown:

@@ -83,7 +83,7 @@ def test_passes_that_saved_together_share_as_they_expected() -> None:
 
 def test_a_record_says_which_pass_and_what_it_expected() -> None:
     digest = "sha256:" + "0a" * 32
-    assert pass_of(author_of("my-pass", digest)) == "my-pass"
+    assert pass_of(author_of("my-pass", digest)) == ("my-pass", digest)
     assert [pass_of(author) for author in ("", "me", "optimizer:x", f"agent:{digest}")] == [None] * 4
     patch = OptimizedPatch(b"[]", [Finding(["a"], "a is b")], Expected(1, 0.25, 1e-6))  # type: ignore[arg-type]
     assert reason_of(patch) == "a is b; expected to save 1 calls, 0.25 s of work, 1e-06 s of waiting"
