@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::code;
 use crate::id::RunId;
 use crate::partition::jobs::{InFlight, Jobs};
-use crate::partition::patch_set::Draft;
+use crate::partition::patch_set::{Compiling, Draft};
 use crate::partition::program::Programs;
 use crate::partition::turn::{Pending, refusal};
 use crate::run::signal::Published;
@@ -86,6 +86,8 @@ pub struct Machine {
     pub(crate) functions: Option<FunctionTable>,
     /// What the patches of a batch have made so far.
     pub(crate) draft: Option<Draft>,
+    /// The patch on a workflow that is being compiled, for the caller that caught a panic.
+    pub(crate) compiling: Option<Compiling>,
     pub(crate) quarantined: BTreeSet<RunId>,
     /// What was counted since the process began.
     pub(crate) tally: Tally,
@@ -116,6 +118,7 @@ impl Machine {
             programs: Programs::default(),
             functions: None,
             draft: None,
+            compiling: None,
             quarantined: BTreeSet::new(),
             tally: Tally::default(),
             in_hand: None,
@@ -308,17 +311,27 @@ impl Machine {
     }
 
     /// After a panic in `step` was caught: sets aside the run that was in hand, answers its command with `INTERNAL`.
-    /// Everything else goes on with the next `step`. Gives the run.
+    /// Everything else goes on with the next `step`. Gives the run; the registry where a patch on a workflow is refused,
+    /// which would be compiled again after each start.
     pub fn quarantine_in_hand(&mut self) -> Option<RunId> {
-        let (token, run_id) = self.in_hand.take()?;
+        let in_hand = self.in_hand.take();
+        let compiling = self.compiling.take();
+        if in_hand.is_none() && compiling.is_none() {
+            return None;
+        }
         self.out.truncate(self.sealed);
         self.pending.cut();
         self.seal();
+        let refused = compiling.map(|compiling| {
+            self.refuse_compiling(&compiling);
+            RunId::REGISTRY
+        });
+        let Some((token, run_id)) = in_hand else { return refused };
         if let Some(run_id) = run_id {
             self.quarantine(&run_id);
         }
         self.refuse(token, refusal(code::INTERNAL, "the machine failed on this command"));
-        run_id
+        run_id.or(refused)
     }
 
     /// Refuses a command to a run that is set aside: nothing of it would be recorded.

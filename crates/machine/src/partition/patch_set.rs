@@ -51,6 +51,15 @@ pub(crate) struct Draft {
     ir: Ir,
 }
 
+/// A patch that a step compiles: its workflow, its number and the end of its batch.
+#[derive(Debug)]
+pub(crate) struct Compiling {
+    tenant: Sym,
+    workflow: Sym,
+    number: u32,
+    batch: u32,
+}
+
 /// A base, and the operations of each patch on it.
 type Layers = (Arc<[u8]>, Vec<Vec<Operation>>);
 
@@ -173,7 +182,9 @@ impl Machine {
 
     /// Takes a patch into its set, or refuses it; the batch that is open ends with `batch`.
     fn judge_patch(&mut self, tenant: Sym, workflow: Sym, number: u32, batch: u32) {
+        self.compiling = Some(Compiling { tenant, workflow, number, batch });
         let outcome = self.try_judge(tenant, workflow, number);
+        self.compiling = None;
         let names = |sym| self.state.symbols.name(sym).clone();
         let (tenant, name) = (names(tenant), names(workflow));
         match outcome {
@@ -185,6 +196,16 @@ impl Machine {
             }
             Err(refused) => self.reject(&tenant, &name, number, batch, &refused),
         }
+    }
+
+    /// Refuses the patch at which the machine failed.
+    pub(crate) fn refuse_compiling(&mut self, compiling: &Compiling) {
+        let &Compiling { tenant, workflow, number, batch } = compiling;
+        self.draft = None;
+        let names = |sym| self.state.symbols.name(sym).clone();
+        let (tenant, name) = (names(tenant), names(workflow));
+        let refused = meaning(refusal(code::INTERNAL, "the machine failed on this patch"));
+        self.reject(&tenant, &name, number, batch, &refused);
     }
 
     fn reject(&mut self, tenant: &str, name: &str, number: u32, batch: u32, refused: &Refused) {
@@ -530,5 +551,49 @@ fn read_grant(bytes: &[u8]) -> Grant {
         models: names("models"),
         secrets: names("secrets"),
         privileges: grant["privileges"] == json!(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::Command;
+    use crate::command::RegisterWorkflow;
+    use crate::view::PatchStatus;
+
+    #[test]
+    fn a_patch_at_which_the_machine_fails_is_refused_and_the_next_one_is_not() {
+        let mut machine = Machine::new(crate::Config::default());
+        let definition = json!({"name": "w", "version": "1", "edges": [],
+            "nodes": [{"id": "a", "type": "timer", "config": {"duration_s": 1}}]});
+        let definition = definition.to_string().into_bytes();
+        let register = RegisterWorkflow { tenant: "t".into(), definition, tag: None };
+        let patch = |seconds: u32| {
+            let operations = json!([{"op": "replace", "path": "/nodes/0/config/duration_s", "value": seconds}]);
+            Command::PatchWorkflow(Box::new(PatchWorkflow {
+                tenant: "t".into(),
+                name: "w".into(),
+                selector: Selector::Latest,
+                set: String::new(),
+                operations: operations.to_string().into_bytes(),
+                reason: String::new(),
+                author: String::new(),
+                idempotency_key: String::new(),
+                grant: Grant::all(),
+                at_once: false,
+            }))
+        };
+        machine.step(1, vec![(0, Command::RegisterWorkflow(register)), (0, patch(2)), (0, patch(3))]);
+        // As it stands while the first one is compiled.
+        let find = |name| machine.state.symbols.find(name).unwrap();
+        machine.compiling = Some(Compiling { tenant: find("t"), workflow: find("w"), number: 1, batch: 2 });
+        assert_eq!(machine.quarantine_in_hand(), Some(crate::RunId::REGISTRY));
+        while machine.step(10_000_000_000, vec![(0, Command::Tick)]).more {}
+        let first = machine.workflow_patch("t", "w~w1").unwrap();
+        assert_eq!((first.status, first.refused.unwrap().code.as_str()), (PatchStatus::Rejected, code::INTERNAL));
+        let second = machine.workflow_patch("t", "w~w2").unwrap();
+        assert_eq!((second.status, second.version.as_str()), (PatchStatus::Applied, "1+patches.1"));
+        assert_eq!(machine.quarantine_in_hand(), None, "nothing is in hand");
     }
 }
