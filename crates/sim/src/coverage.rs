@@ -56,6 +56,12 @@ pub const FAULTS: &[&str] = &[
     "result that is no value",
     "trimmed",
     "encrypted",
+    "full disk",
+    "full disk while opening",
+    "no room left",
+    "slow disk",
+    "archived",
+    "power loss while archiving",
 ];
 
 /// Refusals that must have been given.

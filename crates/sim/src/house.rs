@@ -3,16 +3,19 @@
 
 use crate::disk::SimDisk;
 use crate::wrong::{Wrong, check};
-use apex_log::{Log, LogError, Options, Recovered};
+use apex_log::{Log, LogError, Options, Recovered, Space};
 use apex_machine::record::split_records;
 use apex_machine::{Command, Config, Job, Machine, Turn};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long it waits before it looks at the disk again.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// What one step may record beyond the bounds of a turn.
 const SLACK: u32 = 4;
@@ -61,6 +64,7 @@ pub(crate) enum Asked {
 /// An owner.
 pub(crate) struct House {
     pub(crate) machine: Machine,
+    disk: SimDisk,
     log: Log,
     decided: VecDeque<Decided>,
     /// Records that the log has taken.
@@ -82,11 +86,13 @@ pub(crate) fn folder() -> &'static Path {
 impl House {
     /// Opens the log; the machine is still empty.
     pub(crate) fn open(disk: &SimDisk, config: &Config, options: &Options) -> Result<(House, Recovered), LogError> {
+        let disk = disk.of_next_process();
         let (log, recovered) = Log::open(folder(), Arc::new(disk.clone()), options.clone())?;
         let config = Config { term: recovered.term, ..config.clone() };
         let bounds = (config.limits.events_per_turn_max + SLACK, config.limits.bytes_per_turn_max);
         let house = House {
             machine: Machine::new(config),
+            disk,
             log,
             decided: VecDeque::new(),
             appended: recovered.position,
@@ -124,18 +130,53 @@ impl House {
         !self.decided.is_empty()
     }
 
-    /// Gives the log the first turns that wait, as one group, and waits for it. Gives what is durable.
+    /// Gives the log the first turns that wait, as one group, and waits for it, unless the disk is full or slow. Gives
+    /// what is durable.
     pub(crate) fn write(&mut self, turns: usize) -> Result<u64, LogError> {
-        let mut batch = Vec::new();
-        let mut count = 0;
-        for turn in self.decided.drain(..turns.min(self.decided.len())) {
-            batch.extend_from_slice(&turn.records);
-            count += turn.count;
-        }
+        let turns = turns.min(self.decided.len());
+        let batch: Vec<u8> = self.decided.iter().take(turns).flat_map(|turn| turn.records.iter().copied()).collect();
+        let count = self.decided.iter().take(turns).map(|turn| turn.count).sum();
         if count > 0 {
-            self.appended = self.log.append(batch, count, self.appended)?;
+            match self.log.append(batch, count, self.appended) {
+                Ok(appended) => self.appended = appended,
+                // It is kept, and told again when there is room.
+                Err(LogError::NoSpace) if self.disk.is_full() => return Ok(self.log.durable()),
+                Err(error) => return Err(error),
+            }
+            self.decided.drain(..turns);
         }
+        self.wait()
+    }
+
+    /// Waits for what was appended, or until the disk says that it must wait longer.
+    fn wait(&self) -> Result<u64, LogError> {
+        let begun = Instant::now();
+        loop {
+            let is_held = || {
+                let is_full = self.disk.is_full() && self.log.space() == Space::Out;
+                is_full || self.disk.is_slow() && self.disk.holds_sync()
+            };
+            let durable = self.log.wait_durable(self.appended, MOMENT)?;
+            if durable >= self.appended || is_held() || begun.elapsed() > PATIENCE {
+                return Ok(durable);
+            }
+        }
+    }
+
+    /// The disk is well again: what waited for it is written. Gives what is durable.
+    pub(crate) fn catch_up(&mut self) -> Result<u64, LogError> {
+        self.disk.be_well();
         self.log.wait_durable(self.appended, PATIENCE)
+    }
+
+    /// Whether the log waits for room.
+    pub(crate) fn is_out_of_room(&self) -> bool {
+        self.disk.is_full() && self.log.space() == Space::Out
+    }
+
+    /// Waits until all that may be archived is, or could not be.
+    pub(crate) fn wait_archived(&self) -> bool {
+        self.log.wait_archived(PATIENCE)
     }
 
     pub(crate) fn durable(&self) -> u64 {

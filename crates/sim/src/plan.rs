@@ -15,8 +15,8 @@ pub struct Plan {
 }
 
 /// Parts of every history that may be left out: the odd bounds, snapshots, lost leases, deaths of the process, failed
-/// writes, patches, other versions for runs.
-pub const PARTS: &[&str] = &["limits", "snapshot", "lease", "crash", "write", "patch", "migration"];
+/// writes, a disk that is full or slow, patches, other versions for runs.
+pub const PARTS: &[&str] = &["limits", "snapshot", "lease", "crash", "write", "disk", "patch", "migration"];
 
 /// Steps of a history, as drawn.
 pub const STEPS: u64 = 90;

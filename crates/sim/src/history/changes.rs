@@ -54,6 +54,7 @@ fn children_of(judge: &Judge) -> u64 {
 
 impl World<'_> {
     pub(super) fn change(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
+        self.catch_up()?;
         self.turn()?;
         self.write(usize::MAX)?;
         // The one before is decided: a turn that is full leaves commands for the next one.

@@ -24,6 +24,14 @@ use std::collections::BTreeSet;
 
 impl World<'_> {
     pub(super) fn act(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
+        if self.disk.is_full() || self.disk.is_slow() {
+            if chance.one_in(8) {
+                self.catch_up()?;
+            }
+        } else if chance.one_in(40) && self.plan.has("disk") {
+            self.coverage.fault("slow disk");
+            self.disk.slow_down();
+        }
         match chance.below(112) {
             0..14 => self.start(chance),
             14..46 => (0..1 + chance.below(4)).for_each(|_| self.executor(chance)),

@@ -20,6 +20,9 @@ impl World<'_> {
     pub(super) fn write(&mut self, turns: usize) -> Result<(), Wrong> {
         let durable =
             self.house.write(turns).map_err(|error| Wrong(format!("the log failed on a good day: {error}")))?;
+        if self.house.is_out_of_room() {
+            self.coverage.fault("no room left");
+        }
         self.judge(durable)?;
         self.release(durable)
     }

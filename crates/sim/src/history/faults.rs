@@ -39,8 +39,20 @@ impl World<'_> {
         }
     }
 
+    /// The disk is well again, and what waited for it is written.
+    pub(super) fn catch_up(&mut self) -> Result<(), Wrong> {
+        if self.disk.is_full() || self.disk.is_slow() {
+            let durable = self.house.catch_up();
+            let durable = durable.map_err(|error| Wrong(format!("the log does not go on by itself: {error}")))?;
+            self.judge(durable)?;
+            self.release(durable)?;
+        }
+        Ok(())
+    }
+
     /// A write goes wrong; whatever the log said was durable before stays so, and nothing after is acknowledged.
     pub(super) fn fail_write(&mut self, name: &str, faults: Faults, chance: &mut Chance) -> Result<(), Wrong> {
+        self.catch_up()?;
         self.disk.plan(faults);
         while self.house.has_decided() {
             match self.house.write(1 + chance.below(3) as usize) {
@@ -99,9 +111,19 @@ impl World<'_> {
         if chance.one_in(6) && self.plan.has("crash") {
             self.disk.plan(Faults { power_off_at: Some(1 + chance.below(12)), ..Faults::default() });
         }
+        // A disk that is full has room for little more than the log needs to begin.
+        let fills_up = chance.one_in(60) && self.plan.has("disk");
+        let mut options = self.options.clone();
+        if fills_up {
+            options.first_segment_bytes = 4096;
+        }
         let (mut house, recovered) = loop {
-            match House::open(&self.disk, &self.config, &self.options) {
+            match House::open(&self.disk, &self.config, &options) {
                 Ok(opened) => break opened,
+                Err(error) if error.is_out_of_space() && self.disk.is_full() => {
+                    self.coverage.fault("full disk while opening");
+                    self.disk.be_well();
+                }
                 Err(LogError::Io { .. }) => {
                     self.coverage.fault("power loss while opening");
                     self.disk.crash();
@@ -110,6 +132,12 @@ impl World<'_> {
             }
         };
         self.disk.plan(Faults::default());
+        self.first = recovered.start;
+        if fills_up {
+            // Before it has written anything: what it has made room for by then follows from nothing.
+            self.coverage.fault("full disk");
+            self.disk.fill_up();
+        }
         check!(recovered.term > self.term, "the term did not rise: {} after {}", recovered.term, self.term);
         self.term = recovered.term;
         if recovered.cut.is_some() {

@@ -43,6 +43,8 @@ struct World<'p> {
     ledger: Ledger,
     /// What the owner decided, by position; the first `ledger.position` are known durable.
     bodies: Vec<Vec<u8>>,
+    /// The first that can still be read.
+    first: u64,
     now: i64,
     term: u64,
     tokens: u64,
@@ -103,6 +105,7 @@ pub(crate) fn run(plan: &Plan, coverage: &mut Coverage) -> Result<(), Wrong> {
     if is_encrypted {
         coverage.fault("encrypted");
     }
+    let archives = Chance::of(plan.seed, "archives", 0).one_in(6);
     let options = Options {
         keys,
         segment_bytes: 64 << 10,
@@ -110,8 +113,7 @@ pub(crate) fn run(plan: &Plan, coverage: &mut Coverage) -> Result<(), Wrong> {
         group_bytes_max: 16 << 20,
         record_bytes_max: 8 << 20,
         queue_bytes_max: 32 << 20,
-        // Archives are made by a thread of their own: where it stands would not follow from the seed.
-        archive_after_segments: u64::MAX,
+        archive_after_segments: if archives { 0 } else { u64::MAX },
     };
     let disk = SimDisk::new(chance.next());
     let (house, recovered) = House::open(&disk, &config, &options).map_err(|error| Wrong(error.to_string()))?;
@@ -124,6 +126,7 @@ pub(crate) fn run(plan: &Plan, coverage: &mut Coverage) -> Result<(), Wrong> {
         disk,
         house,
         bodies: Vec::new(),
+        first: 0,
         now: BEGINNING,
         term: recovered.term,
         tokens: 0,

@@ -3,9 +3,11 @@
 use super::durability::key_of;
 use super::{TENANT, World};
 use crate::chance::Chance;
+use crate::house::folder;
 use crate::oracle::run::Phase;
 use crate::wrong::{Wrong, check};
-use apex_log::LogError;
+use apex_log::disk::faulty::Faults;
+use apex_log::{Disk, LogError};
 use apex_machine::render::event_json;
 use apex_machine::{Command, Job, Machine};
 
@@ -23,6 +25,7 @@ impl World<'_> {
 
     /// Turns until nothing is left to decide, all of it durable; then machine and oracle must agree on all that is.
     pub(super) fn rest(&mut self) -> Result<(), Wrong> {
+        self.catch_up()?;
         self.coverage.command(&Command::Tick);
         self.batch.push((0, Command::Tick));
         let mut at = self.bodies.len();
@@ -118,22 +121,58 @@ impl World<'_> {
 
     pub(super) fn snapshot(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
         self.turn()?;
+        if self.disk.is_full() {
+            // That there is no room for it harms nothing.
+            let saved = self.house.save_snapshot(self.house.durable(), &self.house.machine.snapshot());
+            let is_refused = saved.is_err_and(|error| error.is_out_of_space());
+            check!(is_refused, "a snapshot is saved on a full disk");
+        }
+        self.catch_up()?;
         self.write(usize::MAX)?;
         if !self.plan.has("snapshot") {
             return Ok(());
+        }
+        let archives = self.options.archive_after_segments < u64::MAX;
+        if archives && chance.one_in(6) && self.plan.has("crash") {
+            self.disk.plan(Faults { power_off_at: Some(1 + chance.below(30)), ..Faults::default() });
+            // Whether it is there is seen by the next owner.
+            let _ = self.house.save_snapshot(self.house.durable(), &self.house.machine.snapshot());
+            check!(self.house.wait_archived(), "archives are never made");
+            self.coverage.fault("power loss while archiving");
+            return self.reopen(chance, false);
         }
         let position = self.house.durable();
         let bytes = self.house.machine.snapshot();
         let saved = self.house.save_snapshot(position, &bytes);
         saved.map_err(|error| Wrong(format!("a snapshot on a good day: {error}")))?;
+        check!(self.house.wait_archived(), "archives are never made");
+        if archives {
+            self.check_archives()?;
+        }
         if chance.one_in(2) {
             let start = self.house.trim(position).map_err(|error| Wrong(error.to_string()))?;
+            self.first = start;
             if start > 0 {
                 self.coverage.fault("trimmed");
                 let read = self.house.read(start - 1);
                 check!(matches!(read, Err(LogError::Trimmed { .. })), "a trimmed record is read: {read:?}");
             }
         }
+        Ok(())
+    }
+
+    /// What is in archives is read as what is not.
+    fn check_archives(&mut self) -> Result<(), Wrong> {
+        let names = self.disk.list(folder()).map_err(|error| Wrong(error.to_string()))?;
+        if names.iter().any(|name| name.ends_with(".archive")) {
+            self.coverage.fault("archived");
+        }
+        let read = self.house.scan(self.first).map_err(|error| Wrong(format!("an archive is not read: {error}")))?;
+        let wanted = self.bodies.iter().zip(0..).skip(self.first as usize).take(self.house.durable() as usize);
+        for ((position, body), (wanted, at)) in read.iter().zip(wanted) {
+            check!(*position == at && body == wanted, "invariant 3: record {at} is another one since it is archived");
+        }
+        check!(read.len() as u64 == self.house.durable() - self.first, "invariant 3: {} records are read", read.len());
         Ok(())
     }
 }
