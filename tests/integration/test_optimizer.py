@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from apex_fast.client import Run
+from apex_fast.client import Arm, Run
 from apex_fast.errors import NotFound
 from tests.support.gateway import Served, process_in, run_serve, served
 from tests.support.ledger import Ledger
@@ -340,9 +340,11 @@ async def test_starts_by_a_tag_run_the_version_that_passes_made(house: Served) -
     await house.client.tag("row", "1", "next")
     assert await version_of_tag(house, "1", "next") == "1+optimizer.1"
     assert (await house.client.workflow("row", tag="main")).version == "1"
+    await house.client.tag("row", "1", "trial", [Arm(0.5, version="1+optimizer.1")])
     # A version that is rolled out later is made anew, and what runs of it take counts for the one it was made of.
     await house.client.register({**ROW, "version": "2"}, ["main"])
     assert await version_of_tag(house, "2") == "2+optimizer.1"
+    assert (await house.client.workflow("row", tag="trial")).version == "1", "a test goes on as it is"
     await finish(house, await waiting(house, "row", "2"))
     await finish(house, await waiting(house, "row", ""))
 
