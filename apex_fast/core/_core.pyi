@@ -43,6 +43,9 @@ class Definition:
     def patched(self, operations: bytes) -> Definition:
         """The definition that a patch (RFC 6902, JSON) makes of this one. Raises CoreError (PATCH_INVALID) where it
         does not apply, CompileError where what it makes is no definition."""
+    def overlaid(self, patches: Sequence[bytes]) -> Definition:
+        """The definition that logged patches (`operations` of PatchApplied) make of this one, in order. Raises
+        CoreError (PATCH_INVALID)."""
     def doubts(self, after: Definition) -> list[Diagnostic]:
         """Why it is not proved that runs of `after` do what runs of this one do; empty: it is proved."""
 
@@ -701,6 +704,10 @@ class HistoryChecked:
 
 def view_at(events: Sequence[Event]) -> RunView:
     """The run as it stood after its first events. Raises CoreError (HISTORY_INVALID)."""
+
+def node_states(events: Sequence[Event]) -> dict[str, Literal["skipped", "done", "waiting", "running", "failed"]]:
+    """Where the nodes of a run stood after its first events, by id; of one in a body, the instance that says most (the
+    later of these words). Nodes to which nothing happened are not there. Raises CoreError (HISTORY_INVALID)."""
 
 def history_header(engine: str, run_id: str, tenant: str, definitions: Sequence[WorkflowView]) -> bytes:
     """What stands before the records in a history file (docs/formats/history.md)."""

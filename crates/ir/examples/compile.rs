@@ -71,7 +71,7 @@ fn main() {
         let (mut resolving, mut materializing, mut comparing) = (Vec::new(), Vec::new(), Vec::new());
         let base = compile(text.as_bytes(), None, &limits).unwrap();
         let patches: Vec<Vec<Operation>> = (0..100)
-            .map(|i| resolve(&base.canonical, &patch(i), None, &PatchLimits::default(), &limits).unwrap().operations)
+            .map(|i| resolve(&base, &patch(i), None, &PatchLimits::default(), &limits).unwrap().operations)
             .collect();
         let patches: Vec<&[Operation]> = patches.iter().map(Vec::as_slice).collect();
         let mut edges = 0;
@@ -84,7 +84,7 @@ fn main() {
             let tree: serde_json::Value = serde_json::from_str(&text).unwrap();
             theirs.push((cpu_ns() - start) / 1e6);
             let start = cpu_ns();
-            let patched = resolve(&base.canonical, &patch(round), None, &PatchLimits::default(), &limits).unwrap();
+            let patched = resolve(&base, &patch(round), None, &PatchLimits::default(), &limits).unwrap();
             resolving.push((cpu_ns() - start) / 1e6);
             let start = cpu_ns();
             let all = materialize(&base.canonical, &patches, &limits).unwrap();

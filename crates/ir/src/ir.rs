@@ -8,8 +8,8 @@
 use crate::Diagnostic;
 use crate::expressions::{Expression, Template};
 use crate::schema::Schema;
-use crate::value::ValueLimits;
 use crate::value::scan::read;
+use crate::value::{Value, ValueLimits, parse};
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -53,6 +53,8 @@ pub struct Ir {
     /// The schema of the inputs, compiled at the first check.
     pub(crate) inputs_check: OnceLock<Schema>,
     pub(crate) by_id: std::collections::HashMap<Box<str>, NodeIx>,
+    /// What `canonical` says, once a patch was resolved against it.
+    pub(crate) tree: OnceLock<Value>,
 }
 
 /// A graph: the workflow's own or a body.
@@ -115,6 +117,8 @@ pub struct Node {
     pub keeps: Keeps,
     /// Place in the definition, for messages about a run.
     pub pointer: Box<str>,
+    /// Where it stands in [`Ir::canonical`]: what is written the same means the same.
+    pub written: Range<u32>,
 }
 
 /// What the machine keeps of a result.
@@ -310,6 +314,8 @@ pub struct Edge {
     pub on_error: bool,
     /// Place in the definition.
     pub pointer: Box<str>,
+    /// Where it stands in [`Ir::canonical`].
+    pub written: Range<u32>,
 }
 
 /// When a node may start. Each incoming edge settles once, live or dead.
@@ -483,6 +489,18 @@ impl Ir {
     #[must_use]
     pub fn node(&self, id: &str) -> Option<NodeIx> {
         self.by_id.get(id).copied()
+    }
+
+    /// What `canonical` says, as a tree.
+    pub(crate) fn tree(&self) -> &Value {
+        let limits = ValueLimits { bytes_max: self.canonical.len(), ..ValueLimits::default() };
+        self.tree.get_or_init(|| parse(&self.canonical, &limits).unwrap_or(Value::Null))
+    }
+
+    /// What a node or an edge says, canonical JSON.
+    #[must_use]
+    pub fn text_of(&self, written: &Range<u32>) -> &[u8] {
+        &self.canonical[written.start as usize..written.end as usize]
     }
 
     /// The edges into a node.

@@ -33,7 +33,8 @@ fn ok(definition: &Json) -> Ir {
 }
 
 fn made(definition: &[u8], patch: &Json, functions: Option<&FunctionTable>) -> Result<Resolved, Refusal> {
-    resolve(definition, patch.to_string().as_bytes(), functions, &PatchLimits::default(), &Limits::default())
+    let before = compile(definition, None, &Limits::default()).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    resolve(&before, patch.to_string().as_bytes(), functions, &PatchLimits::default(), &Limits::default())
 }
 
 fn operations(definition: &[u8], patch: Json) -> Vec<Operation> {
@@ -314,7 +315,7 @@ fn step(before: &Ir, after: &Json) -> Resolved {
     let mut out = Vec::new();
     patch.to_value().write(&mut out);
     let limits = PatchLimits { carried_max: usize::MAX, ..PatchLimits::default() };
-    resolve(&before.canonical, &out, None, &limits, &Limits::default()).unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    resolve(before, &out, None, &limits, &Limits::default()).unwrap_or_else(|refusal| panic!("{refusal:?}"))
 }
 
 fn changed(random: &mut Random, definition: &Json) -> Json {

@@ -64,6 +64,8 @@ pub struct Machine {
     /// The turn being built.
     pub(crate) out: Vec<u8>,
     pub(crate) count: u32,
+    /// What definitions that were compiled in this turn count for, in records.
+    pub(crate) compiled: u32,
     /// Bytes of `out` that are folded; what a panic left behind them is cut off.
     pub(crate) sealed: usize,
     /// Decisions of a fast run that are not in `out` yet.
@@ -105,6 +107,7 @@ impl Machine {
             config,
             out: Vec::new(),
             count: 0,
+            compiled: 0,
             sealed: 0,
             pending: Pending::default(),
             inbox: VecDeque::new(),
@@ -181,6 +184,7 @@ impl Machine {
                 || self.has_grant(),
         };
         self.count = 0;
+        self.compiled = 0;
         self.sealed = 0;
         turn
     }

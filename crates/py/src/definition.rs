@@ -2,7 +2,7 @@
 
 use crate::errors;
 use apex_ir::ir::{Effect, ErrorRetry, RateLimit, Retry};
-use apex_ir::overlay::{PatchLimits, Refusal, resolve};
+use apex_ir::overlay::{Operation, PatchLimits, Refusal, materialize, read_operations, resolve};
 use apex_ir::{BreakerSpec, FallbackSpec, FunctionSpec, FunctionTable, Limits};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -95,7 +95,7 @@ impl Definition {
     /// The definition that a patch (RFC 6902) makes of this one.
     fn patched(&self, py: Python<'_>, operations: &[u8]) -> PyResult<Definition> {
         let limits = Limits::default();
-        let resolved = py.detach(|| resolve(&self.0.canonical, operations, None, &PatchLimits::default(), &limits));
+        let resolved = py.detach(|| resolve(&self.0, operations, None, &PatchLimits::default(), &limits));
         match resolved {
             Ok(resolved) => Ok(Definition(resolved.ir)),
             Err(Refusal::Shape(error)) => {
@@ -103,6 +103,17 @@ impl Definition {
             }
             Err(Refusal::Meaning(faults)) => Err(errors::compile(faults)),
         }
+    }
+    /// The definition that logged patches (operations on ids, as JSON) make of this one, in order.
+    fn overlaid(&self, py: Python<'_>, patches: Vec<Vec<u8>>) -> PyResult<Definition> {
+        let made = py.detach(|| {
+            let patches: Result<Vec<_>, String> = patches.iter().map(|patch| read_operations(patch)).collect();
+            let patches = patches.map_err(|reason| errors::core("PATCH_INVALID", &reason))?;
+            let patches: Vec<&[Operation]> = patches.iter().map(Vec::as_slice).collect();
+            materialize(&self.0.canonical, &patches, &Limits::default())
+                .map_err(|refusal| errors::core("PATCH_INVALID", &refusal.reason()))
+        });
+        made.map(Definition)
     }
     /// Why it is not proved that runs of `after` do what runs of this one do; empty: it is proved.
     fn doubts(&self, py: Python<'_>, after: &Definition) -> Vec<Diagnostic> {

@@ -7,6 +7,7 @@ use apex_machine::RunId;
 use apex_machine::history::{self, HistoryError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::collections::BTreeMap;
 
 /// A history that this engine decides as it was decided.
 #[pyclass(frozen, module = "apex_fast.core._core")]
@@ -45,6 +46,14 @@ fn view_at(py: Python<'_>, events: Vec<PyRef<'_, Event>>) -> PyResult<RunView> {
     Ok(RunView(view))
 }
 
+/// Where the nodes of a run stand after its events, by id.
+#[pyfunction]
+fn node_states(py: Python<'_>, events: Vec<PyRef<'_, Event>>) -> PyResult<BTreeMap<String, &'static str>> {
+    let bodies: Vec<&[u8]> = events.iter().map(|event| event.body()).collect();
+    let found = py.detach(|| history::node_states(&bodies)).map_err(|error| refused(&error))?;
+    Ok(found.into_iter().map(|(id, state)| (id, state.as_str())).collect())
+}
+
 #[pyfunction]
 fn history_header<'py>(
     py: Python<'py>,
@@ -77,6 +86,7 @@ fn check_history(py: Python<'_>, file: &[u8]) -> PyResult<HistoryChecked> {
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<HistoryChecked>()?;
     module.add_function(wrap_pyfunction!(view_at, module)?)?;
+    module.add_function(wrap_pyfunction!(node_states, module)?)?;
     module.add_function(wrap_pyfunction!(history_header, module)?)?;
     module.add_function(wrap_pyfunction!(check_history, module)?)
 }

@@ -7,7 +7,7 @@ use crate::document::Reader;
 use crate::expressions::{Expression, Reference, Root, Template};
 use crate::ir::{Edge, Fallback, Graph, Ir, Keeps, Kind, Node, NodeIx, NodeType, Timer};
 use crate::nodes::NodeDraft;
-use crate::value::canonical::{Extra, write, write_with};
+use crate::value::canonical::{Extra, Span, write, write_with};
 use crate::value::scan::At;
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -18,7 +18,11 @@ const CANCELLED_PER_NODE: usize = 8;
 
 /// Lays a faultless draft out. `None` where a limit that only shows here is exceeded: the reader has it.
 pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order, ids: Ids) -> Option<Ir> {
-    let canonical = canonical(reader, &draft.extras);
+    let (canonical, spans) = canonical(reader, &draft.extras);
+    let written = |at: At| {
+        let (start, end) = spans[at as usize];
+        start..end
+    };
     let inputs_schema = draft.inputs.map(|at| {
         let mut out = Vec::new();
         write(&reader.document, at, &mut out);
@@ -53,7 +57,7 @@ pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order,
         out[from as usize + 1] += 1;
         into[to as usize + 1] += 1;
         let pointer = pointer(&prefixes[edge.graph as usize], "/edges/", edge.place);
-        flat.push(Edge { from, to, when, on_error, pointer });
+        flat.push(Edge { from, to, when, on_error, pointer, written: written(edge.at) });
     }
     for i in 0..count {
         out[i + 1] += out[i];
@@ -139,6 +143,7 @@ pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order,
             rate_limit: node.rate_limit,
             keeps: if leaf_outputs[ix as usize] { Keeps::All } else { Keeps::Nothing },
             pointer,
+            written: written(node.at),
         });
     }
     keep(&mut flat_nodes, resolver.kept);
@@ -160,19 +165,17 @@ pub(crate) fn lower(reader: &mut Reader<'_, '_>, draft: Draft<'_>, order: Order,
         functions: functions.into(),
         inputs_check: OnceLock::new(),
         by_id,
+        tree: OnceLock::new(),
     })
 }
 
-/// The document in canonical form, with what was filled in.
-fn canonical(reader: &Reader<'_, '_>, extras: &[(At, Extra)]) -> Vec<u8> {
+/// The document in canonical form, with what was filled in, and where its objects stand in it.
+fn canonical(reader: &Reader<'_, '_>, extras: &[(At, Extra)]) -> (Vec<u8>, Vec<Span>) {
     let mut out = Vec::with_capacity(reader.document.text.len());
-    if extras.is_empty() {
-        write(&reader.document, 0, &mut out);
-        return out;
-    }
+    let mut spans = vec![(0, 0); reader.document.slots.len()];
     let extra = |at: At| extras.binary_search_by_key(&at, |(at, _)| *at).ok().map(|place| &extras[place].1);
-    write_with(&reader.document, 0, &extra, &mut out);
-    out
+    write_with(&reader.document, 0, &extra, &mut spans, &mut out);
+    (out, spans)
 }
 
 /// The pointer of an element of a graph, in one allocation: there are as many as nodes and edges.

@@ -484,6 +484,7 @@ fn own_key(node: &Node, body: Term, name: &mut dyn FnMut(&Reference) -> String) 
         rate_limit,
         keeps: _,
         pointer: _,
+        written: _,
     } = node;
     let kind = kind_key(kind, body, name);
     let breaker = breaker.as_ref().map(|breaker| {

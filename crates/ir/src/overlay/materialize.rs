@@ -27,21 +27,21 @@ pub struct Resolved {
     pub ir: Ir,
 }
 
-/// Resolves a patch document (RFC 6902, as JSON bytes) against a canonical definition. With a function table, what
-/// the nodes that it adds or changes do not state is filled in, as at registration; other nodes stay as they are.
+/// Resolves a patch document (RFC 6902, as JSON bytes) against a definition. With a function table, what the nodes that
+/// it adds or changes do not state is filled in, as at registration; other nodes stay as they are.
 ///
 /// # Errors
 /// [`Refusal`]. Name, version and the schema of the inputs are no part of what a patch may change.
 pub fn resolve(
-    definition: &[u8],
+    definition: &Ir,
     patch: &[u8],
     functions: Option<&FunctionTable>,
     patch_limits: &PatchLimits,
     limits: &Limits,
 ) -> Result<Resolved, Refusal> {
-    let before = read(definition, limits)?;
+    let before = definition.tree();
     let patch = Patch::parse(patch, patch_limits).map_err(Refusal::Shape)?;
-    let after = patch.apply(&before, patch_limits).map_err(Refusal::Shape)?;
+    let after = patch.apply(before, patch_limits).map_err(Refusal::Shape)?;
     let fixed =
         ["name", "version", "inputs"].into_iter().filter(|name| match (before.member(name), after.member(name)) {
             (Some(before), Some(after)) => !before.is_same_json(after),
@@ -53,29 +53,50 @@ pub fn resolve(
     if !fixed.is_empty() {
         return Err(Refusal::Meaning(fixed));
     }
-    let parts = |definition: &Value| Parts::of(definition).map_err(misfit);
-    let old = parts(&before)?;
-    let text = written(&after);
+    let mut old = Parts::of(before).map_err(misfit)?;
     let table = functions.map(|functions| knowing(functions, &old));
+    let text = written(&after);
     let ir = compile(&text, table.as_ref(), limits).map_err(Refusal::Meaning)?;
-    let mut new = parts(&after)?;
+    let mut new = Parts::of(&after).map_err(misfit)?;
     let mut operations = between(&old, &new);
-    let is_filled = *ir.canonical != *text;
+    let is_filled = table.is_some() && fill_in(&mut new, &ir, &calling_anew(&operations))?;
     if is_filled {
-        let mut filled = parts(&read(&ir.canonical, limits)?)?;
-        for id in calling_anew(&operations) {
-            if let (Some(node), Some(filled)) = (new.nodes.get_mut(&id), filled.nodes.remove(&id)) {
-                node.value = filled.value;
-            }
-        }
         operations = between(&old, &new);
     }
     // What is logged is the operations, so what counts is what they make.
-    let made = applied(old, &[&operations])?;
-    if !is_filled && made.is_same_json(&after) {
-        return Ok(Resolved { operations, ir });
+    apply(&mut old, &operations)?;
+    let (ir, tree) = if !is_filled && *ir.canonical == *text && old.is_same(&new) {
+        (ir, after)
+    } else {
+        let made = old.whole();
+        match written(&made) {
+            text if *text == *ir.canonical => (ir, made),
+            text => (compile(&text, None, limits).map_err(Refusal::Meaning)?, made),
+        }
+    };
+    // The next patch is most likely one of this definition.
+    let _ = ir.tree.set(tree);
+    Ok(Resolved { operations, ir })
+}
+
+/// Takes over from a compiled definition what functions filled in to these nodes; whether there is anything.
+fn fill_in(parts: &mut Parts, ir: &Ir, ids: &[Id]) -> Result<bool, Refusal> {
+    let mut is_filled = false;
+    for id in ids {
+        let Some(ix) = ir.node(id) else { continue };
+        let text = ir.text_of(&ir.nodes[ix as usize].written);
+        let limits = ValueLimits { bytes_max: text.len(), ..ValueLimits::default() };
+        let value = parse(text, &limits).map_err(|error| Refusal::Meaning(vec![error.into()]))?;
+        let mut filled = Parts::empty();
+        filled.put_node(None, &value).map_err(misfit)?;
+        if let (Some(node), Some(filled)) = (parts.nodes.get_mut(id), filled.nodes.remove(id))
+            && !node.value.is_same_json(&filled.value)
+        {
+            node.value = filled.value;
+            is_filled = true;
+        }
     }
-    Ok(Resolved { operations, ir: compile(&written(&made), None, limits).map_err(Refusal::Meaning)? })
+    Ok(is_filled)
 }
 
 /// The table, and in it what the definition names already: that was looked up when it was registered.
@@ -106,8 +127,12 @@ fn calling_anew(operations: &[Operation]) -> Vec<Id> {
 /// # Errors
 /// [`Refusal::Meaning`] where an operation does not fit, or the definition does not compile.
 pub fn materialize(base: &[u8], patches: &[&[Operation]], limits: &Limits) -> Result<Ir, Refusal> {
-    let parts = Parts::of(&read(base, limits)?).map_err(misfit)?;
-    compile(&written(&applied(parts, patches)?), None, limits).map_err(Refusal::Meaning)
+    let mut parts = Parts::of(&read(base, limits)?).map_err(misfit)?;
+    patches.iter().try_for_each(|operations| apply(&mut parts, operations))?;
+    let made = parts.whole();
+    let ir = compile(&written(&made), None, limits).map_err(Refusal::Meaning)?;
+    let _ = ir.tree.set(made);
+    Ok(ir)
 }
 
 /// Why a patch cannot be dropped.
@@ -173,11 +198,8 @@ fn misfit(message: String) -> Refusal {
     Refusal::Meaning(vec![meaning("MISFIT", String::new(), message)])
 }
 
-fn applied(mut parts: Parts, patches: &[&[Operation]]) -> Result<Value, Refusal> {
-    for operation in patches.iter().copied().flatten() {
-        operation.apply(&mut parts).map_err(misfit)?;
-    }
-    Ok(parts.whole())
+fn apply(parts: &mut Parts, operations: &[Operation]) -> Result<(), Refusal> {
+    operations.iter().try_for_each(|operation| operation.apply(parts)).map_err(misfit)
 }
 
 fn read(definition: &[u8], limits: &Limits) -> Result<Value, Refusal> {

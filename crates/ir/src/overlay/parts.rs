@@ -2,8 +2,11 @@
 
 use super::operation::{EdgeKey, Id, shared_text};
 use crate::value::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Looked up only. Ids are the author's, so the hash has a seed of its own.
+pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
 /// The map or loop in whose body something stands; `None` is the workflow's own graph.
 pub(crate) type Owner = Option<Id>;
@@ -20,7 +23,7 @@ pub(crate) struct Parts {
 }
 
 /// What stands in a graph, in the order written.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Graph {
     pub(crate) nodes: Vec<Id>,
     pub(crate) edges: Vec<EdgeKey>,
@@ -59,7 +62,24 @@ impl Parts {
     }
 
     pub(crate) fn empty() -> Self {
-        Self { workflow: Value::Null, graphs: BTreeMap::new(), nodes: HashMap::new(), edges: HashMap::new() }
+        Self { workflow: Value::Null, graphs: BTreeMap::new(), nodes: HashMap::default(), edges: HashMap::default() }
+    }
+
+    /// Whether both are put together to the same definition.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let same_node = |id: &Id| match (self.nodes.get(id), other.nodes.get(id)) {
+            (Some(one), Some(other)) => one.owner == other.owner && one.value.is_same_json(&other.value),
+            _ => false,
+        };
+        let same_edge = |key: &EdgeKey| match (self.edges.get(key), other.edges.get(key)) {
+            (Some(one), Some(other)) => one.is_same_json(other),
+            _ => false,
+        };
+        // The graphs name every node and every edge.
+        self.workflow.is_same_json(&other.workflow)
+            && self.graphs == other.graphs
+            && self.ids().all(same_node)
+            && self.edge_keys().all(same_edge)
     }
 
     /// All nodes, graph by graph.
@@ -75,6 +95,9 @@ impl Parts {
     /// Puts a graph and what stands in it, bodies included; they are nested as deep as documents are.
     fn put_graph(&mut self, owner: Owner, nodes: Option<Value>, edges: Option<Value>) -> Result<(), Misfit> {
         let mut graph = Graph { states_edges: edges.is_some(), ..Graph::default() };
+        let count = |list: &Option<Value>| list.as_ref().map_or(0, |list| list.items().len());
+        self.nodes.reserve(count(&nodes));
+        self.edges.reserve(count(&edges));
         for node in nodes.iter().flat_map(Value::items) {
             graph.nodes.push(self.put_node(owner.clone(), node)?);
         }

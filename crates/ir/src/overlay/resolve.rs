@@ -1,10 +1,9 @@
 //! From two definitions to operations on ids.
 
 use super::operation::{After, EdgeKey, Id, Operation};
-use super::parts::{Owner, Parts, holds_graph};
+use super::parts::{HashMap, Owner, Parts, holds_graph};
 use super::pointer::Pointer;
 use crate::value::Value;
-use std::collections::HashMap;
 use std::hash::Hash;
 
 /// The operations on ids that make `after` of `before`. In this order: what goes, edges first and inner nodes before
@@ -74,7 +73,7 @@ pub(crate) fn between<'p>(before: &'p Parts, after: &'p Parts) -> Vec<Operation>
 
 /// Nodes that are the same ones in both: same id and type, in the body of the same holder, which stays too.
 fn staying<'p>(before: &'p Parts, after: &Parts) -> HashMap<&'p str, ()> {
-    let mut stays = HashMap::with_capacity(before.nodes.len());
+    let mut stays = HashMap::with_capacity_and_hasher(before.nodes.len(), foldhash::fast::RandomState::default());
     let mut owners: Vec<Owner> = vec![None];
     while let Some(owner) = owners.pop() {
         for id in before.graphs.get(&owner).into_iter().flat_map(|graph| &graph.nodes) {
@@ -155,10 +154,10 @@ fn increasing(places: &[Option<usize>]) -> Vec<bool> {
 fn members(node: Option<&Id>, before: &Value, after: &Value, out: &mut Vec<Operation>) {
     let mut open = vec![(Pointer::default(), before, after)];
     while let Some((at, before, after)) = open.pop() {
-        for (name, _) in before.members().filter(|(name, _)| after.member(name).is_none()) {
+        for (name, _) in in_order(before).into_iter().filter(|(name, _)| after.member(name).is_none()) {
             out.push(Operation::Unset { node: node.cloned(), at: at.child(name) });
         }
-        for (name, value) in after.members() {
+        for (name, value) in in_order(after) {
             match before.member(name) {
                 Some(old) if old.is_same_json(value) => {}
                 Some(old @ Value::Map(_)) if matches!(value, Value::Map(_)) => open.push((at.child(name), old, value)),
@@ -166,4 +165,11 @@ fn members(node: Option<&Id>, before: &Value, after: &Value, out: &mut Vec<Opera
             }
         }
     }
+}
+
+/// The members by name: the order in which they came to be there says nothing.
+fn in_order(value: &Value) -> Vec<(&str, &Value)> {
+    let mut members: Vec<(&str, &Value)> = value.members().collect();
+    members.sort_unstable_by_key(|(name, _)| *name);
+    members
 }

@@ -60,17 +60,22 @@ pub(crate) fn write_double(number: f64, out: &mut Vec<u8>) {
 
 /// Writes what stands at a slot, canonically.
 pub(crate) fn write(document: &Document<'_>, at: At, out: &mut Vec<u8>) {
-    write_with(document, at, &|_| None, out);
+    write_with(document, at, &|_| None, &mut [], out);
 }
 
 /// Members to add to an object: names and canonical values.
 pub(crate) type Extra = Vec<(&'static str, Vec<u8>)>;
 
-/// Writes what stands at a slot, with the members that `extra` adds to objects.
+/// Where something stands in what was written: its first byte, and the one after its last.
+pub(crate) type Span = (u32, u32);
+
+/// Writes what stands at a slot, with the members that `extra` adds to objects. Notes where each object stands, by its
+/// slot; no `spans`: nothing is noted.
 pub(crate) fn write_with<'e>(
     document: &Document<'_>,
     at: At,
     extra: &dyn Fn(At) -> Option<&'e Extra>,
+    spans: &mut [Span],
     out: &mut Vec<u8>,
 ) {
     let slot = document.slot(at);
@@ -89,18 +94,30 @@ pub(crate) fn write_with<'e>(
                 if i > 0 {
                     out.push(b',');
                 }
-                write_with(document, element, extra, out);
+                write_with(document, element, extra, spans, out);
             }
             out.push(b']');
         }
-        Kind::Object => write_object(document, at, extra, out),
+        Kind::Object => {
+            let start = out.len() as u32;
+            write_object(document, at, extra, spans, out);
+            if let Some(span) = spans.get_mut(at as usize) {
+                *span = (start, out.len() as u32);
+            }
+        }
     }
 }
 
 /// Objects of so many members are sorted without an allocation.
 const SMALL: usize = 16;
 
-fn write_object<'e>(document: &Document<'_>, at: At, extra: &dyn Fn(At) -> Option<&'e Extra>, out: &mut Vec<u8>) {
+fn write_object<'e>(
+    document: &Document<'_>,
+    at: At,
+    extra: &dyn Fn(At) -> Option<&'e Extra>,
+    spans: &mut [Span],
+    out: &mut Vec<u8>,
+) {
     let added = extra(at);
     let mut small = [(0, 0); SMALL];
     let mut count = 0;
@@ -114,7 +131,7 @@ fn write_object<'e>(document: &Document<'_>, at: At, extra: &dyn Fn(At) -> Optio
         count += 1;
     }
     if !plain {
-        return write_large(document, at, added, extra, out);
+        return write_large(document, at, added, extra, spans, out);
     }
     let name = |key: At| {
         let raw = document.raw(key);
@@ -129,7 +146,7 @@ fn write_object<'e>(document: &Document<'_>, at: At, extra: &dyn Fn(At) -> Optio
         }
         out.extend_from_slice(document.raw(key).as_bytes());
         out.push(b':');
-        write_with(document, value, extra, out);
+        write_with(document, value, extra, spans, out);
     }
     out.push(b'}');
 }
@@ -139,6 +156,7 @@ fn write_large<'e>(
     at: At,
     added: Option<&Extra>,
     extra: &dyn Fn(At) -> Option<&'e Extra>,
+    spans: &mut [Span],
     out: &mut Vec<u8>,
 ) {
     enum Member<'x> {
@@ -159,7 +177,7 @@ fn write_large<'e>(
         write_string(name, out);
         out.push(b':');
         match member {
-            Member::Slot(value) => write_with(document, *value, extra, out),
+            Member::Slot(value) => write_with(document, *value, extra, spans, out),
             Member::Bytes(bytes) => out.extend_from_slice(bytes),
         }
     }

@@ -3,6 +3,7 @@
 use super::canonical::{by_name, write_double, write_escaped, write_string};
 use super::scan::{At, Document, Kind};
 use crate::expressions::time;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A value while an expression looks at it.
@@ -318,16 +319,17 @@ impl Value {
                 out.push(b']');
             }
             Value::Map(map) => {
-                let mut entries: Vec<&(Value, Value)> = map.entries.iter().collect();
+                let mut entries: Vec<(Cow<'_, str>, &Value)> =
+                    map.entries.iter().map(|(key, value)| (key.as_name(), value)).collect();
                 if sorted {
-                    entries.sort_by(|a, b| by_name(&a.0.to_text(), &b.0.to_text()));
+                    entries.sort_by(|a, b| by_name(&a.0, &b.0));
                 }
                 out.push(b'{');
                 for (i, (key, value)) in entries.into_iter().enumerate() {
                     if i > 0 {
                         out.push(b',');
                     }
-                    write_string(&key.to_text(), out);
+                    write_string(&key, out);
                     out.push(b':');
                     value.write_as(sorted, out);
                 }
@@ -340,6 +342,14 @@ impl Value {
     /// Writes the value into a string that is being written: text as it is, anything else as its JSON.
     pub(crate) fn write_inside_string(&self, out: &mut Vec<u8>) {
         write_escaped(&self.to_text(), out);
+    }
+
+    /// A key as the name of a member.
+    fn as_name(&self) -> Cow<'_, str> {
+        match self {
+            Value::String(text) => Cow::Borrowed(text),
+            other => Cow::Owned(other.to_text()),
+        }
     }
 
     /// The value as text: strings as they are, anything else as its JSON.

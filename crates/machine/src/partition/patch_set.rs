@@ -12,7 +12,6 @@ use crate::event::registry::{
 };
 use crate::event::wire::{Amount, Hash, Json, Time, write_json_str};
 use crate::machine::Machine;
-use crate::partition::program::Program;
 use crate::partition::registry::{over, unknown};
 use crate::partition::turn::{error_list, refusal};
 use crate::run::replay::listed;
@@ -185,6 +184,8 @@ impl Machine {
         self.compiling = Some(Compiling { tenant, workflow, number, batch });
         let outcome = self.try_judge(tenant, workflow, number);
         self.compiling = None;
+        let nodes = self.draft.as_ref().map_or(0, |draft| draft.ir.nodes.len());
+        self.note_compiled(nodes);
         let names = |sym| self.state.symbols.name(sym).clone();
         let (tenant, name) = (names(tenant), names(workflow));
         match outcome {
@@ -239,7 +240,7 @@ impl Machine {
             })?,
         };
         let (shape, functions) = (self.shape(), self.functions.as_ref());
-        let resolved = resolve(&before.canonical, &document, functions, &shape, &apex_ir::Limits::default());
+        let resolved = resolve(&before, &document, functions, &shape, &apex_ir::Limits::default());
         let resolved = resolved.map_err(|found| match found {
             overlay::Refusal::Shape(error) => Refused { gate: "shape", refusal: shape_refused(&error) },
             overlay::Refusal::Meaning(found) => meaning(found_by(code::PATCH_MEANING_REFUSED, found)),
@@ -358,7 +359,7 @@ impl Machine {
         self.emit_registry(&tenant_name, &Event::WorkflowRegistered(event));
         self.tally.versions_derived += 1;
         let hash = ir.hash;
-        let program = Arc::new(Program::new(ir, &mut self.state.symbols));
+        let program = self.programmed(ir);
         self.programs.put(hash, program, self.config.limits.programs_max);
         self.move_tags(tenant, workflow);
     }

@@ -78,6 +78,12 @@ impl Programs {
         }
     }
 
+    pub(crate) fn remove(&mut self, hash: &[u8; 32]) {
+        if self.by_hash.remove(hash).is_some() {
+            self.order.retain(|other| other != hash);
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_hash.len()
     }

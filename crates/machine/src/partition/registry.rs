@@ -14,8 +14,12 @@ use crate::state::run::Run;
 use crate::state::symbols::Sym;
 use crate::state::trial::MAIN;
 use crate::state::{State, Tenant, Version, Workflow};
+use apex_ir::Ir;
 use apex_ir::overlay::{Operation, materialize, read_operations};
 use std::sync::Arc;
+
+/// Compiling a node takes as long as deciding about so many records (`cargo run --example patch`, `--example route`).
+const RECORDS_PER_NODE: u32 = 4;
 
 impl Machine {
     pub(crate) fn register(&mut self, token: u64, command: &RegisterWorkflow) {
@@ -83,7 +87,7 @@ impl Machine {
         details.push(b'}');
         if self.programs.get(&ir.hash).is_none() {
             let hash = ir.hash;
-            let program = Arc::new(Program::new(ir, &mut self.state.symbols));
+            let program = self.programmed(ir);
             self.programs.put(hash, program, self.config.limits.programs_max);
         }
         Ok(Answer { existing, details, ..Answer::default() })
@@ -168,7 +172,7 @@ impl Machine {
         }
         let ir = apex_ir::compile(&registered.definition, None, &apex_ir::Limits::default())
             .map_err(|found| found.into_iter().next().map_or_else(String::new, |diagnostic| diagnostic.message))?;
-        let program = Arc::new(Program::new(ir, &mut self.state.symbols));
+        let program = self.programmed(ir);
         self.programs.put(hash, program.clone(), self.config.limits.programs_max);
         Ok(program)
     }
@@ -199,7 +203,18 @@ impl Machine {
         let layers: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
         let ir = materialize(&registered.definition, &layers, &apex_ir::Limits::default())
             .map_err(|refusal| refusal.reason())?;
-        Ok(Arc::new(Program::new(ir, &mut self.state.symbols)))
+        Ok(self.programmed(ir))
+    }
+
+    /// A definition of so many nodes was compiled: that counts towards the turn.
+    pub(crate) fn note_compiled(&mut self, nodes: usize) {
+        self.compiled = self.compiled.saturating_add((nodes as u32).saturating_mul(RECORDS_PER_NODE));
+    }
+
+    /// The program of what was just compiled.
+    pub(crate) fn programmed(&mut self, ir: Ir) -> Arc<Program> {
+        self.note_compiled(ir.nodes.len());
+        Arc::new(Program::new(ir, &mut self.state.symbols))
     }
 
     pub(crate) fn check_name(&self, what: &str, name: &str) -> Result<(), Refusal> {

@@ -39,7 +39,7 @@ impl Machine {
     /// There is room for one more record. A turn exceeds its bounds by what one step decides, at most.
     pub(crate) fn has_room(&self) -> bool {
         let limits = &self.config.limits;
-        self.count + self.pending.decided < limits.events_per_turn_max
+        self.count + self.pending.decided + self.compiled < limits.events_per_turn_max
             && self.out.len() + self.pending.payload.len() < limits.bytes_per_turn_max
     }
 

@@ -1,6 +1,8 @@
 //! Where two versions of a definition differ in what a run has done already. Compares what is written, not what it is
-//! compiled to: where both say the same, they mean the same.
+//! compiled to: where both say the same, they mean the same. What is the same costs a comparison of its bytes.
 
+use apex_ir::Ir;
+use apex_ir::ir::{Edge, NodeIx};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,171 +13,178 @@ const POLICIES: [&str; 7] =
 /// A place in the new definition (JSON Pointer; empty: the whole), and what is wrong there.
 pub(crate) type Change = (String, String);
 
-/// Two definitions, read.
-#[derive(Debug)]
-pub(crate) struct Versions {
-    old: Value,
-    new: Value,
+/// Two definitions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Versions<'v> {
+    pub(crate) old: &'v Ir,
+    pub(crate) new: &'v Ir,
 }
 
-#[derive(Default)]
-struct Parts<'d> {
-    /// By id: pointer and node.
-    nodes: BTreeMap<&'d str, (String, &'d Value)>,
-    /// By target.
-    edges: BTreeMap<&'d str, Vec<&'d Value>>,
-}
-
-impl<'d> Parts<'d> {
-    fn of(document: &'d Value) -> Parts<'d> {
-        let mut parts = Parts::default();
-        let mut graphs = vec![(String::new(), document)];
-        while let Some((at, graph)) = graphs.pop() {
-            for (n, node) in list(graph, "nodes").iter().enumerate() {
-                let pointer = format!("{at}/nodes/{n}");
-                // The body of an HTTP request is data.
-                if matches!(text(node, "type"), "map" | "loop") && node["config"]["body"].is_object() {
-                    graphs.push((format!("{pointer}/config/body"), &node["config"]["body"]));
-                }
-                parts.nodes.insert(text(node, "id"), (pointer, node));
-            }
-            for edge in list(graph, "edges") {
-                parts.edges.entry(text(edge, "to")).or_default().push(edge);
-            }
-        }
-        parts
-    }
-
-    fn edges_into(&self, id: &str) -> Vec<String> {
-        let mut edges: Vec<String> = self.edges.get(id).into_iter().flatten().map(|edge| edge.to_string()).collect();
-        edges.sort_unstable();
-        edges
-    }
-}
-
-fn list<'d>(graph: &'d Value, name: &str) -> &'d [Value] {
-    graph[name].as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
-fn text<'d>(of: &'d Value, name: &str) -> &'d str {
-    of[name].as_str().unwrap_or_default()
-}
-
-impl Versions {
-    /// Reads two canonical definitions.
-    pub(crate) fn read(old: &[u8], new: &[u8]) -> Versions {
-        let read = |definition| serde_json::from_slice(definition).unwrap_or_default();
-        Versions { old: read(old), new: read(new) }
-    }
-
-    /// Where these nodes, the edges into them and (of those that hold others) their bodies are not the same.
-    pub(crate) fn changes(&self, ids: &BTreeSet<&str>) -> Vec<Change> {
-        let (old, new) = (Parts::of(&self.old), Parts::of(&self.new));
+impl Versions<'_> {
+    /// Where a node, the edges into it and (of one that holds others) its body are not the same. Nothing of a node that
+    /// the old one does not have.
+    pub(crate) fn changes(&self, id: &str) -> Vec<Change> {
+        let Some(before) = self.old.node(id) else { return Vec::new() };
+        let Some(after) = self.new.node(id) else {
+            return vec![(String::new(), format!("{id} is not there any more"))];
+        };
         let mut found = Vec::new();
-        for &id in ids {
-            let Some((_, before)) = old.nodes.get(id) else { continue };
-            let Some((pointer, after)) = new.nodes.get(id) else {
-                found.push((String::new(), format!("{id} is not there any more")));
-                continue;
-            };
-            let (before, after) = (said(before), said(after));
-            let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+        let (old, new) = (&self.old.nodes[before as usize], &self.new.nodes[after as usize]);
+        let (before_text, after_text) = (self.old.text_of(&old.written), self.new.text_of(&new.written));
+        if before_text != after_text {
+            let (before, after) = (said(before_text), said(after_text));
+            let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
             for name in names {
                 if before.get(name) != after.get(name) {
-                    found.push((format!("{pointer}/{name}"), format!("{name} of {id} is another one")));
+                    found.push((format!("{}/{name}", new.pointer), format!("{name} of {id} is another one")));
                 }
             }
-            if old.edges_into(id) != new.edges_into(id) {
-                found.push((pointer.clone(), format!("the edges into {id} are others")));
-            }
+        }
+        if edges_into(self.old, before) != edges_into(self.new, after) {
+            found.push((new.pointer.to_string(), format!("the edges into {id} are others")));
         }
         found
     }
 
-    /// Edges with a guard out of a node of the workflow's own graph that only one of the definitions has: a guard is
-    /// evaluated when its node is decided, and not again. Looks at the edges that a node with this outcome takes.
-    pub(crate) fn guards(&self, from: &str, failed: bool) -> Vec<Change> {
-        let guarded = |of: &Value| -> Vec<(usize, String, String)> {
-            let edges = list(of, "edges").iter().enumerate().filter(|(_, edge)| {
-                let takes = (text(edge, "on") == "error") == failed;
-                text(edge, "from") == from && takes && edge.get("when").is_some()
-            });
-            edges.map(|(place, edge)| (place, text(edge, "to").to_owned(), edge.to_string())).collect()
-        };
-        let (before, mut after) = (guarded(&self.old), guarded(&self.new));
-        let mut found = Vec::new();
-        for (_, to, edge) in before {
-            match after.iter().position(|(.., other)| *other == edge) {
-                Some(place) => _ = after.swap_remove(place),
-                None => {
-                    let detail = format!("{from} is decided, and with it the guarded edge to {to}, which is not there");
-                    found.push((String::new(), detail));
-                }
-            }
-        }
-        after.sort_unstable();
-        for (place, to, _) in after {
+    /// Edges with a guard out of a node that only one of the definitions has: a guard is evaluated when its node is
+    /// decided, and not again. Looks at the edges that a node with this outcome takes.
+    pub(crate) fn guards(&self, before: NodeIx, after: NodeIx, failed: bool) -> Vec<Change> {
+        let (old, new) = (guarded(self.old, before, failed), guarded(self.new, after, failed));
+        let from = &self.new.nodes[after as usize].id;
+        let gone = beyond(&old, &new).into_iter().map(|edge| {
+            let to = &self.old.nodes[edge.to as usize].id;
+            (String::new(), format!("{from} is decided, and with it the guarded edge to {to}, which is not there"))
+        });
+        let come = beyond(&new, &old).into_iter().map(|edge| {
+            let to = &self.new.nodes[edge.to as usize].id;
             let detail = format!("{from} is decided: the guard of an edge to {to} would not be evaluated any more");
-            found.push((format!("/edges/{place}/when"), detail));
-        }
-        found
+            (format!("{}/when", edge.pointer), detail)
+        });
+        gone.chain(come).collect()
     }
 }
 
 /// What a node says but for how it is tried.
-fn said(node: &Value) -> BTreeMap<&str, &Value> {
-    let members = node.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value));
-    members.filter(|(name, _)| !POLICIES.contains(name)).collect()
+fn said(node: &[u8]) -> BTreeMap<String, Value> {
+    let mut members: BTreeMap<String, Value> = serde_json::from_slice(node).unwrap_or_default();
+    members.retain(|name, _| !POLICIES.contains(&name.as_str()));
+    members
+}
+
+/// What the edges into a node say, in no order.
+fn edges_into(ir: &Ir, node: NodeIx) -> Vec<&[u8]> {
+    let mut edges: Vec<&[u8]> = ir.incoming(node).map(|(_, edge)| ir.text_of(&edge.written)).collect();
+    edges.sort_unstable();
+    edges
+}
+
+/// Edges by what they say.
+type Edges<'v> = BTreeMap<&'v [u8], Vec<&'v Edge>>;
+
+/// The edges with a guard that a node with this outcome takes.
+fn guarded(ir: &Ir, from: NodeIx, failed: bool) -> Edges<'_> {
+    let mut edges = Edges::new();
+    for edge in ir.outgoing(from).iter().filter(|edge| edge.on_error == failed && edge.when.is_some()) {
+        edges.entry(ir.text_of(&edge.written)).or_default().push(edge);
+    }
+    edges
+}
+
+/// Those that others have not, or not so often, as they stand in the definition.
+fn beyond<'v>(these: &Edges<'v>, others: &Edges<'_>) -> Vec<&'v Edge> {
+    let of = |(text, edges): (&&[u8], &Vec<&'v Edge>)| {
+        edges[others.get(*text).map_or(0, Vec::len).min(edges.len())..].to_vec()
+    };
+    let mut found: Vec<&Edge> = these.iter().flat_map(of).collect();
+    found.sort_unstable_by_key(|edge| edge.written.start);
+    found
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use serde_json::json;
 
-    fn versions(old: &Value, new: &Value) -> Versions {
-        Versions::read(old.to_string().as_bytes(), new.to_string().as_bytes())
+    fn compiled(definition: &Value) -> Ir {
+        apex_ir::compile(definition.to_string().as_bytes(), None, &apex_ir::Limits::default()).unwrap()
+    }
+
+    fn graph(nodes: Value, edges: Value) -> Ir {
+        compiled(&json!({"name": "w", "version": "1", "nodes": nodes, "edges": edges}))
+    }
+
+    fn function(id: &str) -> Value {
+        json!({"id": id, "type": "function", "config": {"name": "f"}})
+    }
+
+    fn changes(old: &Ir, new: &Ir, id: &str) -> Vec<Change> {
+        Versions { old, new }.changes(id)
     }
 
     #[test]
     fn a_policy_may_change_and_nothing_else() {
         let with = |member: &str, value: Value| {
-            let mut node = json!({"id": "a", "type": "function", "config": {"name": "f"}});
+            let mut node = function("a");
             node[member] = value;
-            json!({"nodes": [node], "edges": []})
+            graph(json!([node]), json!([]))
         };
-        let old = with("type", json!("function"));
+        let old = graph(json!([function("a")]), json!([]));
+        let policies = json!({"retry": {"max_attempts": 2}, "timeout_s": 1, "schedule_to_close_s": 9,
+            "heartbeat_timeout_s": 1, "priority": "high", "breaker": {"failure_threshold": 2}, "correction": {}});
         for policy in POLICIES {
-            assert!(versions(&old, &with(policy, json!(1))).changes(&BTreeSet::from(["a"])).is_empty(), "{policy}");
+            assert!(changes(&old, &with(policy, policies[policy].clone()), "a").is_empty(), "{policy}");
         }
-        for member in ["type", "config", "input", "effect", "join", "cancel_rest", "on_error", "compensation"] {
-            let found = versions(&old, &with(member, json!("x"))).changes(&BTreeSet::from(["a"]));
+        let others = json!({"config": {"name": "g"}, "input": {"x": 1}, "effect": "pure", "join": "any",
+            "cancel_rest": true, "on_error": "continue", "compensation": {"name": "undo"}});
+        for (member, value) in others.as_object().unwrap() {
+            let found = changes(&old, &with(member, value.clone()), "a");
             assert_eq!(found, [(format!("/nodes/0/{member}"), format!("{member} of a is another one"))]);
         }
-        assert!(versions(&old, &with("type", json!("http"))).changes(&BTreeSet::from(["b"])).is_empty());
+        let timer = graph(json!([{"id": "a", "type": "timer", "config": {"duration_s": 1}}]), json!([]));
+        let places: Vec<String> = changes(&old, &timer, "a").into_iter().map(|(place, _)| place).collect();
+        assert_eq!(places, ["/nodes/0/config", "/nodes/0/type"]);
+        let gone = graph(json!([function("b")]), json!([]));
+        assert_eq!(changes(&old, &gone, "a"), [(String::new(), "a is not there any more".to_owned())]);
+        assert!(changes(&old, &timer, "b").is_empty(), "it was not there before");
     }
 
     #[test]
-    fn edges_are_counted_and_guards_only_where_the_outcome_takes_them() {
-        let graph = |edges: Value| json!({"nodes": [{"id": "a"}, {"id": "b"}], "edges": edges});
+    fn edges_are_compared_as_they_are_written_and_guards_only_where_the_outcome_takes_them() {
+        let nodes = json!([function("a"), function("c"), function("b")]);
         let plain = json!({"from": "a", "to": "b"});
-        let (one, two) = (graph(json!([plain])), graph(json!([plain, plain])));
-        assert_eq!(versions(&one, &two).changes(&BTreeSet::from(["b"])).len(), 1);
-        let guarded = graph(json!([plain, {"from": "a", "to": "b", "when": "true"}]));
-        assert_eq!(versions(&one, &guarded).guards("a", false)[0].0, "/edges/1/when");
-        assert_eq!(versions(&guarded, &one).guards("a", false)[0].0, "");
-        assert!(versions(&one, &guarded).guards("a", true).is_empty(), "a failure does not take it");
-        assert!(versions(&guarded, &guarded).guards("a", false).is_empty());
+        let guarded = json!({"from": "a", "to": "b", "when": "true"});
+        let one = graph(nodes.clone(), json!([plain]));
+        let two = graph(nodes.clone(), json!([{"from": "c", "to": "b"}, plain]));
+        assert_eq!(changes(&one, &two, "b"), [("/nodes/2".to_owned(), "the edges into b are others".to_owned())]);
+        assert!(changes(&one, &two, "a").is_empty());
+        let with = graph(nodes, json!([guarded]));
+        assert_eq!(changes(&one, &with, "b").len(), 1);
+        let guards = |old: &Ir, new: &Ir, failed| {
+            Versions { old, new }.guards(old.node("a").unwrap(), new.node("a").unwrap(), failed)
+        };
+        assert_eq!(guards(&one, &with, false)[0].0, "/edges/0/when");
+        assert_eq!(guards(&with, &one, false)[0].0, "");
+        assert!(guards(&one, &with, true).is_empty(), "a failure does not take it");
+        assert!(guards(&with, &with, false).is_empty());
     }
 
     #[test]
-    fn the_body_of_a_request_is_data() {
+    fn the_body_of_a_request_is_data_and_that_of_a_map_is_part_of_it() {
         let with = |function: &str| {
             let node = |name: &str| json!({"id": "a", "type": "function", "config": {"name": name}});
             let body = json!({"nodes": [node("f")], "edges": [{"from": "x", "to": "a"}]});
-            json!({"nodes": [node(function), {"id": "h", "type": "http", "config": {"body": body}}]})
+            let request = json!({"id": "h", "type": "http", "config": {"method": "POST", "url": "https://a.example", "body": body}});
+            let map =
+                json!({"id": "m", "type": "map", "config": {"over": "${inputs}", "body": {"nodes": [node(function)]}}});
+            graph(json!([map, request]), json!([]))
         };
-        let found = versions(&with("f"), &with("g")).changes(&BTreeSet::from(["a"]));
-        assert_eq!(found, [("/nodes/0/config".to_owned(), "config of a is another one".to_owned())]);
+        let (old, new) = (with("f"), with("g"));
+        assert_eq!(
+            changes(&old, &new, "a"),
+            [("/nodes/0/config/body/nodes/0/config".to_owned(), "config of a is another one".to_owned())]
+        );
+        assert_eq!(changes(&old, &new, "m"), [("/nodes/0/config".to_owned(), "config of m is another one".to_owned())]);
+        assert!(changes(&old, &new, "h").is_empty());
     }
 }

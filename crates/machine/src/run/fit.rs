@@ -22,8 +22,8 @@ impl Machine {
         let is_begun = |(slot, node): &(u32, &Node)| has_begun(node) || holds_key(*slot);
         let begun: Vec<&Node> = (0..).zip(&root.nodes).filter(is_begun).map(|(_, node)| node).collect();
         let ids: BTreeSet<&str> = begun.iter().map(|node| name(node.sym)).collect();
-        let versions = Versions::read(&old.ir.canonical, &new.ir.canonical);
-        let mut found = versions.changes(&ids);
+        let versions = Versions { old: &old.ir, new: &new.ir };
+        let mut found: Vec<Change> = ids.into_iter().flat_map(|id| versions.changes(id)).collect();
         for node in begun {
             let (Some(before), Some(after)) = (old.ix(node.sym), new.ix(node.sym)) else { continue };
             let moved = &new.ir.nodes[after as usize];
@@ -35,7 +35,7 @@ impl Machine {
                 found.push((new.ir.nodes[after as usize].pointer.to_string(), detail));
             }
             if matches!(node.status, Status::Ok | Status::Failed) {
-                found.extend(versions.guards(name(node.sym), node.status == Status::Failed));
+                found.extend(versions.guards(before, after, node.status == Status::Failed));
             }
             if node.status == Status::Ok && !matches!(node.kept, Kept::All(_)) {
                 found.extend(not_kept(old, before, new, after));

@@ -91,8 +91,9 @@ impl Machine {
             ..PatchApplied::default()
         };
         self.check_bounds(slot, &resolved.operations, operations.len())?;
-        let ir = if older.is_some() { resolved.ir } else { self.patched_ir(slot, &resolved.operations, code)? };
-        self.record_patch(slot, &program, ir, event)?;
+        // What a patch makes of what is in force is what base and all patches make.
+        debug_assert!(self.patched_ir(slot, &resolved.operations, code).is_ok_and(|ir| ir.hash == resolved.ir.hash));
+        self.record_patch(slot, &program, resolved.ir, event)?;
         let run = self.state.run(slot).ok_or_else(gone)?;
         let number = run.layers().last().map_or(0, |layer| layer.number);
         Ok((slot, patched(run, number, run.epoch, false)))
@@ -102,13 +103,15 @@ impl Machine {
     fn resolve_patch(&self, command: &ApplyPatch, before: &Ir) -> Result<Resolved, Refusal> {
         let shape = PatchLimits { bytes_max: self.config.limits.patch_bytes_max, ..PatchLimits::default() };
         let functions = command.functions.as_deref();
-        let resolved = resolve(&before.canonical, &command.operations, functions, &shape, &apex_ir::Limits::default())
-            .map_err(|found| match found {
-                overlay::Refusal::Shape(error) => {
-                    let detail = format!("{} [{}]", error.message, error.code);
-                    listed(code::PATCH_SHAPE_REFUSED, error.message, &[(error.pointer, detail)])
+        let resolved =
+            resolve(before, &command.operations, functions, &shape, &apex_ir::Limits::default()).map_err(|found| {
+                match found {
+                    overlay::Refusal::Shape(error) => {
+                        let detail = format!("{} [{}]", error.message, error.code);
+                        listed(code::PATCH_SHAPE_REFUSED, error.message, &[(error.pointer, detail)])
+                    }
+                    overlay::Refusal::Meaning(found) => refused(code::PATCH_MEANING_REFUSED, found),
                 }
-                overlay::Refusal::Meaning(found) => refused(code::PATCH_MEANING_REFUSED, found),
             })?;
         if resolved.operations.is_empty() {
             return Err(refusal(code::PATCH_MEANING_REFUSED, "the patch changes nothing"));
@@ -218,11 +221,15 @@ impl Machine {
         if ir.canonical.len() > max {
             return Err(over("definition_bytes_max", max));
         }
-        let new = Arc::new(Program::new(ir, &mut self.state.symbols));
+        let new = self.programmed(ir);
         refuse_unsupported(&new)?;
         let misfits = self.misfits(slot, old, &new);
         if !misfits.is_empty() {
             return Err(listed(code, "it changes what the run has begun".into(), &misfits));
+        }
+        // What a patch made is of this run, mostly: nobody needs it any more.
+        if self.state.run(slot).is_some_and(|run| run.layers().iter().any(|layer| layer.dropped == 0)) {
+            self.programs.remove(&old.ir.hash);
         }
         self.programs.put(new.ir.hash, new.clone(), self.config.limits.programs_max);
         Ok(new)

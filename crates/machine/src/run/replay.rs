@@ -17,7 +17,7 @@ use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::partition::turn::refusal;
 use crate::run::again::Again;
-use crate::run::changes::Versions;
+use crate::run::changes::{Change, Versions};
 use crate::run::node::{At, NOT_NEEDED};
 use crate::run::pause::unknown_run;
 use crate::run::start::Origin;
@@ -193,7 +193,8 @@ impl Machine {
             let selector = Selector::Version(last.to_owned());
             let old = self.select_overlaid(&StartRun { selector, ..start.clone() }, &overlay)?.2;
             let kept: BTreeSet<&str> = frozen.keys().map(|path| crate::state::run::split_path(path).1).collect();
-            let found = Versions::read(&old.ir.canonical, &program.ir.canonical).changes(&kept);
+            let versions = Versions { old: &old.ir, new: &program.ir };
+            let found: Vec<Change> = kept.into_iter().flat_map(|id| versions.changes(id)).collect();
             if !found.is_empty() {
                 let message = format!("version {version} is another one where the run keeps its results");
                 return Err(listed(code::VERSION_INCOMPATIBLE, message, &found));

@@ -1,6 +1,6 @@
 use crate::world::World;
 use crate::{function, last};
-use apex_machine::command::{Command, Outcome, ResolveApproval};
+use apex_machine::command::{Command, Outcome, RegisterWorkflow, ResolveApproval};
 use apex_machine::error::code;
 use apex_machine::{Config, RunState};
 use serde_json::json;
@@ -34,6 +34,18 @@ fn over_a_bound_a_start_is_refused_by_name() {
     assert_eq!((refused.code, refused.message.as_str()), (code::LIMIT_EXCEEDED, "over runs_open_max (1)"));
     world.ok("a", "1");
     world.start("w", 3, "{}");
+}
+
+#[test]
+fn large_definitions_that_are_compiled_do_not_share_a_turn() {
+    let nodes: Vec<serde_json::Value> = (0..10).map(|i| function(&format!("n{i}"), json!({}))).collect();
+    let mut world = limited(&[("events_per_turn_max", 30)], json!(nodes));
+    let register = |name: &str| {
+        let definition = json!({"name": name, "version": "1", "nodes": nodes}).to_string().into_bytes();
+        (0, Command::RegisterWorkflow(RegisterWorkflow { tenant: "t".into(), definition, tag: None }))
+    };
+    let turns = [world.turn(vec![register("v"), register("x")]), world.turn(vec![])];
+    assert_eq!(turns, [(2, true), (2, false)], "a version and its tag in each: ten nodes count for forty records");
 }
 
 #[test]

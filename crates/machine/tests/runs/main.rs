@@ -18,6 +18,7 @@ mod lock;
 mod r#loop;
 mod map;
 mod migrate;
+mod node_states;
 mod patch;
 mod patch_set;
 mod pause;
