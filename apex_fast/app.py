@@ -27,6 +27,7 @@ from apex_fast.adapters.embedded.blobs import EmbeddedBlobs
 from apex_fast.adapters.embedded.event_log import EmbeddedEventLog
 from apex_fast.adapters.embedded.folder import BLOBS, LOG, PLANS
 from apex_fast.adapters.embedded.plan_store import EmbeddedPlanStore
+from apex_fast.adapters.script.model import ScriptedModel
 from apex_fast.authoring import App
 from apex_fast.core import Recognizer, compile
 from apex_fast.domain import CompileError, Front, FrontError, LogError, RegisterWorkflow, StartRun
@@ -45,6 +46,8 @@ from apex_fast.ports.model import Model
 from apex_fast.settings import Settings, secret_of
 
 log = logging.getLogger(__name__)
+SCRIPT = "script:"
+"""A model of this name is a file with its answers."""
 
 TENANT = "default"
 EXIT_LOG_FAILED = 70  # EX_SOFTWARE of sysexits.h: start again, recovery decides what is true
@@ -181,6 +184,8 @@ def model_of(settings: Settings) -> Model | None:
     """The model port, if a model is switched on. Raises InvalidInput where litellm is not installed."""
     if not settings.planner.model:
         return None
+    if settings.planner.model.startswith(SCRIPT):
+        return ScriptedModel(Path(settings.planner.model.removeprefix(SCRIPT)))
     try:
         # 2 s and 300 MB of modules: only who switches a model on pays for them.
         from apex_fast.adapters.litellm.model import LitellmModel

@@ -256,7 +256,9 @@ class PlannerSettings(Section, frozen=True):
 
     model: Annotated[
         str,
-        Meta(description="model asked when no template serves a goal, e.g. openai/gpt-5-mini; empty: off"),
+        Meta(
+            description="model asked when no template serves a goal, e.g. openai/gpt-5-mini, or script:FILE; empty: off"
+        ),
     ] = ""
     api_base: Annotated[str, Meta(description="base address of the model's API; empty: the provider's own")] = ""
     api_key: Annotated[

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from apex_fast.client.connection import Connection
-from apex_fast.client.views import Event, Patch, RunInfo
+from apex_fast.client.views import Event, Patch, PatchDifference, RunInfo
 from apex_fast.errors import Overloaded, RunCancelled, RunFailed, Unavailable
 from apex_fast.wire.apex.v1 import common_pb2, patch_pb2, run_pb2
 
@@ -190,6 +190,13 @@ class Run:
             f"{PATCHES}/ListPatches", request, patch_pb2.ListPatchesResponse, retry=True
         )
         return [Patch.of(patch) for patch in answer.patches]
+
+    async def patch_difference(self, patch_id: str) -> PatchDifference:
+        """What a patch changed when it was applied, in lines and drawn. Raises NotFound."""
+        request = patch_pb2.GetPatchRequest(patch_id=patch_id, with_difference=True)
+        answer = await self._connection.unary(f"{PATCHES}/GetPatch", request, patch_pb2.Patch, retry=True)
+        found = answer.difference
+        return PatchDifference(found.text, found.mermaid, found.svg)
 
     async def roll_back(self, patch_id: str, reason: str = "") -> int:
         """Drop a patch; the epoch that this made. Raises InvalidInput (PATCH_STARTED, PATCH_CONFLICT), NotFound."""

@@ -105,6 +105,18 @@ class RunInfo:
 
 
 @dataclass(frozen=True)
+class PatchDifference:
+    """What a patch changed, for people."""
+
+    text: str
+    """A line for each change; `+` came, `-` went, `~` is another one."""
+    mermaid: str
+    """The graph before and after. Empty where it is too large to be drawn."""
+    svg: str
+    """The same, drawn side by side."""
+
+
+@dataclass(frozen=True)
 class Patch:
     """A patch of a run."""
 

@@ -11,6 +11,7 @@ from apex_fast.gateway.bodies import invalid
 from apex_fast.gateway.house import House
 
 PAGE_EVENTS = 4_096
+BEGINNING_EVENTS = 8
 # Events that say which version the run is on from there.
 _VERSIONED = frozenset({"RunStarted", "RunMigrated"})
 
@@ -107,6 +108,44 @@ class Histories:
                 break
             found += [event for event in page if event.type in types]
             start = page[-1].offset + 1
+        return found
+
+    async def beginning(self, view: RunView) -> list[Event]:
+        """The first events of a run, its start among them. Raises NotFound where they are not there any more."""
+        return await self._page(view, 0, min(view.offset + 1, BEGINNING_EVENTS))
+
+    async def turns(self, view: RunView) -> list[Event]:
+        """The events after which a run went on in another epoch. Reads only the parts where the epoch changes."""
+        found: list[Event] = []
+        # Parts as (first offset, its epoch, last offset, the epoch after it), the earliest on top.
+        parts = [(0, 0, view.offset, view.epoch)]
+        while parts:
+            start, before, last, after = parts.pop()
+            if before == after or start > last:
+                continue
+            if last - start < PAGE_EVENTS:
+                page = await self._page(view, start, last + 1 - start)
+                epochs = [*(event.epoch for event in page[1:]), after]
+                found += [event for event, epoch in zip(page, epochs, strict=True) if event.epoch != epoch]
+                continue
+            middle = (start + last) // 2
+            epoch = (await self._page(view, middle, 1))[0].epoch
+            parts += [(middle, epoch, last, after), (start, before, middle - 1, epoch)]
+        return found
+
+    async def _page(self, view: RunView, start: int, count: int) -> list[Event]:
+        """These events. Raises NotFound where they are not there any more."""
+        found: list[Event] = []
+        while len(found) < count:
+            page = await asyncio.to_thread(
+                self._house.engine.timeline, view, start + len(found), min(PAGE_EVENTS, count - len(found))
+            )
+            if not page or page[0].offset != start + len(found):
+                raise NotFound(
+                    f"the records of run {view.run_id} from {start + len(found)} on are not there",
+                    code="HISTORY_TRIMMED",
+                )
+            found += page
         return found
 
     def _header(self, view: RunView, events: list[Event]) -> bytes:

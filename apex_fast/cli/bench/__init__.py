@@ -28,6 +28,7 @@ from apex_fast.cli.bench import (
     machine,
     overload,
     passes,
+    patching,
     plot,
     reads,
     recover,
@@ -65,6 +66,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         compiling.measure, "definitions of 10 to 100,000 nodes, against parsing the same bytes", "nodes"
     ),
     "passes": Benchmark(passes.measure, "the optimizer's passes on a definition of 1,000 nodes", "nodes"),
+    "patch": Benchmark(
+        patching.measure, "a run of 1,000 nodes is patched 100 times while it executes", "nodes", (plot.CPU, plot.TIME)
+    ),
     "replay": Benchmark(replay.measure, "1,000,000 events back into a machine, with and without a snapshot", "events"),
     "waiting": Benchmark(
         waiting.measure,

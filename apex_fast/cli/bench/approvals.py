@@ -9,10 +9,10 @@ from typing import Final
 
 from apex_fast.cli.bench import disk, workflows
 from apex_fast.cli.bench.load import Done, closed_loop
-from apex_fast.cli.bench.measurement import FDATASYNC, Measurement
+from apex_fast.cli.bench.measurement import Measurement
 from apex_fast.cli.bench.plan import Plan
 from apex_fast.cli.bench.starters import APPROVALS, Stream, Unary
-from apex_fast.cli.bench.subject import Subject, subject
+from apex_fast.cli.bench.subject import Subject, of_lap, subject
 from apex_fast.errors import ApexError
 from apex_fast.wire.apex.v1 import approval_pb2
 
@@ -80,19 +80,6 @@ async def _resolved(
     cpu = gateway.cpu()
     lap = await closed_loop(send, in_flight, SECONDS_MAX, count)
     await gateway.settled()
-    server_us, load_us = cpu.us_per(lap.units)
     if lap.refused:
         raise ApexError(f"{lap.refused} decisions were refused")
-    return Measurement(
-        name=name,
-        unit="decision",
-        size=1,
-        concurrency=in_flight,
-        rate_per_s=lap.rate_per_s,
-        seconds=lap.seconds,
-        durability=FDATASYNC,
-        p50_ms=lap.ms(0.5),
-        p99_ms=lap.ms(0.99),
-        cpu_us_per_unit=server_us,
-        load_cpu_us_per_unit=load_us,
-    )
+    return of_lap(name, "decision", lap, cpu, in_flight)

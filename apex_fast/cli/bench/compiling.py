@@ -52,7 +52,7 @@ async def timed(name: str, work: Callable[[], object], nodes: int, seconds: floa
 def _sorter(package: str, nodes: int) -> Callable[[], object]:
     """The topological sort of an installed package, on the same graph."""
     library: Any = importlib.import_module(package)
-    edges = workflows.layered_edges(nodes, _width(nodes))
+    edges = workflows.layered_edges(nodes, workflows.width(nodes))
     if package == "networkx":
         graph = library.DiGraph(edges)
         return lambda: list(library.topological_sort(graph))
@@ -62,16 +62,12 @@ def _sorter(package: str, nodes: int) -> Callable[[], object]:
     return lambda: library.topological_sort(graph)
 
 
-def _width(nodes: int) -> int:
-    return min(workflows.LAYER_WIDTH, max(1, nodes // 2))
-
-
 async def measure(plan: Plan) -> list[Measurement]:
     """Each size, or the one that was asked for. A size that the compiler refuses is said, and left out."""
     sides: list[Callable[[], Any]] = []
     held: dict[str, tuple[str, ...]] = {}
     for nodes in (plan.size,) if plan.size else SIZES:
-        document = workflows.layers(nodes, _width(nodes))
+        document = workflows.layers(nodes, workflows.width(nodes))
         try:
             compile(document)
         except CompileError as refused:

@@ -14,7 +14,7 @@ from apex_fast.cli.bench.load import closed_loop, open_loop
 from apex_fast.cli.bench.measurement import FDATASYNC, Measurement
 from apex_fast.cli.bench.plan import Plan
 from apex_fast.cli.bench.starters import Stream
-from apex_fast.cli.bench.subject import subject
+from apex_fast.cli.bench.subject import of_lap, subject
 
 TIMES: Final = (2, 5)
 IN_FLIGHT: Final = 1_024
@@ -35,21 +35,8 @@ async def measure(plan: Plan) -> list[Measurement]:
         async def peak() -> Measurement:
             cpu = gateway.cpu()
             lap = await closed_loop(waiting.send, IN_FLIGHT, plan.lap_s)
-            server_us, load_us = cpu.us_per(lap.units)
             peaks_per_s.append(lap.rate_per_s)
-            return Measurement(
-                name=PEAK,
-                unit="run",
-                size=1,
-                concurrency=IN_FLIGHT,
-                rate_per_s=lap.rate_per_s,
-                seconds=lap.seconds,
-                durability=FDATASYNC,
-                p50_ms=lap.ms(0.5),
-                p99_ms=lap.ms(0.99),
-                cpu_us_per_unit=server_us,
-                load_cpu_us_per_unit=load_us,
-            )
+            return of_lap(PEAK, "run", lap, cpu, IN_FLIGHT)
 
         async def over(times: int) -> Measurement:
             cpu = gateway.cpu()

@@ -12,7 +12,7 @@ import msgspec
 
 from apex_fast.cli.bench import disk, workflows
 from apex_fast.cli.bench.load import Send, closed_loop
-from apex_fast.cli.bench.measurement import FDATASYNC, NO_DURABILITY, Measurement
+from apex_fast.cli.bench.measurement import NO_DURABILITY, Measurement
 from apex_fast.cli.bench.plan import Plan
 from apex_fast.cli.bench.starters import (
     CHECK,
@@ -24,7 +24,7 @@ from apex_fast.cli.bench.starters import (
     http_start,
     start_request,
 )
-from apex_fast.cli.bench.subject import Subject, measured, subject
+from apex_fast.cli.bench.subject import Subject, measured, of_lap, subject
 
 IN_FLIGHT: Final = 128
 STREAM_IN_FLIGHT: Final = 1_024
@@ -38,22 +38,8 @@ async def _starts(gateway: Subject, name: str, send: Send, in_flight: int, secon
     cpu = gateway.cpu()
     lap = await closed_loop(send, in_flight, seconds)
     drain_s = await gateway.idle()
-    server_us, load_us = cpu.us_per(lap.units)
-    return Measurement(
-        name=f"starts.{name}",
-        unit="start",
-        size=1,
-        concurrency=in_flight,
-        rate_per_s=lap.rate_per_s,
-        seconds=lap.seconds,
-        durability=FDATASYNC,
-        p50_ms=lap.ms(0.5),
-        p99_ms=lap.ms(0.99),
-        cpu_us_per_unit=server_us,
-        load_cpu_us_per_unit=load_us,
-        finished_per_s=lap.units / (lap.seconds + drain_s),
-        more={"refused_per_s": lap.refused / lap.seconds} if lap.refused else {},
-    )
+    found = of_lap(f"starts.{name}", "start", lap, cpu, in_flight)
+    return msgspec.structs.replace(found, finished_per_s=lap.units / (lap.seconds + drain_s))
 
 
 async def _empty(gateway: Subject, name: str, send: Send, seconds: float) -> Measurement:

@@ -153,9 +153,12 @@ async def measured(
 ) -> Measurement:
     """A closed loop whose answers come when runs have ended; ``size`` units a run."""
     cpu = gateway.cpu()
-    lap = await closed_loop(send, in_flight, seconds)
-    units = lap.units * size
-    server_us, load_us = cpu.us_per(units)
+    return of_lap(name, unit, await closed_loop(send, in_flight, seconds), cpu, in_flight, size)
+
+
+def of_lap(name: str, unit: str, lap: Lap, cpu: Cpu, in_flight: int, size: int = 1) -> Measurement:
+    """The figures of a lap, each of its answers about ``size`` units. The window of the CPU ends now."""
+    server_us, load_us = cpu.us_per(lap.units * size)
     return Measurement(
         name=name,
         unit=unit,

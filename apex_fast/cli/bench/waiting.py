@@ -11,12 +11,14 @@ import time
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
+
 from apex_fast.cli.bench import workflows
 from apex_fast.cli.bench.load import Lap, closed_loop, open_loop
 from apex_fast.cli.bench.measurement import FDATASYNC, Measurement
 from apex_fast.cli.bench.plan import Plan, say
 from apex_fast.cli.bench.starters import RUNS, Stream, Unary
-from apex_fast.cli.bench.subject import Subject, subject
+from apex_fast.cli.bench.subject import Subject, of_lap, subject
 from apex_fast.client import Client
 from apex_fast.errors import ApexError, InvalidInput
 from apex_fast.wire.apex.v1 import run_pb2
@@ -78,7 +80,7 @@ async def _started(gateway: Subject, stream: Stream, name: str, runs: int) -> Me
     cpu = gateway.cpu()
     lap = await closed_loop(stream.send, IN_FLIGHT, runs / STARTS_PER_S_MIN + 60, runs - first)
     await gateway.settled()
-    server_us, load_us = cpu.us_per(lap.units)
+    found = of_lap(f"waiting.{name}", "run", lap, cpu, IN_FLIGHT)
     after = await gateway.gauges()
     if after["engine_runs_open"] < runs:
         raise ApexError(f"only {after['engine_runs_open']:,.0f} of {runs:,} runs are there: this machine is too busy")
@@ -87,18 +89,9 @@ async def _started(gateway: Subject, stream: Stream, name: str, runs: int) -> Me
     def per_run(bytes_: float) -> float:
         return bytes_ / lap.units
 
-    return Measurement(
-        name=f"waiting.{name}",
-        unit="run",
+    return msgspec.structs.replace(
+        found,
         size=runs,
-        concurrency=IN_FLIGHT,
-        rate_per_s=lap.rate_per_s,
-        seconds=lap.seconds,
-        durability=FDATASYNC,
-        p50_ms=lap.ms(0.5),
-        p99_ms=lap.ms(0.99),
-        cpu_us_per_unit=server_us,
-        load_cpu_us_per_unit=load_us,
         more={
             "memory_bytes_per_run": per_run(gateway.resident_bytes() - baseline_bytes),
             "memory_peak_bytes_per_run": per_run(gateway.resident_peak_bytes() - baseline_bytes),

@@ -38,6 +38,11 @@ def fan(width: int = FAN_WIDTH) -> bytes:
     return _document("fan", [_node("first"), *map(_node, leaves), _node("last")], edges)
 
 
+def width(nodes: int) -> int:
+    """Of the layers of a graph of so many nodes: two layers at least."""
+    return min(LAYER_WIDTH, max(1, nodes // 2))
+
+
 def layered_edges(nodes: int, width: int = LAYER_WIDTH, parents: int = PARENTS) -> list[tuple[int, int]]:
     """Layers of ``width`` nodes; each node depends on ``parents`` neighbours in the layer before."""
     edges = []

@@ -1,10 +1,14 @@
 """`apex.v1.PatchService`: changes to a run while it runs, or to a workflow (`workflow_patches.py`)."""
 
+import asyncio
+from contextlib import suppress
 from functools import partial
 
 from apex_fast.domain import Reply, RollbackPatch, RunView
+from apex_fast.drawing import TooLarge
 from apex_fast.gateway.admission import tenant_of
 from apex_fast.gateway.bodies import REASON_CHARS_MAX, check_text, invalid
+from apex_fast.gateway.drawings import Drawings
 from apex_fast.gateway.grpc.method import Metadata, Method, not_running, unary
 from apex_fast.gateway.grpc.workflow_patches import WorkflowPatches
 from apex_fast.gateway.histories import Histories
@@ -45,6 +49,7 @@ class PatchService:
         self._house = house
         self._patches = Patches(house, histories)
         self._of_workflows = WorkflowPatches(house)
+        self._drawings = Drawings(house, histories)
 
     def methods(self) -> list[Method]:
         """All methods of the service."""
@@ -109,11 +114,21 @@ class PatchService:
             return
         view = self._patches.run_of(tenant_of(metadata), request.patch_id)
         failed = partial(self._house.outbox.grpc_error, token)
-        self._house.when_durable(token, lambda: self._house.beside(self._show(token, view, request.patch_id), failed))
+        self._house.when_durable(token, lambda: self._house.beside(self._show(token, view, request), failed))
 
-    async def _show(self, token: int, view: RunView, patch_id: str) -> None:
-        patch = await self._patches.one(view, patch_id)
-        self._house.outbox.grpc(token, patch_message(patch).SerializeToString())
+    async def _show(self, token: int, view: RunView, request: patch_pb2.GetPatchRequest) -> None:
+        message = patch_message(await self._patches.one(view, request.patch_id))
+        if request.with_difference:
+            message.difference.CopyFrom(await self._difference(view, request.patch_id))
+        self._house.outbox.grpc(token, message.SerializeToString())
+
+    async def _difference(self, view: RunView, patch_id: str) -> patch_pb2.PatchDifference:
+        changed = await self._drawings.patch(view, patch_id)
+        message = patch_pb2.PatchDifference(text=changed.difference.text())
+        with suppress(TooLarge):
+            message.mermaid = await asyncio.to_thread(changed.drawn, "mermaid")
+            message.svg = await asyncio.to_thread(changed.drawn, "svg")
+        return message
 
     def rollback_patch(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`RollbackPatch`."""
@@ -138,7 +153,9 @@ class PatchService:
             answer.patch.CopyFrom(patch_message(await self._patches.one(view, patched.patch_id)))
             self._house.outbox.grpc(token, answer.SerializeToString())
 
-        self._house.beside(show(), partial(self._house.outbox.grpc_error, token))
+        # The run may be ahead of the rollback by now.
+        failed = partial(self._house.outbox.grpc_error, token)
+        self._house.when_durable(token, lambda: self._house.beside(show(), failed))
 
 
 def _target(request: patch_pb2.ApplyPatchRequest | patch_pb2.ListPatchesRequest) -> str:

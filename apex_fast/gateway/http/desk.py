@@ -11,6 +11,7 @@ from apex_fast.gateway.http.approvals import ApprovalRoutes
 from apex_fast.gateway.http.blobs import BlobRoutes
 from apex_fast.gateway.http.control import ControlRoutes
 from apex_fast.gateway.http.definitions import DefinitionRoutes
+from apex_fast.gateway.http.drawings import DrawingRoutes
 from apex_fast.gateway.http.envelopes import EnvelopeRoutes
 from apex_fast.gateway.http.exchange import Exchange
 from apex_fast.gateway.http.operations import OperationRoutes
@@ -54,6 +55,7 @@ class HttpDesk:
             *schedules.routes(),
             *TroubleRoutes(house, histories).routes(),
             *BlobRoutes(house).routes(),
+            *DrawingRoutes(house, histories).routes(),
             *OperationRoutes(house, self.document).routes(),
             *later.routes(),
         ]

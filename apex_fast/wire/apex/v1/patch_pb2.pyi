@@ -102,6 +102,7 @@ class Patch(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ROLLED_BACK_VERSION_FIELD_NUMBER: _builtins.int
     ROLLED_BACK_REASON_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
     patch_id: _builtins.str
     run_id: _builtins.str
     state: Global___PatchState.ValueType
@@ -140,6 +141,10 @@ class Patch(_message.Message):
     def conflicting_operations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Positions in operations_json that conflict with what has happened since base_epoch."""
 
+    @_builtins.property
+    def difference(self) -> Global___PatchDifference:
+        """Where it was asked for (GetPatch)."""
+
     def __init__(
         self,
         *,
@@ -165,10 +170,11 @@ class Patch(_message.Message):
         version: _builtins.str = ...,
         rolled_back_version: _builtins.str = ...,
         rolled_back_reason: _builtins.str = ...,
+        difference: Global___PatchDifference | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "run_id", b"run_id", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "error", b"error", "run_id", b"run_id", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "base_epoch", b"base_epoch", "conflicting_operations", b"conflicting_operations", "decided_time", b"decided_time", "definition_hash", b"definition_hash", "epoch", b"epoch", "error", b"error", "gate", b"gate", "operations_json", b"operations_json", "patch_id", b"patch_id", "proposed_time", b"proposed_time", "reason", b"reason", "rolled_back_reason", b"rolled_back_reason", "rolled_back_time", b"rolled_back_time", "rolled_back_version", b"rolled_back_version", "run_id", b"run_id", "set", b"set", "share", b"share", "state", b"state", "tag", b"tag", "target", b"target", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "base_epoch", b"base_epoch", "conflicting_operations", b"conflicting_operations", "decided_time", b"decided_time", "definition_hash", b"definition_hash", "difference", b"difference", "epoch", b"epoch", "error", b"error", "gate", b"gate", "operations_json", b"operations_json", "patch_id", b"patch_id", "proposed_time", b"proposed_time", "reason", b"reason", "rolled_back_reason", b"rolled_back_reason", "rolled_back_time", b"rolled_back_time", "rolled_back_version", b"rolled_back_version", "run_id", b"run_id", "set", b"set", "share", b"share", "state", b"state", "tag", b"tag", "target", b"target", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["run_id", "workflow"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
@@ -329,19 +335,52 @@ class GetPatchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PATCH_ID_FIELD_NUMBER: _builtins.int
+    WITH_DIFFERENCE_FIELD_NUMBER: _builtins.int
     patch_id: _builtins.str
+    with_difference: _builtins.bool
+    """Say what it changed, too."""
     def __init__(
         self,
         *,
         patch_id: _builtins.str = ...,
+        with_difference: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["patch_id", b"patch_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["patch_id", b"patch_id", "with_difference", b"with_difference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetPatchRequest: _TypeAlias = GetPatchRequest  # noqa: Y015
+
+@_typing.final
+class PatchDifference(_message.Message):
+    """What a patch changed when it was applied, for people."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    MERMAID_FIELD_NUMBER: _builtins.int
+    SVG_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """A line for each change: "+ node review (approval)", "~ node score: ~ /config/name …"."""
+    mermaid: _builtins.str
+    """The graph before and after, with what changed marked. Empty where it is too large to be drawn."""
+    svg: _builtins.str
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        mermaid: _builtins.str = ...,
+        svg: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mermaid", b"mermaid", "svg", b"svg", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchDifference: _TypeAlias = PatchDifference  # noqa: Y015
 
 @_typing.final
 class ApprovePatchRequest(_message.Message):
