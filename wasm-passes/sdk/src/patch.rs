@@ -111,7 +111,8 @@ fn lists(old: &[Value], new: &[Value], at: &mut String, found: &mut Vec<Value>) 
     let mut had = std::collections::HashSet::new();
     for (place, element) in old.iter().filter(|element| known.contains_key(&key(element))).enumerate() {
         had.insert(key(element));
-        if let Some(value) = known.get(&key(element)) {
+        // Most are as they were: seen without a path for each member.
+        if let Some(value) = known.get(&key(element)).filter(|value| **value != element) {
             inside(at, &place.to_string(), |at| compare(element, value, at, found));
         }
     }

@@ -2,7 +2,8 @@
 //! answered by a hash of what they are given.
 //!
 //! A call that fails for good, or a guard that cannot be evaluated, ends a run; what does not wait for it may be done
-//! or not, by the time. So an outcome says what can be done at most, and what fails. Knows joins of the rule `all`.
+//! or not, by the time. So an outcome says what can be done at most, and what fails. How long a call takes is a hash of
+//! where it stands, so races of calls that a patch leaves alone end as they did. Nothing is taken back (`cancel_rest`).
 
 use serde_json::{Map, Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +62,9 @@ struct Frame<'f> {
     depth: usize,
     outputs: BTreeMap<String, Json>,
     statuses: BTreeMap<String, Status>,
+    /// When each node was decided, and what time it is for the one looked at.
+    times: BTreeMap<String, u64>,
+    now: u64,
     /// What was called for each node.
     whats: BTreeMap<String, String>,
     item: Json,
@@ -71,6 +75,13 @@ struct Frame<'f> {
     /// What of `writes` is done before anything here.
     past: BTreeSet<Rc<str>>,
     path: String,
+}
+
+impl Frame<'_> {
+    /// Whether a node of this graph is decided by now.
+    fn sees(&self, id: &str) -> bool {
+        self.times.get(id).is_some_and(|&time| time <= self.now)
+    }
 }
 
 fn hash(seed: u64, text: &str) -> u64 {
@@ -89,6 +100,8 @@ pub(crate) fn run(definition: &Json, world: &World) -> Outcome {
         depth: 0,
         outputs: BTreeMap::new(),
         statuses: BTreeMap::new(),
+        times: BTreeMap::new(),
+        now: 0,
         whats: BTreeMap::new(),
         item: Json::Null,
         last: None,
@@ -136,20 +149,44 @@ fn graph(
         let node = left.remove(ready.unwrap());
         let name = id(node);
         let into: Vec<usize> = (0..edges.len()).filter(|&at| edges[at]["to"] == node["id"]).collect();
+        let sources: Vec<&str> = into.iter().map(|&at| edges[at]["from"].as_str().unwrap()).collect();
+        // The times at which an edge came to life, and how many of them are waited for; `None`: until all is decided.
+        let mut lives: Vec<u64> = into
+            .iter()
+            .filter(|at| live.contains(at))
+            .map(|&at| frame.times[edges[at]["from"].as_str().unwrap()])
+            .collect();
+        lives.sort_unstable();
+        let needs = match &node["join"] {
+            rule if rule == "any" => Some(1),
+            rule => rule["quorum"].as_u64().map(|count| count as usize),
+        };
+        let last = sources.iter().map(|source| frame.times[*source]).max().unwrap_or(0);
         let mut past = frame.past.clone();
         frame.stands.clear();
-        let mut status = if into.is_empty() { Status::Ok } else { Status::Skipped };
-        for &at in &into {
-            let from = edges[at]["from"].as_str().unwrap();
-            past.extend(pasts[from].iter().cloned());
-            frame.stands.extend(stands[from].iter().cloned());
-            if live.contains(&at) && status == Status::Skipped {
-                status = Status::Ok;
+        // What is before it in every run: all that is before any source, or before each where it does not wait for all.
+        for (number, source) in sources.iter().enumerate() {
+            match needs {
+                Some(_) if number > 0 => {
+                    past.retain(|write| frame.past.contains(write) || pasts[*source].contains(write));
+                    frame.stands.retain(|stand| stands[*source].contains(stand));
+                }
+                _ => {
+                    past.extend(pasts[*source].iter().cloned());
+                    frame.stands.extend(stands[*source].iter().cloned());
+                }
             }
         }
-        if into.iter().any(|&at| frame.statuses[edges[at]["from"].as_str().unwrap()] == Status::Blocked) {
-            status = Status::Blocked;
-        }
+        let is_blocked = sources.iter().any(|source| frame.statuses[*source] == Status::Blocked);
+        let (mut status, begin) = match needs.filter(|_| !into.is_empty()) {
+            Some(count) => match lives.get(count - 1) {
+                Some(&time) => (Status::Ok, time),
+                None => (if is_blocked { Status::Blocked } else { Status::Skipped }, last),
+            },
+            None if is_blocked => (Status::Blocked, last),
+            None => (if into.is_empty() || !lives.is_empty() { Status::Ok } else { Status::Skipped }, last),
+        };
+        frame.now = begin;
         let mut what = String::new();
         if status == Status::Ok {
             let answer;
@@ -160,6 +197,9 @@ fn graph(
                 None => status = Status::Failed,
             }
         }
+        let takes = hash(world.seed ^ 5, &format!("{}{name}", frame.path)) % 1_000_000;
+        frame.now += if status == Status::Skipped { 0 } else { takes };
+        frame.times.insert(name.clone(), frame.now);
         // Guards are evaluated when their source is decided; one that fails ends the run there.
         let mut handled = node["on_error"] == "continue";
         frame.statuses.insert(name.clone(), status);
@@ -197,6 +237,7 @@ fn graph(
         stands.insert(name.clone(), standing);
         pasts.insert(name, past);
     }
+    frame.now = u64::MAX;
     let all = pasts.into_values().flatten().collect();
     if fails || frame.statuses.values().any(|status| *status == Status::Blocked) {
         return (None, all);
@@ -268,6 +309,8 @@ fn call(
                     depth: frame.depth + 1,
                     outputs: BTreeMap::new(),
                     statuses: BTreeMap::new(),
+                    times: BTreeMap::new(),
+                    now: 0,
                     whats: BTreeMap::new(),
                     item: if kind == "map" { item.clone() } else { Json::Null },
                     last: (kind == "loop").then(|| outputs.last().cloned().unwrap_or_default()),
@@ -336,7 +379,9 @@ fn read(reference: &str, frame: &Frame<'_>) -> Json {
             let Some(status) = frame.statuses.get(*id) else {
                 return frame.outer.map_or(Json::Null, |outer| read(reference, outer));
             };
+            let is_seen = frame.sees(id);
             match rest {
+                _ if !is_seen => Json::Null,
                 ["output", field] => frame.outputs.get(*id).map_or(Json::Null, |output| output[*field].clone()),
                 ["output"] => frame.outputs.get(*id).cloned().unwrap_or_default(),
                 ["status"] => json!(format!("{status:?}")),
@@ -387,7 +432,7 @@ fn origin(reference: &str, frame: &Frame<'_>) -> Json {
     while let Some(at) = holder.filter(|at| !at.statuses.contains_key(id)) {
         holder = at.outer;
     }
-    let of = holder.map(|at| (at.whats.get(id), at.statuses[id]));
+    let of = holder.filter(|at| at.sees(id)).map(|at| (at.whats.get(id), at.statuses[id]));
     json!(format!("{field} of {of:?}"))
 }
 

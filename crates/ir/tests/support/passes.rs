@@ -99,6 +99,12 @@ fn node(random: &mut Random, id: &str, depth: usize, readable: &[String], own: &
         }
     };
     node["id"] = json!(id);
+    if random.chance(if node["type"] == "join" { 25 } else { 1 }) {
+        node["join"] = random.pick(&[json!("any"), json!({"quorum": 1}), json!({"quorum": 2})]).clone();
+    }
+    if node["type"] == "function" && random.chance(3) {
+        node["compensation"] = json!({"name": random.pick(&["u", "v"]), "input": {}});
+    }
     if node["type"] != "join" && random.chance(10) {
         node["on_error"] = json!("continue");
     }
@@ -117,9 +123,17 @@ fn text(value: &Json) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Whether a node changes nothing.
+/// Whether a node changes nothing, and nothing undoes it.
 fn is_free(node: &Json) -> bool {
-    node["type"] == "http" || node["type"] == "join" || matches!(text(&node["effect"]), "pure" | "read")
+    let changes_nothing =
+        node["type"] == "http" || node["type"] == "join" || matches!(text(&node["effect"]), "pure" | "read");
+    changes_nothing && node.get("compensation").is_none()
+}
+
+/// Whether anything waits for some of what leads to it: these passes leave such a definition alone.
+fn has_race(definition: &Json) -> bool {
+    let text = definition.to_string();
+    text.contains(r#""join":"any""#) || text.contains(r#""quorum":"#)
 }
 
 /// Whether anything but the edges of `id` names it.
@@ -133,6 +147,9 @@ fn edges(graph: &mut Json) -> &mut Vec<Json> {
 
 /// Drops a call without effect that nobody reads and nothing follows from.
 pub(crate) fn dead_path(random: &mut Random, definition: &Json) -> Option<Json> {
+    if has_race(definition) {
+        return None;
+    }
     definition.get("output")?;
     let mut after = definition.clone();
     let nodes = after["nodes"].as_array().unwrap();
@@ -152,6 +169,9 @@ pub(crate) fn dead_path(random: &mut Random, definition: &Json) -> Option<Json> 
 
 /// Does two equal calls once.
 pub(crate) fn common(random: &mut Random, definition: &Json) -> Option<Json> {
+    if has_race(definition) {
+        return None;
+    }
     let nodes = definition["nodes"].as_array().unwrap();
     let said = |node: &Json| {
         let mut into: Vec<String> = definition["edges"]
@@ -199,6 +219,9 @@ pub(crate) fn common(random: &mut Random, definition: &Json) -> Option<Json> {
 
 /// A guard behind a call without effect that does not ask about it moves before it.
 pub(crate) fn pushdown(random: &mut Random, definition: &Json) -> Option<Json> {
+    if has_race(definition) {
+        return None;
+    }
     let all = definition["edges"].as_array().unwrap();
     let plain = |edge: &Json| edge.get("when").is_none() && edge.get("on").is_none();
     let mut found = Vec::new();
@@ -228,6 +251,9 @@ pub(crate) fn pushdown(random: &mut Random, definition: &Json) -> Option<Json> {
 
 /// A call without effect that waits for one that it does not read starts with it.
 pub(crate) fn parallelize(random: &mut Random, definition: &Json) -> Option<Json> {
+    if has_race(definition) {
+        return None;
+    }
     let all = definition["edges"].as_array().unwrap();
     let node = |id: &Json| definition["nodes"].as_array().unwrap().iter().find(|node| node["id"] == *id).unwrap();
     let found: Vec<usize> = (0..all.len())
