@@ -30,11 +30,20 @@ from apex_fast.adapters.embedded.plan_store import EmbeddedPlanStore
 from apex_fast.adapters.script.model import ScriptedModel
 from apex_fast.authoring import App
 from apex_fast.core import Recognizer, compile
-from apex_fast.domain import CompileError, Front, FrontError, LogError, RegisterWorkflow, StartRun
+from apex_fast.domain import (
+    CompileError,
+    Front,
+    FrontError,
+    LogError,
+    PatchRule,
+    PatchRules,
+    RegisterWorkflow,
+    StartRun,
+)
 from apex_fast.engine import Engine, EngineLimits
 from apex_fast.engine.recovery import recover
 from apex_fast.errors import Conflict, DefinitionInvalid, InvalidInput, RunFailed, Unavailable, error_of
-from apex_fast.executors.agent import AgentExecutor
+from apex_fast.executors.agent import AgentExecutor, PatchTerms
 from apex_fast.executors.correction import CorrectionExecutor
 from apex_fast.executors.function import FunctionExecutor
 from apex_fast.executors.http import HttpExecutor
@@ -43,7 +52,7 @@ from apex_fast.optimizer import SHIPPED, Limits, Optimizer, PassFolder
 from apex_fast.planner import Planner
 from apex_fast.ports.executor import Executor
 from apex_fast.ports.model import Model
-from apex_fast.settings import Settings, secret_of
+from apex_fast.settings import PatchSettings, Settings, secret_of
 
 log = logging.getLogger(__name__)
 SCRIPT = "script:"
@@ -231,14 +240,14 @@ def notify(state: str) -> None:
             sender.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
 
 
-def make_optimizer(engine: Engine, settings: Settings) -> Optimizer:
+def make_optimizer(engine: Engine, settings: Settings, rules: PatchRules) -> Optimizer:
     """The optimizer with the passes that ship and those of the settings' folder. Raises InvalidInput."""
     said = settings.optimizer
     folders = [SHIPPED, *([Path(said.passes_dir)] if said.passes_dir else [])]
     if not folders[-1].is_dir():
         raise InvalidInput(f"optimizer.passes_dir: {said.passes_dir} is no folder")
     limits = Limits(memory_bytes=said.memory_bytes, fuel=said.fuel, time_s=said.time_s, output_bytes=said.output_bytes)
-    return Optimizer(engine, PassFolder(folders, limits), said, (TENANT,))
+    return Optimizer(engine, PassFolder(folders, limits), said, (TENANT,), rules)
 
 
 class House:
@@ -268,6 +277,7 @@ class House:
                 retention_s=settings.log.retention_s,
             ),
         )
+        self._rules = _patch_rules(settings.patches, app.table())
         try:
             http = HttpExecutor(self.engine.deliver, settings.http, secret)
         except ValueError as error:
@@ -276,9 +286,14 @@ class House:
             "function": FunctionExecutor(app.functions, self.engine.deliver, settings.functions, self.engine.beat),
             "correction": CorrectionExecutor(self._model, self.engine.deliver, settings.planner.calls_in_flight_max),
             "http": http,
-            "agent": AgentExecutor(self.engine.deliver, self._model, settings.planner.calls_in_flight_max),
+            "agent": AgentExecutor(
+                self.engine.deliver,
+                self._model,
+                settings.planner.calls_in_flight_max,
+                PatchTerms(self._rules, settings.limits.patch_nodes_max, settings.limits.agent_nodes_max),
+            ),
         }
-        self.optimizer = make_optimizer(self.engine, settings)
+        self.optimizer = make_optimizer(self.engine, settings, self._rules)
         self._door: Door | None = None
         self.address = ""
 
@@ -302,12 +317,17 @@ class House:
             calls_in_flight_max=self._settings.planner.calls_in_flight_max,
         )
         server = self._settings.server
-        options = GatewayOptions(
-            allow_hosts=(*bound_name(self._settings), *server.allow_hosts), patches_reach_any=server.patches_reach_any
-        )
+        options = GatewayOptions(allow_hosts=(*bound_name(self._settings), *server.allow_hosts))
         blobs = open_blobs(self._settings, self._log)
         self._door = Door(
-            self.engine, planner, self._app.table(), options, version=version(), blobs=blobs, optimizer=self.optimizer
+            self.engine,
+            planner,
+            self._app.table(),
+            options,
+            version=version(),
+            blobs=blobs,
+            optimizer=self.optimizer,
+            rules=self._rules,
         )
         for kind, executor in self._executors.items():
             self._door.metrics.watch(f"{kind}_", executor.stats)
@@ -331,6 +351,36 @@ class House:
         await self.engine.drain(max(grace_s, 1.0))
         with contextlib.suppress(LogError):  # a failed log was reported when it failed
             await self._log.close()
+
+
+def _patch_rules(patches: PatchSettings, functions: bytes | None) -> PatchRules:
+    return PatchRules(
+        PatchRule(
+            patches.client_policy,
+            patches.client_reaches_any,
+            patches.client_hosts,
+            patches.client_functions,
+            patches.client_workflows,
+            patches.client_models,
+        ),
+        PatchRule(
+            patches.agent_policy,
+            patches.agent_reaches_any,
+            patches.agent_hosts,
+            patches.agent_functions,
+            patches.agent_workflows,
+            patches.agent_models,
+        ),
+        PatchRule(
+            patches.optimizer_policy,
+            patches.optimizer_reaches_any,
+            patches.optimizer_hosts,
+            patches.optimizer_functions,
+            patches.optimizer_workflows,
+            patches.optimizer_models,
+        ),
+        functions,
+    )
 
 
 async def _run(settings: Settings, app: App, workflow: str, inputs: Any) -> Any:

@@ -73,10 +73,6 @@ class ServerSettings(Section, frozen=True):
         tuple[str, ...],
         Meta(description="names accepted in the Host header besides loopback and the bound address"),
     ] = ()
-    patches_reach_any: Annotated[
-        bool,
-        Meta(description="patches may reach hosts, functions, models, workflows and secrets that their run does not"),
-    ] = True
 
 
 class DataSettings(Section, frozen=True):
@@ -193,6 +189,15 @@ class LimitSettings(Section, frozen=True):
         float, Meta(gt=0, le=86_400, description="how long the first patch on a workflow waits for others")
     ] = 5.0
     arms_per_tag_max: Annotated[int, Meta(ge=1, le=LIMIT_MAX, description="arms of a tag")] = 10
+    proposals_per_run_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="patches of one run that wait for a person")
+    ] = 16
+    agent_nodes_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="nodes that the patches of one agent node add together")
+    ] = 100
+    agent_depth_max: Annotated[
+        int, Meta(ge=1, le=LIMIT_MAX, description="agents below each other, each added by a patch of the one above")
+    ] = 3
     expression_cost_max: Annotated[
         int, Meta(ge=1, le=LIMIT_MAX, description="cost units of one evaluation of an expression")
     ] = 100_000
@@ -205,6 +210,39 @@ class LimitSettings(Section, frozen=True):
         limits = {name: getattr(self, name) for name in self.__struct_fields__ if name.endswith("_max")}
         times = {"idempotency_ttl_ns": self.idempotency_ttl_s, "patch_batch_ns": self.patch_batch_s}
         return {**limits, **{name: int(seconds * 1e9) for name, seconds in times.items()}}
+
+
+Policy = Literal["apply", "approve", "refuse"]
+_POLICY = "what becomes of patches by {}: apply, approve (they wait for a person), refuse"
+_REACH = "patches by {} may do anything; else what the definition does already, and what is listed"
+_LIST = "{} that patches by {} may reach beside those of the definition"
+
+
+class PatchSettings(Section, frozen=True):
+    """What authors of patches may, by their kind. A workflow definition cannot widen it."""
+
+    client_policy: Annotated[Policy, Meta(description=_POLICY.format("clients"))] = "apply"
+    client_reaches_any: Annotated[bool, Meta(description=_REACH.format("clients"))] = True
+    client_hosts: Annotated[tuple[str, ...], Meta(description=_LIST.format("hosts", "clients"))] = ()
+    client_functions: Annotated[tuple[str, ...], Meta(description=_LIST.format("functions", "clients"))] = ()
+    client_workflows: Annotated[tuple[str, ...], Meta(description=_LIST.format("workflows", "clients"))] = ()
+    client_models: Annotated[tuple[str, ...], Meta(description=_LIST.format("models", "clients"))] = ()
+    agent_policy: Annotated[Policy, Meta(description=_POLICY.format("agent nodes"))] = "apply"
+    agent_reaches_any: Annotated[bool, Meta(description=_REACH.format("agent nodes"))] = False
+    agent_hosts: Annotated[tuple[str, ...], Meta(description=_LIST.format("hosts", "agent nodes"))] = ()
+    agent_functions: Annotated[tuple[str, ...], Meta(description=_LIST.format("functions", "agent nodes"))] = ()
+    agent_workflows: Annotated[tuple[str, ...], Meta(description=_LIST.format("workflows", "agent nodes"))] = ()
+    agent_models: Annotated[tuple[str, ...], Meta(description=_LIST.format("models", "agent nodes"))] = ()
+    optimizer_policy: Annotated[Policy, Meta(description=_POLICY.format("optimizer passes"))] = "apply"
+    optimizer_reaches_any: Annotated[bool, Meta(description=_REACH.format("optimizer passes"))] = True
+    optimizer_hosts: Annotated[tuple[str, ...], Meta(description=_LIST.format("hosts", "optimizer passes"))] = ()
+    optimizer_functions: Annotated[
+        tuple[str, ...], Meta(description=_LIST.format("functions", "optimizer passes"))
+    ] = ()
+    optimizer_workflows: Annotated[
+        tuple[str, ...], Meta(description=_LIST.format("workflows", "optimizer passes"))
+    ] = ()
+    optimizer_models: Annotated[tuple[str, ...], Meta(description=_LIST.format("models", "optimizer passes"))] = ()
 
 
 class FunctionSettings(Section, frozen=True):
@@ -374,6 +412,7 @@ class Settings(Section, frozen=True):
     data: DataSettings = DataSettings()
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
+    patches: PatchSettings = PatchSettings()
     functions: FunctionSettings = FunctionSettings()
     http: HttpSettings = HttpSettings()
     planner: PlannerSettings = PlannerSettings()

@@ -21,6 +21,8 @@ from apex_fast.core import (
     JobResult,
     Machine,
     MigrateRun,
+    PatchRule,
+    PatchRules,
     PauseRun,
     RegisterWorkflow,
     ResolveApproval,
@@ -35,6 +37,8 @@ from apex_fast.core import (
 )
 
 TENANT = "default"
+_ANY = PatchRule(reaches_any=True)
+RULES = PatchRules(_ANY, _ANY, _ANY)
 BEGAN_NS = 1_700_000_000_000_000_000
 TURNS_MAX = 200
 
@@ -187,8 +191,8 @@ class Stage:
                 {"op": "add", "path": "/nodes/-", "value": call(node)},
                 {"op": "add", "path": "/edges/-", "value": edge},
             ]
-            yield ApplyPatch(TENANT, self.run_id, json.dumps(operations).encode(), "more", "ann", reaches_any=True)
-        yield RollbackPatch(TENANT, f"{self.run_id}~p2", "less")
+            yield ApplyPatch(TENANT, self.run_id, json.dumps(operations).encode(), RULES, "more", "ann")
+        yield RollbackPatch(TENANT, f"{self.run_id}~p2", RULES, "less")
 
     def _answer(self, job: Job) -> JobResult | None:
         fails = (

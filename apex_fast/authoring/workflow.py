@@ -348,6 +348,7 @@ class Graph:
         *,
         model: str | None = None,
         output: Mapping[str, Any] | type | None = None,
+        may_patch: bool = False,
         after: After = None,
         when: str | Reference | None = None,
         join: Join | None = None,
@@ -358,10 +359,13 @@ class Graph:
         """Ask a model; the output is ``{text, value, model, usage}``.
 
         ``output``: a JSON Schema, or a type that msgspec knows, that the answer has to fit; it is then ``value``.
+        ``may_patch``: it may propose a patch of its run beside the answer.
         """
         config: dict[str, Any] = {"prompt": prompt}
         if model is not None:
             config["model"] = model
+        if may_patch:
+            config["may_patch"] = True
         if output is not None:
             config["output_schema"] = _schema(output)
         return self.node(node_id, "agent", after, when, join, retry, timeout_s, config=config, **options)

@@ -184,7 +184,7 @@ class Run:
         return answer.patch_id
 
     async def patches(self) -> list[Patch]:
-        """Its patches, in the order in which they were applied."""
+        """Its patches, in the order in which they were given."""
         request = patch_pb2.ListPatchesRequest(run_id=self.id)
         answer = await self._connection.unary(
             f"{PATCHES}/ListPatches", request, patch_pb2.ListPatchesResponse, retry=True
@@ -197,6 +197,23 @@ class Run:
         answer = await self._connection.unary(f"{PATCHES}/GetPatch", request, patch_pb2.Patch, retry=True)
         found = answer.difference
         return PatchDifference(found.text, found.mermaid, found.svg)
+
+    async def get_patch(self, patch_id: str) -> Patch:
+        """One of its patches, and what it did so far. Raises NotFound (PATCH_NOT_FOUND)."""
+        request = patch_pb2.GetPatchRequest(patch_id=patch_id)
+        return Patch.of(await self._connection.unary(f"{PATCHES}/GetPatch", request, patch_pb2.Patch, retry=True))
+
+    async def approve_patch(self, patch_id: str, *, approve: bool, reason: str = "") -> Patch:
+        """Apply or reject a patch that waits for a person.
+
+        Raises InvalidInput as `patch` does: it passes the gates once more and stays proposed where one refuses;
+        WrongState (WRONG_STATE) where it was decided otherwise, NotFound.
+        """
+        request = patch_pb2.ApprovePatchRequest(patch_id=patch_id, approve=approve, reason=reason)
+        answer = await self._connection.unary(
+            f"{PATCHES}/ApprovePatch", request, patch_pb2.ApprovePatchResponse, retry=True
+        )
+        return Patch.of(answer.patch)
 
     async def roll_back(self, patch_id: str, reason: str = "") -> int:
         """Drop a patch; the epoch that this made. Raises InvalidInput (PATCH_STARTED, PATCH_CONFLICT), NotFound."""

@@ -122,18 +122,29 @@ class Patch:
 
     patch_id: str
     state: str
-    """APPLIED or ROLLED_BACK."""
+    """PROPOSED, REJECTED, APPLIED or ROLLED_BACK."""
     operations: list[dict[str, Any]]
     """JSON Patch, as sent."""
     author: str
+    """`client`, `agent:<instance path>` or `optimizer:<pass>@<version>`."""
     reason: str
     base_epoch: int
     epoch: int
-    """That it made."""
+    """That it made; 0: none."""
     definition_hash: str
     applied: str
+    """RFC 3339; empty: it did not take effect."""
     rolled_back: str
-    """RFC 3339; empty: it is in force."""
+    """RFC 3339; empty: it was not dropped."""
+    decided_by: str
+    """Who approved or rejected it, where that was a person."""
+    decision_reason: str
+    gate: str
+    """That refused it: `shape`, `meaning` or `security`."""
+    code: str
+    message: str
+    effect: "PatchEffect | None"
+    """What it did so far; from `Run.get_patch`, of one that took effect."""
 
     @staticmethod
     def of(patch: patch_pb2.Patch) -> "Patch":
@@ -147,8 +158,40 @@ class Patch:
             base_epoch=patch.base_epoch,
             epoch=patch.epoch,
             definition_hash=patch.definition_hash,
-            applied=patch.decided_time,
+            applied=patch.decided_time if patch.epoch else "",
             rolled_back=patch.rolled_back_time,
+            decided_by=patch.decided_by,
+            decision_reason=patch.decision_reason,
+            gate=patch_pb2.PatchGate.Name(patch.gate).removeprefix("PATCH_GATE_").lower() if patch.gate else "",
+            code=patch.error.code,
+            message=patch.error.message,
+            effect=PatchEffect.of(patch.effect) if patch.HasField("effect") else None,
+        )
+
+
+@dataclass(frozen=True)
+class PatchEffect:
+    """What came of the nodes that a patch added."""
+
+    nodes_added: int
+    nodes_run: int
+    """Of those, how many began."""
+    attempts: int
+    time_s: float
+    """Sum over their instances, from the beginning of each to its end."""
+    tokens_in: int
+    tokens_out: int
+
+    @staticmethod
+    def of(effect: patch_pb2.PatchEffect) -> "PatchEffect":
+        """From the wire."""
+        return PatchEffect(
+            nodes_added=effect.nodes_added,
+            nodes_run=effect.nodes_run,
+            attempts=effect.attempts,
+            time_s=effect.time_s,
+            tokens_in=effect.tokens_in,
+            tokens_out=effect.tokens_out,
         )
 
 

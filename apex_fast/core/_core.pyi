@@ -81,20 +81,21 @@ class TagWorkflow:
 @final
 class PatchWorkflow:
     """Change a workflow: with the next batch a version is derived. ``operations``: RFC 6902 (JSON) on the definition as
-    the patches before make it; neither ``version`` nor ``tag``: the tag `main`. ``at_once``: its batch does not wait.
+    the patches before make it; neither ``version`` nor ``tag``: the tag `main`. ``rule``: what its author may
+    reach; ``at_once``: its batch does not wait.
     The answer's `details`: `{"patch_id"}`."""
     def __new__(
         cls,
         tenant: str,
         workflow: str,
         operations: bytes,
+        rule: PatchRule,
         version: str | None = None,
         tag: str | None = None,
         set: str = "",
         reason: str = "",
         author: str = "",
         idempotency_key: str = "",
-        reaches_any: bool = False,
         at_once: bool = False,
     ) -> PatchWorkflow: ...
 
@@ -202,29 +203,62 @@ class MigrateRun:
     ) -> MigrateRun: ...
 
 @final
+class PatchRule:
+    """What one kind of author of patches may. ``policy``: its patches take effect at once (`apply`), wait for a person
+    (`approve`), or are refused. ``reaches_any``: they may do anything; else only what the definition does already, and
+    reach these hosts, functions, workflows and models. Raises CoreError (BAD_VALUE)."""
+    def __new__(
+        cls,
+        policy: str = "apply",
+        reaches_any: bool = False,
+        hosts: Sequence[str] = (),
+        functions: Sequence[str] = (),
+        workflows: Sequence[str] = (),
+        models: Sequence[str] = (),
+    ) -> PatchRule: ...
+
+@final
+class PatchRules:
+    """What authors may, by their kind. ``functions``: the table for the compiler (JSON)."""
+
+    client: PatchRule
+    optimizer: PatchRule
+    def __new__(
+        cls, client: PatchRule, agent: PatchRule, optimizer: PatchRule, functions: bytes | None = None
+    ) -> PatchRules: ...
+
+@final
 class ApplyPatch:
     """Change the definition of a run. ``operations``: RFC 6902 (JSON) on the definition at ``base_epoch`` (None: now);
-    ``functions``: the table for the compiler; ``reaches_any``: the patch may reach what the definition does not reach;
+    ``author``: `client`, `agent:<instance path>` or `optimizer:<pass>@<version>`; ``rules``: what they may;
     ``exact``: refused where the run is in another epoch than ``base_epoch``.
-    The answer's `details`: `{"patch_id", "epoch"}`."""
+    The answer's `details`: `{"patch_id", "state", "epoch"}`."""
     def __new__(
         cls,
         tenant: str,
         run_id: str,
         operations: bytes,
+        rules: PatchRules,
         reason: str = "",
-        author: str = "",
+        author: str = "client",
         base_epoch: int | None = None,
         idempotency_key: str = "",
-        functions: bytes | None = None,
-        reaches_any: bool = False,
         exact: bool = False,
     ) -> ApplyPatch: ...
 
 @final
+class ApprovePatch:
+    """Decide about a patch that waits for a person. The answer's `details`: `{"patch_id", "state", "epoch"}`."""
+    def __new__(
+        cls, tenant: str, patch_id: str, approve: bool, rules: PatchRules, reason: str = "", by: str = ""
+    ) -> ApprovePatch: ...
+
+@final
 class RollbackPatch:
-    """Drop a patch of a run. The answer's `details`: `{"patch_id", "epoch"}`."""
-    def __new__(cls, tenant: str, patch_id: str, reason: str = "", by: str = "") -> RollbackPatch: ...
+    """Drop a patch of a run. The answer's `details`: `{"patch_id", "state", "epoch"}`."""
+    def __new__(
+        cls, tenant: str, patch_id: str, rules: PatchRules, reason: str = "", by: str = ""
+    ) -> RollbackPatch: ...
 
 @final
 class SignalRun:
@@ -265,6 +299,11 @@ class JobResult:
     job: int
     @staticmethod
     def ok(job: int, attempt: int, value: bytes) -> JobResult: ...
+    @staticmethod
+    def patched(
+        job: int, attempt: int, value: bytes, operations: bytes, reason: str, base_epoch: int, rules: PatchRules
+    ) -> JobResult:
+        """A value, and a patch of the run (RFC 6902, JSON) that is decided before the value is routed."""
     @staticmethod
     def failed(job: int, attempt: int, type: str, message: str, retryable: bool | None = None) -> JobResult: ...
     @staticmethod
@@ -309,6 +348,7 @@ _Command: TypeAlias = (
     | ResumeRun
     | MigrateRun
     | ApplyPatch
+    | ApprovePatch
     | RollbackPatch
     | PatchWorkflow
     | UnpatchWorkflow
@@ -345,6 +385,8 @@ class Job:
     progress: bytes
     """What the last heartbeat said, in this attempt or one before (JSON); empty: nothing."""
     compensation: bool
+    patching: tuple[bytes, int] | None
+    """Of an agent that may patch its run: the definition that the run goes on under, and its epoch."""
     tenant: str
     priority: _Priority
     max_attempts: int
@@ -398,6 +440,8 @@ class RunView:
     labels: dict[str, str]
     priority: _Priority
     epoch: int
+    patches: int
+    """Patches that it was given: applied, dropped, waiting, rejected."""
     fidelity: Literal["full", "fast"]
     goal: str
     parent_run_id: str
@@ -654,6 +698,8 @@ class Machine:
     def workflow_patch(self, tenant: str, patch_id: str) -> WorkflowPatchView | None: ...
     def arms(self, tenant: str, workflow: str, tag: str) -> TagView | None:
         """A tag and its arms; None where there is no such tag."""
+    def patch_counts(self) -> list[tuple[tuple[str, str, str], int]]:
+        """Patches since the process began: ((kind of author, outcome, gate), how many)."""
     def counts(self) -> dict[str, int]:
         """Gauges: runs open, jobs in flight, timers, approvals, events, …"""
 

@@ -6,6 +6,7 @@ Everything above the domain imports ids, commands, events and views from here.
 from apex_fast.core import (
     ApplyPatch,
     ApprovalView,
+    ApprovePatch,
     ArmView,
     BreakerView,
     CancelRun,
@@ -33,6 +34,8 @@ from apex_fast.core import (
     LogView,
     Machine,
     MigrateRun,
+    PatchRule,
+    PatchRules,
     PatchWorkflow,
     PauseRun,
     PublishSignal,
@@ -71,6 +74,7 @@ Command = (
     | ResumeRun
     | MigrateRun
     | ApplyPatch
+    | ApprovePatch
     | RollbackPatch
     | PatchWorkflow
     | UnpatchWorkflow
@@ -87,6 +91,7 @@ Command = (
 __all__ = [
     "ApplyPatch",
     "ApprovalView",
+    "ApprovePatch",
     "ArmView",
     "BreakerView",
     "CancelRun",
@@ -115,6 +120,8 @@ __all__ = [
     "LogView",
     "Machine",
     "MigrateRun",
+    "PatchRule",
+    "PatchRules",
     "PatchWorkflow",
     "PauseRun",
     "PublishSignal",

@@ -364,6 +364,10 @@ class Engine:
         view = await self.read_run(tenant, run_id)
         return None if view is None else self._log.timeline(view.head, from_offset, limit)
 
+    def patch_counts(self) -> list[tuple[tuple[str, str, str], int]]:
+        """Patches since the process began: ((kind of author, outcome, gate), how many)."""
+        return self._machine.patch_counts()
+
     def counts(self) -> dict[str, int]:
         """Gauges of machine, log and queues."""
         return {

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from apex_fast.domain import Ended, Front
+from apex_fast.domain import Ended, Front, PatchRule, PatchRules
 from apex_fast.engine import Engine
 from apex_fast.gateway.admission import Hosts
 from apex_fast.gateway.faults import fault_of
@@ -58,22 +58,19 @@ class Door:
         version: str = "0.0.0",
         blobs: Blobs | None = None,
         optimizer: Optimizer | None = None,
+        rules: PatchRules | None = None,
     ) -> None:
         self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._front: Front | None = None
         self.metrics = Metrics() if metrics is None else metrics
         self._outbox = Outbox(self.metrics.failed)
+        hosts = Hosts(options.allow_hosts)
+        if rules is None:
+            anything = PatchRule(reaches_any=True)
+            rules = PatchRules(anything, PatchRule(), anything, functions)
         self.house = house = House(
-            engine,
-            planner,
-            functions,
-            options,
-            self.metrics,
-            self._outbox,
-            Hosts(options.allow_hosts),
-            blobs,
-            optimizer,
+            engine, planner, functions, rules, options, self.metrics, self._outbox, hosts, blobs, optimizer
         )
         self._viewers = Viewers(house)
         goals, inputs, histories = Goals(house), Inputs(), Histories(house, version)
@@ -102,6 +99,7 @@ class Door:
         )
         engine.on_ended(self._on_ended)
         self.metrics.watch("engine_", engine.counts)
+        self.metrics.watch_patches(engine.patch_counts)
         if blobs is not None:
             self.metrics.watch("blobs_", blobs.stats)
         if optimizer is not None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 from apex_fast.core import compile as compile_definition
-from apex_fast.domain import Definition, WorkflowView
+from apex_fast.domain import Definition, PatchRules, WorkflowView
 from apex_fast.engine import Engine
 from apex_fast.errors import ApexError, Overloaded, Unavailable
 from apex_fast.gateway.admission import Hosts
@@ -36,8 +36,6 @@ class GatewayOptions:
     """Bytes of a page of events, unless one event alone is more."""
     history_bytes_max: int = 64 * 1024 * 1024
     """Bytes of a history that is folded or sent as a whole."""
-    patches_reach_any: bool = True
-    """Patches may reach what the definition of their run does not reach."""
     chaos: bool = False
     """Accept envelopes that ask for faults."""
 
@@ -60,6 +58,8 @@ class House:
     planner: Planner | None
     functions: bytes | None
     """Table of the registered functions for the compiler (JSON), or None where they live elsewhere."""
+    rules: PatchRules
+    """What authors of patches may."""
     options: GatewayOptions
     metrics: Metrics
     outbox: Outbox

@@ -52,9 +52,7 @@ def propose_command(
     check_text(reason, "/reason", REASON_CHARS_MAX)
     check_text(author, "/author", NAME_CHARS_MAX)
     check_key(key)
-    return PatchWorkflow(
-        tenant, name, operations, version, tag, set_name, reason, author, key, house.options.patches_reach_any
-    )
+    return PatchWorkflow(tenant, name, operations, house.rules.client, version, tag, set_name, reason, author, key)
 
 
 def drop_command(tenant: str, patch_id: str, reason: str) -> UnpatchWorkflow:

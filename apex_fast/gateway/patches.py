@@ -1,64 +1,103 @@
 """Patches of runs: asked for, and read from the events of their runs. Shared by gRPC and HTTP."""
 
+import logging
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import msgspec
 
-from apex_fast.domain import ApplyPatch, Event, Reply, RunView
-from apex_fast.errors import ApexError, NotFound
+from apex_fast.domain import ApplyPatch, ApprovePatch, Event, Reply, RollbackPatch, RunView
+from apex_fast.errors import ApexError, FieldError, NotFound
 from apex_fast.gateway.bodies import NAME_CHARS_MAX, REASON_CHARS_MAX, check_key, check_text
 from apex_fast.gateway.faults import refusal_of, unknown_run
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
+from apex_fast.gateway.patch_effect import TYPES, Effect, effect_of, nodes_added
 
-_TYPES = frozenset({"PatchApplied", "PatchRolledBack"})
+log = logging.getLogger(__name__)
+
+State = Literal["PROPOSED", "REJECTED", "APPLIED", "ROLLED_BACK"]
+CLIENT = "client"
+"""The author of what comes in at the doors."""
+_OF_PATCHES = frozenset({"PatchProposed", "PatchRejected", "PatchApplied", "PatchRolledBack"})
+_NEVER_DECIDED = "the run ended before anybody decided"
 
 
 class Patched(msgspec.Struct):
-    """What a patch, or its rollback, came to."""
+    """What a patch, its approval or its rollback came to."""
 
     patch_id: str = ""
+    state: State = "APPLIED"
     epoch: int = 0
 
 
-class _Applied(msgspec.Struct):
+class _Errors(msgspec.Struct):
+    errors: list[dict[str, str]] = []
+
+
+class _Record(msgspec.Struct):
+    """Any of the four events."""
+
     number: int
-    patch: msgspec.Raw
+    operations: msgspec.Raw = msgspec.Raw(b"[]")
+    patch: msgspec.Raw = msgspec.Raw()
     author: str = ""
     reason: str = ""
     base_epoch: int = 0
     epoch: int = 0
     definition_hash: str = ""
-
-
-class _RolledBack(msgspec.Struct):
-    number: int
-    reason: str = ""
+    approved: bool = False
+    approved_by: str = ""
+    approval_reason: str = ""
+    gate: str = ""
+    code: str = ""
+    message: str = ""
+    details: _Errors = msgspec.field(default_factory=_Errors)
+    by: str = ""
+    decision_reason: str = ""
 
 
 _PATCHED = msgspec.json.Decoder(Patched)
-_APPLIED = msgspec.json.Decoder(_Applied)
-_ROLLED_BACK = msgspec.json.Decoder(_RolledBack)
+_RECORD = msgspec.json.Decoder(_Record)
 
 
 @dataclass(frozen=True)
 class PatchView:
-    """A patch of a run."""
+    """A patch of a run. Times are in nanoseconds since 1970; None: that has not happened."""
 
     patch_id: str
     run_id: str
+    state: State
     operations: bytes
-    """RFC 6902, as sent (canonical JSON)."""
+    """RFC 6902, as sent (canonical JSON); of one that was refused for its shape maybe empty."""
+    on_ids: bytes
+    """What it does, by ids."""
     author: str
     reason: str
     base_epoch: int
-    epoch: int
-    """That it made."""
-    definition_hash: str
     offset: int
-    applied_ns: int
+    """Of the record that decided it, or proposed it."""
+    proposed_ns: int
+    epoch: int = 0
+    """That it made; 0: none."""
+    definition_hash: str = ""
+    decided_ns: int | None = None
+    decided_by: str = ""
+    """Who approved or rejected it, where that was a person."""
+    decision_reason: str = ""
     rolled_back_ns: int | None = None
+    rolled_back_by: str = ""
     rolled_back_reason: str = ""
+    gate: str = ""
+    """That refused it: `shape`, `meaning` or `security`."""
+    code: str = ""
+    message: str = ""
+    errors: tuple[FieldError, ...] = ()
+
+    @property
+    def applied_ns(self) -> int | None:
+        """When it took effect."""
+        return self.decided_ns if self.epoch else None
 
 
 def patched_of(reply: Reply) -> Patched:
@@ -66,8 +105,10 @@ def patched_of(reply: Reply) -> Patched:
     return _PATCHED.decode(reply.details)
 
 
-def refused_patch(reply: Reply, prefix: str) -> ApexError:
-    """The error in a reply. ``prefix``: where the operations stand; other places are in the definition made of them."""
+def refused_patch(reply: Reply, about: str, prefix: str = "") -> ApexError:
+    """The error in a reply, logged. ``about``: the run or the patch; ``prefix``: where the operations stand; other
+    places are in the definition made of them."""
+    log.info("patch refused", extra={"about": about, "code": reply.code, "reason": reply.message})
     return refusal_of(reply, prefix if reply.code == "PATCH_SHAPE_REFUSED" else "")
 
 
@@ -77,17 +118,19 @@ def patch_command(
     """The command of a patch. Raises InvalidInput."""
     check_text(reason, "/reason", REASON_CHARS_MAX)
     check_key(key)
-    return ApplyPatch(
-        tenant,
-        run_id,
-        operations,
-        reason,
-        "",
-        base_epoch,
-        key,
-        house.functions,
-        house.options.patches_reach_any,
-    )
+    return ApplyPatch(tenant, run_id, operations, house.rules, reason, CLIENT, base_epoch, key)
+
+
+def approve_command(house: House, tenant: str, patch_id: str, approve: bool, reason: str) -> ApprovePatch:
+    """The command of a decision. Raises InvalidInput."""
+    check_text(reason, "/reason", REASON_CHARS_MAX)
+    return ApprovePatch(tenant, patch_id, approve, house.rules, reason, CLIENT)
+
+
+def rollback_command(house: House, tenant: str, patch_id: str, reason: str) -> RollbackPatch:
+    """The command of a rollback. Raises InvalidInput."""
+    check_text(reason, "/reason", REASON_CHARS_MAX)
+    return RollbackPatch(tenant, patch_id, house.rules, reason, CLIENT)
 
 
 class Patches:
@@ -113,19 +156,10 @@ class Patches:
         return view
 
     async def of(self, view: RunView) -> list[PatchView]:
-        """The patches of a run, in the order in which they were applied."""
-        if not view.epoch:
+        """The patches of a run, in the order in which they were given."""
+        if not view.patches:
             return []
-        found: dict[int, PatchView] = {}
-        for event in await self._histories.of_types(view, _TYPES):
-            if event.type == "PatchApplied":
-                applied = _APPLIED.decode(event.payload)
-                found[applied.number] = _view_of(applied, view, event)
-            else:
-                dropped = _ROLLED_BACK.decode(event.payload)
-                before = found[dropped.number]
-                found[dropped.number] = replace(before, rolled_back_ns=event.time_ns, rolled_back_reason=dropped.reason)
-        return list(found.values())
+        return patches_in(view, await self._histories.of_types(view, _OF_PATCHES))
 
     async def one(self, view: RunView, patch_id: str) -> PatchView:
         """One of them. Raises NotFound."""
@@ -134,20 +168,83 @@ class Patches:
                 return patch
         raise unknown_patch(patch_id)
 
+    async def effect(self, view: RunView, patch: PatchView) -> Effect | None:
+        """What a patch did so far; None: it never took effect."""
+        if not patch.epoch:
+            return None
+        added = nodes_added(patch.on_ids)
+        events = await self._histories.of_types(view, TYPES) if added else []
+        return effect_of(added, (event for event in events if event.offset >= patch.offset))
 
-def _view_of(applied: _Applied, view: RunView, event: Event) -> PatchView:
-    return PatchView(
-        patch_id=f"{view.run_id}~p{applied.number}",
+
+def patches_in(view: RunView, events: list[Event]) -> list[PatchView]:
+    """The patches that these events of a run are about."""
+    found: dict[int, PatchView] = {}
+    for event in events:
+        record = _RECORD.decode(event.payload)
+        known = found.get(record.number)
+        found[record.number] = _next(view, event, record, known)
+    # What nobody decided ended with the run.
+    ended_ns = view.ended_ns
+    if ended_ns is None:
+        return list(found.values())
+    return [
+        replace(patch, state="REJECTED", decided_ns=ended_ns, code="RUN_ENDED", message=_NEVER_DECIDED)
+        if patch.state == "PROPOSED"
+        else patch
+        for patch in found.values()
+    ]
+
+
+def _next(view: RunView, event: Event, record: _Record, known: PatchView | None) -> PatchView:
+    """A patch after an event about it."""
+    patch = known or PatchView(
+        patch_id=f"{view.run_id}~p{record.number}",
         run_id=view.run_id,
-        operations=bytes(applied.patch),
-        author=applied.author,
-        reason=applied.reason,
-        base_epoch=applied.base_epoch,
-        epoch=applied.epoch,
-        definition_hash=applied.definition_hash,
+        state="PROPOSED",
+        operations=bytes(record.patch),
+        on_ids=bytes(record.operations),
+        author=record.author,
+        reason=record.reason,
+        base_epoch=record.base_epoch,
         offset=event.offset,
-        applied_ns=event.time_ns,
+        proposed_ns=event.time_ns,
     )
+    match event.type:
+        case "PatchApplied":
+            return replace(
+                patch,
+                state="APPLIED",
+                offset=event.offset,
+                epoch=record.epoch,
+                definition_hash=record.definition_hash,
+                decided_ns=event.time_ns,
+                decided_by=record.approved_by,
+                decision_reason=record.approval_reason,
+            )
+        case "PatchRejected":
+            return replace(
+                patch,
+                state="REJECTED",
+                offset=event.offset,
+                decided_ns=event.time_ns,
+                decided_by=record.by,
+                decision_reason=record.decision_reason,
+                gate=record.gate,
+                code=record.code,
+                message=record.message,
+                errors=tuple((one.get("pointer", ""), one.get("detail", "")) for one in record.details.errors),
+            )
+        case "PatchRolledBack":
+            return replace(
+                patch,
+                state="ROLLED_BACK",
+                rolled_back_ns=event.time_ns,
+                rolled_back_by=record.by,
+                rolled_back_reason=record.reason,
+            )
+        case _:
+            return patch
 
 
 def unknown_patch(patch_id: str) -> NotFound:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from apex_fast.domain import Definition, PatchWorkflow, TagWorkflow, WorkflowPatchView, WorkflowView
+from apex_fast.domain import Definition, PatchRule, PatchWorkflow, TagWorkflow, WorkflowPatchView, WorkflowView
 from apex_fast.errors import Conflict, error_of
 from apex_fast.optimizer.asking import Asking
 from apex_fast.optimizer.counts import Counts
@@ -46,11 +46,12 @@ class Proposal:
 class Deriving:
     """Makes versions, and points tags at them."""
 
-    def __init__(self, runs: Runs, asking: Asking, counts: Counts) -> None:
-        """Nothing is made yet."""
+    def __init__(self, runs: Runs, asking: Asking, counts: Counts, rule: PatchRule) -> None:
+        """Nothing is made yet. ``rule``: what passes may reach."""
         self._runs = runs
         self._asking = asking
         self._counts = counts
+        self._rule = rule
 
     async def apply(
         self,
@@ -132,13 +133,12 @@ class Deriving:
                 tenant,
                 view.name,
                 bytes(one.patch.operations),
+                self._rule,
                 version=view.version,
                 set=SET,
                 reason=reason_of(one.patch),
                 author=author_of(one.name, one.hash),
                 idempotency_key=f"{one.name[:64]}:{one.hash[:23]}:{one.before.hash}",
-                # As with runs: what is proved reaches nothing anew.
-                reaches_any=True,
                 at_once=number == len(proposals),
             )
             reply = await self._runs.call(command)

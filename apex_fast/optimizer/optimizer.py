@@ -13,7 +13,7 @@ from typing import Literal
 
 from prometheus_client.core import Metric
 
-from apex_fast.domain import CompileError, Ended, WorkflowView
+from apex_fast.domain import CompileError, Ended, PatchRules, WorkflowView
 from apex_fast.errors import ApexError, NotFound, Unavailable
 from apex_fast.optimizer.asking import Asking
 from apex_fast.optimizer.counts import Counts
@@ -38,16 +38,18 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 class Optimizer:
     """What the gateway knows of the optimizer. Every method is called on the engine's loop."""
 
-    def __init__(self, runs: Runs, folder: PassFolder, settings: OptimizerSettings, tenants: Sequence[str]) -> None:
-        """Nothing is asked yet."""
+    def __init__(
+        self, runs: Runs, folder: PassFolder, settings: OptimizerSettings, tenants: Sequence[str], rules: PatchRules
+    ) -> None:
+        """Nothing is asked yet. ``rules``: what passes may patch in runs."""
         self._runs = runs
         self._settings = settings
         self._tenants = tenants
         self.counts = Counts()
         self._asking = Asking(folder, self.counts.asked)
         self._profiles = Profiles(runs, self._asking, settings)
-        self._deriving = Deriving(runs, self._asking, self.counts)
-        self._patching = Patching(runs, self._asking, self._profiles.ledger, self.counts, settings)
+        self._deriving = Deriving(runs, self._asking, self.counts, rules.optimizer)
+        self._patching = Patching(runs, self._asking, self._profiles.ledger, self.counts, settings, rules)
         # Ordered, and each version once.
         self._waiting: OrderedDict[Version, dict[str, str]] = OrderedDict()
         self._wake = asyncio.Event()

@@ -9,7 +9,9 @@ refuses it and goes on as it is.
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from apex_fast.domain import ApplyPatch, CompileError, CoreError, Definition, RunView
+import msgspec
+
+from apex_fast.domain import ApplyPatch, CompileError, CoreError, Definition, PatchRules, RunView
 from apex_fast.optimizer.asking import Asking, patch_in
 from apex_fast.optimizer.counts import Counts
 from apex_fast.optimizer.folder import Found
@@ -26,16 +28,34 @@ REFUSALS_KEPT = 100_000
 Group = tuple[Definition, list[RunView]]
 
 
+class _Answer(msgspec.Struct):
+    """What became of a patch."""
+
+    state: str
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+
+
 class Patching:
     """Looks at open runs, some at a time, and at all of them in turn."""
 
-    def __init__(self, runs: Runs, asking: Asking, ledger: Ledger, counts: Counts, settings: OptimizerSettings) -> None:
-        """The first look begins with the newest runs."""
+    def __init__(
+        self,
+        runs: Runs,
+        asking: Asking,
+        ledger: Ledger,
+        counts: Counts,
+        settings: OptimizerSettings,
+        rules: PatchRules,
+    ) -> None:
+        """The first look begins with the newest runs. ``rules``: what passes may."""
         self._runs = runs
         self._asking = asking
         self._ledger = ledger
         self._counts = counts
         self._settings = settings
+        self._rules = rules
         self._page: dict[str, str] = {}
         # What has begun never becomes what has not: a run is not asked twice.
         self._refused: OrderedDict[tuple[str, str, str], None] = OrderedDict()
@@ -110,20 +130,19 @@ class Patching:
             view.tenant,
             view.run_id,
             bytes(patch.operations),
+            self._rules,
             reason_of(patch),
             author_of(one.name, one.hash),
             view.epoch,
             # Who rolled it back does not get it again.
             f"{one.name[:64]}:{one.hash[:23]}:{definition.hash}",
-            # Proved to call nothing that was not called before, nor earlier: there is no reach to be granted.
-            reaches_any=True,
             exact=True,
         )
         reply = await self._runs.call(command)
         if reply.code:
             self._counts.refused(one.name, one.hash, reply.code, view.run_id)
             return None
-        if reply.existing:
-            return None
+        if reply.existing or _ANSWER.decode(reply.details).state != "APPLIED":
+            return None  # it was dropped again, or waits for a person
         self._counts.applied(one.name, one.hash, {"run": view.run_id})
         return self._runs.run(view.tenant, view.run_id)

@@ -21,6 +21,7 @@ _DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 _PLANNING_BOUNDS_S = (0.00001, 0.000025, 0.00005, 0.0001, 0.001, 0.01, 0.1, 1, 5, 30)
 
 Numbers = Callable[[], Mapping[str, int]]
+PatchNumbers = Callable[[], list[tuple[tuple[str, str, str], int]]]
 
 # What the rooms count up, by the names they use; everything else of theirs is a gauge.
 _COUNTERS = frozenset(
@@ -86,6 +87,7 @@ class Metrics(Collector):
         self._ended: dict[tuple[str, str], int] = {}
         self._watched: list[tuple[str, Numbers]] = []
         self._others: list[Callable[[], Iterable[Metric]]] = []
+        self._patches: PatchNumbers = list
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
         self._durations: dict[str, Buckets] = {}
@@ -103,6 +105,10 @@ class Metrics(Collector):
     def add(self, families: Callable[[], Iterable[Metric]]) -> None:
         """Show what somebody else counts with labels."""
         self._others.append(families)
+
+    def watch_patches(self, numbers: PatchNumbers) -> None:
+        """Show what became of patches: ((kind of author, outcome, gate), how many)."""
+        self._patches = numbers
 
     def ended(self, workflow: str, state: str, duration_s: float) -> None:
         """Count a run that ended."""
@@ -145,6 +151,14 @@ class Metrics(Collector):
         for (transport, code), count in sorted(self.failures.items()):
             refused.add_metric([transport, code], count)
         yield refused
+        patches = CounterMetricFamily(
+            "patches",
+            "Patches of runs: by whom, what became of them, and the gate that refused them.",
+            labels=["author_kind", "outcome", "gate"],
+        )
+        for labels, count in self._patches():
+            patches.add_metric(labels, count)
+        yield patches
         for prefix, numbers in self._watched:
             for name, value in sorted(numbers().items()):
                 full = f"{prefix}{name}"

@@ -29,7 +29,7 @@ WORKFLOW = {
         {"from": "a", "to": "never", "when": "nodes.a.output == 'no'"},
     ],
 }
-WEIGH = [
+WEIGH: list[dict[str, Any]] = [
     {"op": "add", "path": "/nodes/-", "value": call("weigh", effect="read")},
     {"op": "add", "path": "/edges/-", "value": {"from": "ask", "to": "weigh"}},
     {"op": "replace", "path": "/nodes/2/input/give", "value": "c"},

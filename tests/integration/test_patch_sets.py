@@ -181,7 +181,7 @@ async def test_what_cannot_be_is_refused_with_its_place(tmp_path: Path) -> None:
 
 
 async def test_what_a_patch_may_reach_is_a_setting(tmp_path: Path) -> None:
-    async with served(tmp_path, {**QUICK, "APEX_SERVER_PATCHES_REACH_ANY": "false"}) as house:
+    async with served(tmp_path, {**QUICK, "APEX_PATCHES_CLIENT_REACHES_ANY": "false"}) as house:
         await house.client.register(workflow("parcel"))
         fine = await house.client.patch_workflow("parcel", adds("b"))
         gains = await house.client.patch_workflow(

@@ -19,10 +19,20 @@ from apex_fast.cli.bench.history import BEGAN_NS, MS, PARTITIONS, TENANT
 from apex_fast.cli.bench.measurement import NO_DURABILITY, Measurement, quantile
 from apex_fast.cli.bench.plan import Plan
 from apex_fast.core import compile
-from apex_fast.domain import ApplyPatch, Command, JobResult, Machine, RegisterWorkflow, StartRun
+from apex_fast.domain import (
+    ApplyPatch,
+    Command,
+    JobResult,
+    Machine,
+    PatchRule,
+    PatchRules,
+    RegisterWorkflow,
+    StartRun,
+)
 from apex_fast.errors import ApexError
 
 NODES: Final = 1_000
+RULES: Final = PatchRules(PatchRule(), PatchRule(), PatchRule())
 PATCHES: Final = 100
 RESULTS_BETWEEN: Final = 5
 COMPILE: Final = "recompile"
@@ -63,7 +73,7 @@ class _Patched:
     def patch(self, number: int) -> None:
         """One turn with one patch."""
         patch = json.dumps(operations(number, self._nodes)).encode()
-        self._turn([(3, ApplyPatch(TENANT, self._run_id, patch, "measured"))])
+        self._turn([(3, ApplyPatch(TENANT, self._run_id, patch, RULES, "measured"))])
 
     def work(self) -> None:
         """One turn with some results."""

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from apex_fast.domain import JobResult
+from apex_fast.executors.agent.patching import PatchTerms, told
 from apex_fast.executors.agent.question import OutputInvalid, Question
 from apex_fast.executors.assignment import Assignment
 from apex_fast.executors.on_loop import LoopExecutor
@@ -28,14 +29,15 @@ _QUESTION = msgspec.json.Decoder(Question)
 class AgentExecutor(LoopExecutor[Model | None]):
     """Asks for `agent` nodes. Made on the engine's loop; see `ports/executor.py` for the promises.
 
-    ``model``: None where none is switched on; then every node fails and says so.
+    ``model``: None where none is switched on; then every node fails and says so. ``terms``: of nodes that may patch.
     """
 
     kind = "agent"
 
-    def __init__(self, deliver: Deliver, model: Model | None, in_flight_max: int) -> None:
+    def __init__(self, deliver: Deliver, model: Model | None, in_flight_max: int, terms: PatchTerms) -> None:
         super().__init__(deliver, in_flight_max)
         self._model = model
+        self._terms = terms
 
     def _open(self) -> Model | None:
         return self._model
@@ -49,10 +51,17 @@ class AgentExecutor(LoopExecutor[Model | None]):
         if shared is None:
             return failed("ModelNotConfigured", "no model is switched on: planner.model is empty", retryable=False)
         try:
-            question = _QUESTION.decode(job.input)
+            question, patching = _QUESTION.decode(job.input), job.patching
+            shown = told(job.node, *patching, self._terms) if patching else ""
             async with asyncio.timeout(job.timeout_s):
-                answer = await shared.answer(question.request())
-            return JobResult.ok(assignment.id, attempt, question.output(answer, shared.name))
+                answer = await shared.answer(question.request(shown))
+            if patching is None:
+                return JobResult.ok(assignment.id, attempt, question.output(answer, shared.name))
+            output, patch = question.parts(answer, shared.name)
+            if patch is None:
+                return JobResult.ok(assignment.id, attempt, output)
+            operations, epoch = bytes(patch.operations), patching[1]
+            return JobResult.patched(assignment.id, attempt, output, operations, patch.reason, epoch, self._terms.rules)
         except OutputInvalid as error:
             return failed("OutputInvalid", str(error), retryable=True)
         except ModelError as error:

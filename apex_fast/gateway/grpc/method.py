@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from apex_fast.errors import NotRunning
-
 Metadata = Mapping[str, str]
 Answering = Callable[[int, Metadata, bytes], None]
 """(token, metadata, message): answers through the outbox, now or later; may raise before it has answered."""
@@ -53,12 +51,3 @@ def server_stream(service: str, name: str, handler: Answering) -> Method:
 def bidi(service: str, name: str, conversing: Conversing) -> Method:
     """A method with streams both ways."""
     return Method(f"/{service}/{name}", "bidi", conversing=conversing)
-
-
-def not_running(service: str, name: str, capability: str) -> Method:
-    """A unary method of the contract that this version refuses, saying which capability is missing."""
-
-    def refuse(_token: int, _metadata: Metadata, _message: bytes) -> None:
-        raise NotRunning(f"{name} is not running in this version: {capability}")
-
-    return unary(service, name, refuse)

@@ -4,42 +4,79 @@ import asyncio
 from contextlib import suppress
 from functools import partial
 
-from apex_fast.domain import Reply, RollbackPatch, RunView
+from apex_fast.domain import Reply, RunView
 from apex_fast.drawing import TooLarge
 from apex_fast.gateway.admission import tenant_of
-from apex_fast.gateway.bodies import REASON_CHARS_MAX, check_text, invalid
+from apex_fast.gateway.bodies import invalid
 from apex_fast.gateway.drawings import Drawings
-from apex_fast.gateway.grpc.method import Metadata, Method, not_running, unary
+from apex_fast.gateway.grpc.method import Metadata, Method, unary
 from apex_fast.gateway.grpc.workflow_patches import WorkflowPatches
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
+from apex_fast.gateway.patch_effect import Effect
 from apex_fast.gateway.patch_sets import MARK
-from apex_fast.gateway.patches import Patches, PatchView, patch_command, patched_of, refused_patch
+from apex_fast.gateway.patches import (
+    Patches,
+    PatchView,
+    approve_command,
+    patch_command,
+    patched_of,
+    refused_patch,
+    rollback_command,
+)
 from apex_fast.gateway.translate import rfc3339
-from apex_fast.wire.apex.v1 import patch_pb2
+from apex_fast.wire.apex.v1 import common_pb2, patch_pb2
 
 SERVICE = "apex.v1.PatchService"
-_APPLIED = patch_pb2.PATCH_STATE_APPLIED
-_ROLLED_BACK = patch_pb2.PATCH_STATE_ROLLED_BACK
+_STATES = {
+    "PROPOSED": patch_pb2.PATCH_STATE_PROPOSED,
+    "REJECTED": patch_pb2.PATCH_STATE_REJECTED,
+    "APPLIED": patch_pb2.PATCH_STATE_APPLIED,
+    "ROLLED_BACK": patch_pb2.PATCH_STATE_ROLLED_BACK,
+}
+_GATES = {
+    "shape": patch_pb2.PATCH_GATE_SHAPE,
+    "meaning": patch_pb2.PATCH_GATE_MEANING,
+    "security": patch_pb2.PATCH_GATE_SECURITY,
+}
 _KNOWN_STATES = frozenset(patch_pb2.PatchState.values())
 
 
-def patch_message(view: PatchView) -> patch_pb2.Patch:
+def patch_message(view: PatchView, effect: Effect | None = None) -> patch_pb2.Patch:
     """`apex.v1.Patch`."""
-    return patch_pb2.Patch(
+    message = patch_pb2.Patch(
         patch_id=view.patch_id,
         run_id=view.run_id,
-        state=_APPLIED if view.rolled_back_ns is None else _ROLLED_BACK,
+        state=_STATES[view.state],
         operations_json=view.operations,
         author=view.author,
         reason=view.reason,
         base_epoch=view.base_epoch,
         epoch=view.epoch,
         definition_hash=view.definition_hash,
-        proposed_time=rfc3339(view.applied_ns),
-        decided_time=rfc3339(view.applied_ns),
+        gate=_GATES.get(view.gate, patch_pb2.PATCH_GATE_UNSPECIFIED),
+        proposed_time=rfc3339(view.proposed_ns),
+        decided_time=rfc3339(view.decided_ns),
         rolled_back_time=rfc3339(view.rolled_back_ns),
+        decided_by=view.decided_by,
+        decision_reason=view.decision_reason,
+        rolled_back_by=view.rolled_back_by,
+        rolled_back_reason=view.rolled_back_reason,
     )
+    if view.code:
+        message.error.CopyFrom(common_pb2.Error(code=view.code, message=view.message))
+    if effect is not None:
+        message.effect.CopyFrom(
+            patch_pb2.PatchEffect(
+                nodes_added=effect.nodes_added,
+                nodes_run=effect.nodes_run,
+                attempts=effect.attempts,
+                time_s=effect.time_s,
+                tokens_in=effect.tokens_in,
+                tokens_out=effect.tokens_out,
+            )
+        )
+    return message
 
 
 class PatchService:
@@ -57,7 +94,7 @@ class PatchService:
             unary(SERVICE, "ApplyPatch", self.apply_patch),
             unary(SERVICE, "ListPatches", self.list_patches),
             unary(SERVICE, "GetPatch", self.get_patch),
-            not_running(SERVICE, "ApprovePatch", "no policy holds a patch for a person"),
+            unary(SERVICE, "ApprovePatch", self.approve_patch),
             unary(SERVICE, "RollbackPatch", self.rollback_patch),
         ]
 
@@ -72,15 +109,15 @@ class PatchService:
         command = patch_command(
             self._house, tenant_of(metadata), request.run_id, request.operations_json, request.reason, base_epoch, key
         )
-        self._house.engine.submit(command, partial(self._applied, token), len(message))
+        self._house.engine.submit(command, partial(self._applied, token, request.run_id), len(message))
 
-    def _applied(self, token: int, reply: Reply) -> None:
+    def _applied(self, token: int, run_id: str, reply: Reply) -> None:
         if reply.code:
-            self._house.outbox.grpc_error(token, refused_patch(reply, "/operations_json"))
+            self._house.outbox.grpc_error(token, refused_patch(reply, run_id, "/operations_json"))
             return
         patched = patched_of(reply)
         answer = patch_pb2.ApplyPatchResponse(
-            patch_id=patched.patch_id, state=_APPLIED, epoch=patched.epoch, offset=reply.offset
+            patch_id=patched.patch_id, state=_STATES[patched.state], epoch=patched.epoch, offset=reply.offset
         )
         self._house.outbox.grpc(token, answer.SerializeToString())
 
@@ -117,7 +154,8 @@ class PatchService:
         self._house.when_durable(token, lambda: self._house.beside(self._show(token, view, request), failed))
 
     async def _show(self, token: int, view: RunView, request: patch_pb2.GetPatchRequest) -> None:
-        message = patch_message(await self._patches.one(view, request.patch_id))
+        patch = await self._patches.one(view, request.patch_id)
+        message = patch_message(patch, await self._patches.effect(view, patch))
         if request.with_difference:
             message.difference.CopyFrom(await self._difference(view, request.patch_id))
         self._house.outbox.grpc(token, message.SerializeToString())
@@ -130,20 +168,38 @@ class PatchService:
             message.svg = await asyncio.to_thread(changed.drawn, "svg")
         return message
 
+    def approve_patch(self, token: int, metadata: Metadata, message: bytes) -> None:
+        """`ApprovePatch`."""
+        request = patch_pb2.ApprovePatchRequest.FromString(message)
+        tenant, patch_id = tenant_of(metadata), request.patch_id
+        command = approve_command(self._house, tenant, patch_id, request.approve, request.reason)
+        self._house.engine.submit(command, partial(self._decided, token, tenant, patch_id))
+
+    def _decided(self, token: int, tenant: str, patch_id: str, reply: Reply) -> None:
+        if reply.code:
+            self._house.outbox.grpc_error(token, refused_patch(reply, patch_id))
+            return
+        view = self._patches.run_of(tenant, patch_id)
+
+        async def show() -> None:
+            answer = patch_pb2.ApprovePatchResponse(patch=patch_message(await self._patches.one(view, patch_id)))
+            self._house.outbox.grpc(token, answer.SerializeToString())
+
+        self._house.beside(show(), partial(self._house.outbox.grpc_error, token))
+
     def rollback_patch(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`RollbackPatch`."""
         request = patch_pb2.RollbackPatchRequest.FromString(message)
         if MARK in request.patch_id:
             self._of_workflows.roll_back(token, tenant_of(metadata), request)
             return
-        check_text(request.reason, "/reason", REASON_CHARS_MAX)
-        tenant = tenant_of(metadata)
-        command = RollbackPatch(tenant, request.patch_id, request.reason)
-        self._house.engine.submit(command, partial(self._rolled_back, token, tenant))
+        tenant, patch_id = tenant_of(metadata), request.patch_id
+        command = rollback_command(self._house, tenant, patch_id, request.reason)
+        self._house.engine.submit(command, partial(self._rolled_back, token, tenant, patch_id))
 
-    def _rolled_back(self, token: int, tenant: str, reply: Reply) -> None:
+    def _rolled_back(self, token: int, tenant: str, patch_id: str, reply: Reply) -> None:
         if reply.code:
-            self._house.outbox.grpc_error(token, refused_patch(reply, ""))
+            self._house.outbox.grpc_error(token, refused_patch(reply, patch_id))
             return
         patched = patched_of(reply)
         view = self._patches.run_of(tenant, patched.patch_id)

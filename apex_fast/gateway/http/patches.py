@@ -6,13 +6,25 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from apex_fast.domain import Reply, RollbackPatch, RunView
+from apex_fast.domain import Reply, RunView
 from apex_fast.gateway.bodies import KEY_CHARS_MAX, REASON_CHARS_MAX, Body
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http.exchange import Exchange
 from apex_fast.gateway.http.route import Answer, Route
-from apex_fast.gateway.patches import Patches, PatchView, patch_command, patched_of, refused_patch, unknown_patch
+from apex_fast.gateway.patch_effect import Effect
+from apex_fast.gateway.patches import (
+    Patches,
+    PatchView,
+    State,
+    approve_command,
+    patch_command,
+    patched_of,
+    refused_patch,
+    rollback_command,
+    unknown_patch,
+)
+from apex_fast.gateway.problems import Detail
 from apex_fast.gateway.translate import rfc3339
 
 Epoch = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -29,6 +41,13 @@ class PatchBody(Body):
     idempotency_key: Annotated[str, Meta(max_length=KEY_CHARS_MAX)] = ""
 
 
+class ApproveBody(Body):
+    """A decision about a patch that waits for a person."""
+
+    decision: Literal["approve", "reject"] = "approve"
+    reason: Annotated[str, Meta(max_length=REASON_CHARS_MAX)] = ""
+
+
 class RollbackBody(Body):
     """Why a patch is dropped."""
 
@@ -36,12 +55,25 @@ class RollbackBody(Body):
 
 
 class PatchAccepted(msgspec.Struct):
-    """A patch that was applied, durably."""
+    """A patch that was taken, durably."""
 
     patch_id: str
     status_url: str
+    state: State
+    """APPLIED, or PROPOSED where a policy holds it for a person."""
     epoch: int
-    """That it made."""
+    """That it made; 0: none."""
+    offset: int
+    existing: bool
+
+
+class PatchDecided(msgspec.Struct):
+    """A decision that was taken, durably."""
+
+    patch_id: str
+    state: State
+    epoch: int
+    """That the patch made; 0: none."""
     offset: int
     existing: bool
 
@@ -61,22 +93,38 @@ class PatchShown(msgspec.Struct, omit_defaults=True):
 
     patch_id: str
     run_id: str
-    state: Literal["APPLIED", "ROLLED_BACK"]
+    state: State
+    author: str
+    """`client`, `agent:<instance path>` or `optimizer:<pass>@<version>`."""
     operations: msgspec.Raw
-    """As sent."""
+    """As sent; null where what was sent is no JSON or too large."""
     base_epoch: int
-    epoch: int
-    definition_hash: str
     offset: int
-    applied_time: str
-    author: str = ""
+    """Of the event that decided it, or proposed it."""
+    proposed_time: str
     reason: str = ""
+    epoch: int = 0
+    """That it made."""
+    definition_hash: str = ""
+    applied_time: str = ""
+    decided_time: str = ""
+    decided_by: str = ""
+    """Who approved or rejected it, where that was a person."""
+    decision_reason: str = ""
     rolled_back_time: str = ""
+    rolled_back_by: str = ""
     rolled_back_reason: str = ""
+    gate: str = ""
+    """That refused it: `shape`, `meaning` or `security`."""
+    code: str = ""
+    detail: str = ""
+    errors: list[Detail] = []
+    effect: Effect | None = None
+    """What it did so far; of one patch that took effect."""
 
 
 class PatchList(msgspec.Struct):
-    """The patches of a run, in the order in which they were applied."""
+    """The patches of a run, in the order in which they were given."""
 
     patches: list[PatchShown]
 
@@ -90,26 +138,37 @@ class DefinitionShown(msgspec.Struct):
 
 
 _PATCH = msgspec.json.Decoder(PatchBody)
+_APPROVE = msgspec.json.Decoder(ApproveBody)
 _ROLLBACK = msgspec.json.Decoder(RollbackBody)
 _REFUSALS = ("RUN_NOT_FOUND", "RUN_ENDED", "WRONG_STATE")
 
 
-def shown(view: PatchView) -> PatchShown:
+def shown(view: PatchView, effect: Effect | None = None) -> PatchShown:
     """A patch for HTTP."""
     return PatchShown(
         patch_id=view.patch_id,
         run_id=view.run_id,
-        state="APPLIED" if view.rolled_back_ns is None else "ROLLED_BACK",
-        operations=msgspec.Raw(view.operations),
+        state=view.state,
         author=view.author,
-        reason=view.reason,
+        operations=msgspec.Raw(view.operations or b"null"),
         base_epoch=view.base_epoch,
+        offset=view.offset,
+        proposed_time=rfc3339(view.proposed_ns),
+        reason=view.reason,
         epoch=view.epoch,
         definition_hash=view.definition_hash,
-        offset=view.offset,
         applied_time=rfc3339(view.applied_ns),
+        decided_time=rfc3339(view.decided_ns),
+        decided_by=view.decided_by,
+        decision_reason=view.decision_reason,
         rolled_back_time=rfc3339(view.rolled_back_ns),
+        rolled_back_by=view.rolled_back_by,
         rolled_back_reason=view.rolled_back_reason,
+        gate=view.gate,
+        code=view.code,
+        detail=view.message,
+        errors=[Detail(pointer, detail) for pointer, detail in view.errors],
+        effect=effect,
     )
 
 
@@ -127,7 +186,7 @@ class PatchRoutes:
                   self.definition, [Answer(200, "The definition and its epoch", DefinitionShown)],
                   problems=("RUN_NOT_FOUND", "RUN_ENDED")),
             Route("POST", "/runs/{id}/patch", "patchRun", "Change the definition of a run while it runs", "runs",
-                  self.patch, [Answer(202, "Applied, durably", PatchAccepted, headers={"Location": "The patch."})],
+                  self.patch, [Answer(202, "Taken, durably", PatchAccepted, headers={"Location": "The patch."})],
                   body=PatchBody, headers={"Idempotency-Key": "A run takes one patch of a key."},
                   problems=(*_REFUSALS, "PATCH_SHAPE_REFUSED", "PATCH_MEANING_REFUSED", "PATCH_SECURITY_REFUSED",
                             "PATCH_CONFLICT", "IDEMPOTENCY_KEY_REUSED", "LIMIT_EXCEEDED")),
@@ -137,10 +196,16 @@ class PatchRoutes:
             Route("GET", "/runs/{id}/patches/{patch_id}", "getRunPatch", "A patch of a run", "runs", self.get,
                   [Answer(200, "The patch", PatchShown)],
                   problems=("RUN_NOT_FOUND", "PATCH_NOT_FOUND", "HISTORY_TRIMMED")),
+            Route("POST", "/runs/{id}/patches/{patch_id}/approve", "approvePatch",
+                  "Apply or reject a patch that waits for a person", "runs", self.approve,
+                  [Answer(200, "Decided, durably", PatchDecided)], body=ApproveBody, body_required=False,
+                  problems=(*_REFUSALS, "PATCH_NOT_FOUND", "PATCH_MEANING_REFUSED", "PATCH_SECURITY_REFUSED",
+                            "PATCH_CONFLICT")),
             Route("POST", "/runs/{id}/patches/{patch_id}/rollback", "rollbackPatch",
                   "Drop a patch, where nothing that it added has begun", "runs", self.roll_back,
                   [Answer(200, "Dropped, durably", PatchDropped)], body=RollbackBody, body_required=False,
-                  problems=(*_REFUSALS, "PATCH_NOT_FOUND", "PATCH_STARTED", "PATCH_CONFLICT")),
+                  problems=(*_REFUSALS, "PATCH_NOT_FOUND", "PATCH_STARTED", "PATCH_CONFLICT",
+                            "PATCH_SECURITY_REFUSED")),
         ]  # fmt: skip
 
     def definition(self, exchange: Exchange) -> None:
@@ -160,11 +225,11 @@ class PatchRoutes:
 
     def _applied(self, exchange: Exchange, reply: Reply) -> None:
         if reply.code:
-            exchange.fail(refused_patch(reply, "/operations"))
+            exchange.fail(refused_patch(reply, exchange.params["id"], "/operations"))
             return
         patched = patched_of(reply)
         url = f"/runs/{reply.run_id}/patches/{patched.patch_id}"
-        answer = PatchAccepted(patched.patch_id, url, patched.epoch, reply.offset, reply.existing)
+        answer = PatchAccepted(patched.patch_id, url, patched.state, patched.epoch, reply.offset, reply.existing)
         exchange.answer(202, answer, [("location", url)])
 
     def list_patches(self, exchange: Exchange) -> None:
@@ -181,20 +246,41 @@ class PatchRoutes:
         exchange.when_durable(lambda: exchange.beside(self._get(exchange, view, exchange.params["patch_id"])))
 
     async def _get(self, exchange: Exchange, view: RunView, patch_id: str) -> None:
-        exchange.answer(200, shown(await self._patches.one(view, patch_id)))
+        patch = await self._patches.one(view, patch_id)
+        exchange.answer(200, shown(patch, await self._patches.effect(view, patch)))
+
+    def approve(self, exchange: Exchange) -> None:
+        """`POST /runs/{id}/patches/{patch_id}/approve`."""
+        body = exchange.read(_APPROVE) if exchange.body else ApproveBody()
+        patch_id = _patch_of(exchange)
+        command = approve_command(self._house, exchange.tenant, patch_id, body.decision == "approve", body.reason)
+        self._house.engine.submit(command, partial(self._decided, exchange))
+
+    def _decided(self, exchange: Exchange, reply: Reply) -> None:
+        if reply.code:
+            exchange.fail(refused_patch(reply, exchange.params["patch_id"]))
+            return
+        patched = patched_of(reply)
+        answer = PatchDecided(patched.patch_id, patched.state, patched.epoch, reply.offset, reply.existing)
+        exchange.answer(200, answer)
 
     def roll_back(self, exchange: Exchange) -> None:
         """`POST /runs/{id}/patches/{patch_id}/rollback`."""
         body = exchange.read(_ROLLBACK) if exchange.body else RollbackBody()
-        run_id, patch_id = exchange.params["id"], exchange.params["patch_id"]
-        if not patch_id.startswith(f"{run_id}~"):
-            raise unknown_patch(patch_id)
-        command = RollbackPatch(exchange.tenant, patch_id, body.reason)
+        command = rollback_command(self._house, exchange.tenant, _patch_of(exchange), body.reason)
         self._house.engine.submit(command, partial(self._rolled_back, exchange))
 
     def _rolled_back(self, exchange: Exchange, reply: Reply) -> None:
         if reply.code:
-            exchange.fail(refused_patch(reply, ""))
+            exchange.fail(refused_patch(reply, exchange.params["patch_id"]))
             return
         patched = patched_of(reply)
         exchange.answer(200, PatchDropped(patched.patch_id, patched.epoch, reply.offset, reply.existing))
+
+
+def _patch_of(exchange: Exchange) -> str:
+    """The patch in the path. Raises NotFound where it is of another run."""
+    patch_id = exchange.params["patch_id"]
+    if not patch_id.startswith(f"{exchange.params['id']}~"):
+        raise unknown_patch(patch_id)
+    return patch_id

@@ -71,7 +71,7 @@ fn each_expression<'n>(node: &'n Node, visit: &mut dyn FnMut(&'n Expression)) {
             template(&http.url);
             [&http.query, &http.headers, &http.body].into_iter().flatten().for_each(&mut template);
         }
-        Kind::Agent { model: _, config } => template(config),
+        Kind::Agent { model: _, may_patch: _, config } => template(config),
         Kind::Map { over, .. } => template(over),
         Kind::Join | Kind::Loop { .. } => {}
         Kind::Composite { inputs, .. } => template(inputs),

@@ -150,6 +150,8 @@ pub enum Kind {
     Agent {
         /// Which model; empty: that of the settings.
         model: Box<str>,
+        /// It may propose a patch of its run in its result.
+        may_patch: bool,
         /// The whole config; expressions are in its prompt only.
         config: Template,
     },

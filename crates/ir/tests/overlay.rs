@@ -402,7 +402,7 @@ proptest! {
 
 mod security {
     use super::*;
-    use apex_ir::overlay::{Allowed, Grant, check_security};
+    use apex_ir::overlay::{Allowed, Grant, check_approvals, check_security};
 
     fn definition() -> Vec<u8> {
         canonical(&json!({"name": "w", "version": "1", "nodes": [
@@ -519,5 +519,49 @@ mod security {
             assert!(!found.is_empty() && found.iter().all(|code| *code == "PRIVILEGE_GAINED"), "{patch}: {found:?}");
         }
         assert!(codes(json!([add("/edges/-", json!({"from": "ship", "to": "late"}))])).is_empty());
+    }
+
+    #[test]
+    fn a_guard_that_reads_what_a_person_decided_stays() {
+        let gated = canonical(&json!({"name": "w", "version": "1",
+            "nodes": [{"id": "ask", "type": "approval", "config": {"prompt": "?"}}, join("pack"), join("ship"), join("other")],
+            "edges": [{"from": "ask", "to": "pack"}, {"from": "pack", "to": "ship", "when": "nodes.ask.output.approved"},
+                {"from": "pack", "to": "other", "when": "inputs.x == 1"}]}));
+        let before = compile(&gated, None, &Limits::default()).unwrap();
+        let found = |patch: Json| {
+            let resolved = made(&gated, &patch, None).unwrap();
+            check_security(&before, &resolved, None, &Grant::default())
+        };
+        for patch in [
+            json!([{"op": "remove", "path": "/edges/1"}]),
+            json!([{"op": "remove", "path": "/edges/1/when"}]),
+            json!([{"op": "replace", "path": "/edges/1/when", "value": "nodes.ask.output.approved || true"}]),
+            json!([{"op": "remove", "path": "/nodes/0"}, {"op": "remove", "path": "/edges/0"},
+                {"op": "replace", "path": "/edges/0/when", "value": "true"}]),
+        ] {
+            let found = found(patch.clone());
+            assert!(
+                !found.is_empty() && found.iter().all(|fault| fault.code == "PRIVILEGE_GAINED"),
+                "{patch}: {found:?}"
+            );
+        }
+        assert!(found(json!([{"op": "remove", "path": "/edges/2/when"}])).is_empty(), "a guard about something else");
+    }
+
+    #[test]
+    fn another_way_in_that_no_approval_guards_is_refused() {
+        let gated = canonical(&json!({"name": "w", "version": "1",
+            "nodes": [{"id": "ask", "type": "approval", "config": {"prompt": "?"}}, join("pack"), join("ship")],
+            "edges": [{"from": "pack", "to": "ship", "when": "has(nodes.ask.output) && nodes.ask.output.approved"},
+                {"from": "ask", "to": "pack", "on": "error"}]}));
+        let before = compile(&gated, None, &Limits::default()).unwrap();
+        let way = json!([add("/nodes/-", join("side")), add("/edges/-", json!({"from": "side", "to": "ship"}))]);
+        let resolved = made(&gated, &way, None).unwrap();
+        let found = check_security(&before, &resolved, None, &Grant::default());
+        assert_eq!(found[0].message, "ship would begin without the approval ask");
+        // What a patch added goes with it; who may not take an approval away may not drop such a patch.
+        assert!(check_approvals(&before, &resolved.ir, &Grant::all()).is_empty());
+        assert_eq!(check_approvals(&before, &resolved.ir, &Grant::default())[0].code, "PRIVILEGE_GAINED");
+        assert!(check_approvals(&resolved.ir, &before, &Grant::default()).is_empty());
     }
 }

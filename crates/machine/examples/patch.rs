@@ -7,11 +7,13 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
-use apex_ir::overlay::Grant;
-use apex_machine::command::{ApplyPatch, Command, JobResult, Outcome, RegisterWorkflow, Selector, StartRun};
+use apex_machine::command::{
+    ApplyPatch, Command, JobResult, Outcome, PatchRules, RegisterWorkflow, Selector, StartRun,
+};
 use apex_machine::{Config, Machine, RunId};
 use rustix::time::{ClockId, clock_gettime};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 const WIDTH: usize = 50;
 const PATCHES: usize = 100;
@@ -133,7 +135,6 @@ fn one_run(text: &str, nodes: usize, seed: u64, with_patch: &mut Vec<u64>, witho
             ready.push((0, Command::JobResult(result)));
         }
         if number < PATCHES && !patches && finished > 0 {
-            let (functions, grant) = (None, Grant::all());
             commands.push((
                 3,
                 Command::ApplyPatch(Box::new(ApplyPatch {
@@ -145,8 +146,7 @@ fn one_run(text: &str, nodes: usize, seed: u64, with_patch: &mut Vec<u64>, witho
                     base_epoch: None,
                     exact: false,
                     idempotency_key: String::new(),
-                    functions,
-                    grant,
+                    rules: Arc::new(PatchRules::open()),
                 })),
             ));
             number += 1;

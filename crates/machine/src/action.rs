@@ -111,10 +111,21 @@ pub struct Job {
     pub progress: Arc<[u8]>,
     /// It undoes the node.
     pub compensation: bool,
+    /// Of an agent that may patch its run: what it would patch.
+    pub patching: Option<Patching>,
     /// Whose.
     pub tenant: Arc<str>,
     /// Order among what is ready.
     pub priority: apex_ir::ir::Priority,
+}
+
+/// What an agent that may patch is shown.
+#[derive(Debug, Clone)]
+pub struct Patching {
+    /// The definition that its run goes on under (canonical bytes).
+    pub definition: Arc<[u8]>,
+    /// The epoch of that; goes back with the patch.
+    pub epoch: u32,
 }
 
 /// The answer to a command. What it says is durable.

@@ -2,8 +2,10 @@
 
 use crate::id::RunId;
 pub use crate::state::schedule::Overlap;
+use apex_ir::FunctionTable;
 pub use apex_ir::ir::Priority;
 pub use apex_ir::overlay::{Allowed, Grant};
+use std::sync::Arc;
 
 /// A command. `step` takes it with the caller's token; token 0 wants no reply.
 #[derive(Debug, Clone)]
@@ -36,6 +38,8 @@ pub enum Command {
     MigrateRun(MigrateRun),
     /// Changes the definition of a run.
     ApplyPatch(Box<ApplyPatch>),
+    /// Decides about a change that is held for a person.
+    ApprovePatch(ApprovePatch),
     /// Drops such a change.
     RollbackPatch(RollbackPatch),
     /// Tells a run something.
@@ -386,7 +390,7 @@ pub struct ApplyPatch {
     pub operations: Vec<u8>,
     /// Why.
     pub reason: String,
-    /// Who: a person, a node, or `optimizer:<pass>@<version>`.
+    /// Who: a client, `agent:<instance path>`, or `optimizer:<pass>@<version>`.
     pub author: String,
     /// `None`: the one in force.
     pub base_epoch: Option<u32>,
@@ -394,10 +398,25 @@ pub struct ApplyPatch {
     pub exact: bool,
     /// Empty: every command is a patch.
     pub idempotency_key: String,
-    /// Fills in what nodes that the patch adds do not state, as at registration; `None`: functions are taken as named.
-    pub functions: Option<std::sync::Arc<apex_ir::FunctionTable>>,
-    /// What the author may beside what the definition does.
-    pub grant: Grant,
+    /// What the author may.
+    pub rules: Arc<PatchRules>,
+}
+
+/// Decides about a patch that a policy holds for a person.
+#[derive(Debug, Clone)]
+pub struct ApprovePatch {
+    /// Whose.
+    pub tenant: String,
+    /// `<run_id>~p<number>`.
+    pub patch_id: String,
+    /// Apply or reject it.
+    pub approve: bool,
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+    /// What its author may: it passes the gates once more.
+    pub rules: Arc<PatchRules>,
 }
 
 /// Drops a patch of a run.
@@ -411,6 +430,83 @@ pub struct RollbackPatch {
     pub reason: String,
     /// Who.
     pub by: String,
+    /// What they may: an approval that the patch added is not taken away by somebody who may not.
+    pub rules: Arc<PatchRules>,
+}
+
+/// What authors of patches may, by their kind.
+#[derive(Debug, Clone)]
+pub struct PatchRules {
+    /// People and programs that ask for a patch.
+    pub client: PatchRule,
+    /// Nodes that propose one in their result.
+    pub agent: PatchRule,
+    /// Passes of the optimizer.
+    pub optimizer: PatchRule,
+    /// Fills in what nodes that a patch adds do not state, as at registration; `None`: functions are taken as named.
+    pub functions: Option<Arc<FunctionTable>>,
+}
+
+/// What one kind of author may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PatchRule {
+    /// What becomes of a patch that passes the gates.
+    pub policy: PatchPolicy,
+    /// What it may reach beside what the definition does already.
+    pub grant: Grant,
+}
+
+/// What becomes of the patches of a kind of author.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchPolicy {
+    /// They take effect at once.
+    Apply,
+    /// They are held until a person has approved them.
+    Approve,
+    /// There are none.
+    Refuse,
+}
+
+impl PatchPolicy {
+    /// Reads the form of the settings.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<PatchPolicy> {
+        match text {
+            "apply" => Some(PatchPolicy::Apply),
+            "approve" => Some(PatchPolicy::Approve),
+            "refuse" => Some(PatchPolicy::Refuse),
+            _ => None,
+        }
+    }
+}
+
+impl PatchRules {
+    /// Everybody may anything, at once.
+    #[must_use]
+    pub fn open() -> PatchRules {
+        let rule = PatchRule { policy: PatchPolicy::Apply, grant: Grant::all() };
+        PatchRules { client: rule.clone(), agent: rule.clone(), optimizer: rule, functions: None }
+    }
+
+    /// The rule for an author.
+    #[must_use]
+    pub fn of(&self, author: &str) -> &PatchRule {
+        match author_kind(author) {
+            "agent" => &self.agent,
+            "optimizer" => &self.optimizer,
+            _ => &self.client,
+        }
+    }
+}
+
+/// The kind of an author: `agent`, `optimizer` or `client`.
+#[must_use]
+pub fn author_kind(author: &str) -> &'static str {
+    match author.split_once(':') {
+        Some(("agent", _)) => "agent",
+        Some(("optimizer", _)) => "optimizer",
+        _ => "client",
+    }
 }
 
 /// Tells a run something: a node that waits for it is decided, else it is kept for one that will.
@@ -513,6 +609,8 @@ pub struct Erase {
 pub enum Outcome {
     /// A JSON value.
     Ok(Vec<u8>),
+    /// A JSON value, and a patch that is decided before it is routed.
+    Patched(Vec<u8>, Box<ResultPatch>),
     /// It failed.
     Failed {
         /// Name of the error, matched against `non_retryable` and `by_error`.
@@ -532,4 +630,17 @@ pub enum Outcome {
         /// A sentence.
         message: String,
     },
+}
+
+/// A patch in the result of an agent node, which is its author.
+#[derive(Debug, Clone)]
+pub struct ResultPatch {
+    /// RFC 6902, on the definition at `base_epoch`.
+    pub operations: Vec<u8>,
+    /// Why.
+    pub reason: String,
+    /// The epoch of the definition that the agent was shown (`Patching::epoch`).
+    pub base_epoch: u32,
+    /// What agents may.
+    pub rules: Arc<PatchRules>,
 }

@@ -122,6 +122,12 @@ pub struct Limits {
     pub patch_batch_ns: i64,
     /// Arms of a tag.
     pub arms_per_tag_max: usize,
+    /// Patches of one run that wait for a person.
+    pub proposals_per_run_max: usize,
+    /// Nodes that the patches of one agent node add together.
+    pub agent_nodes_max: usize,
+    /// Agents that stand above each other: one that an agent's patch adds stands below that agent.
+    pub agent_depth_max: usize,
     /// Summaries looked at for one page of a list; a page may be short where a filter is rare.
     pub list_scan_max: usize,
 }
@@ -177,6 +183,9 @@ impl Default for Limits {
             patch_batch_max: 100,
             patch_batch_ns: 5_000_000_000,
             arms_per_tag_max: 10,
+            proposals_per_run_max: 16,
+            agent_nodes_max: 100,
+            agent_depth_max: 3,
             list_scan_max: 100_000,
         }
     }
@@ -255,5 +264,8 @@ table! {
     patch_batch_max,
     patch_batch_ns,
     arms_per_tag_max,
+    proposals_per_run_max,
+    agent_nodes_max,
+    agent_depth_max,
     list_scan_max,
 }

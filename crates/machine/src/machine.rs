@@ -13,8 +13,9 @@ use crate::run::signal::Published;
 use crate::state::State;
 use crate::state::run::{Flight, ROOT, Wait};
 use crate::state::symbols::{IdMap, Sym};
+use crate::view::PatchTally;
 use apex_ir::FunctionTable;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Runs looked at in one turn. Most have nothing to do (after recovery, say) and fill no turn, but they take time.
@@ -44,12 +45,24 @@ pub(crate) struct Tally {
     pub(crate) breaker_changes: u64,
     /// Times that runs went on under another definition: moved, patched, a patch dropped.
     pub(crate) migrations: u64,
-    pub(crate) patches: u64,
     pub(crate) rollbacks: u64,
     /// Patches on workflows: taken into a set, refused; versions derived.
     pub(crate) workflow_patches_accepted: u64,
     pub(crate) workflow_patches_rejected: u64,
     pub(crate) versions_derived: u64,
+    /// Patches by kind of author, what became of them, and the gate that refused them.
+    pub(crate) patches: BTreeMap<PatchTally, u64>,
+}
+
+impl Tally {
+    pub(crate) fn patch(&mut self, kind: &'static str, outcome: &'static str, gate: &'static str) {
+        *self.patches.entry((kind, outcome, gate)).or_default() += 1;
+    }
+
+    /// Patches that took effect.
+    pub(crate) fn applied(&self) -> u64 {
+        self.patches.iter().filter(|((_, outcome, _), _)| *outcome == "applied").map(|(_, count)| count).sum()
+    }
 }
 
 /// Many runs, decided one command at a time. Drive it with `step`, append the turn, then `advance`.
@@ -208,6 +221,7 @@ impl Machine {
             Command::ResumeRun(command) => self.resume_run(token, &command),
             Command::MigrateRun(command) => self.migrate_run(token, &command),
             Command::ApplyPatch(command) => self.apply_patch(token, &command),
+            Command::ApprovePatch(command) => self.approve_patch(token, &command),
             Command::RollbackPatch(command) => self.roll_back_patch(token, &command),
             Command::SignalRun(command) => self.signal_run(token, &command),
             Command::PublishSignal(command) => self.publish_signal(token, command),
@@ -236,6 +250,12 @@ impl Machine {
         let schedule = self.state.index.schedules.first().map(|(due, ..)| *due);
         let patches = self.state.index.patching.first().map(|(due, ..)| *due);
         timer.into_iter().chain(schedule).chain(patches).min()
+    }
+
+    /// Patches since the process began, by kind of author, what became of them, and the gate that refused them.
+    #[must_use]
+    pub fn patch_counts(&self) -> Vec<(PatchTally, u64)> {
+        self.tally.patches.iter().map(|(&what, &count)| (what, count)).collect()
     }
 
     /// Puts a run into the backlog.
@@ -373,6 +393,7 @@ impl Machine {
         let job = self.jobs.get_mut(id)?;
         job.released = true;
         let job = *job;
+        let patching = self.patching(&job);
         let given = if job.compensation { None } else { Some(self.given(job.run, job.scope, job.slot)?) };
         let run = self.state.run(job.run).filter(|run| run.id == job.run_id)?;
         let symbols = &self.state.symbols;
@@ -414,6 +435,7 @@ impl Machine {
             heartbeat_timeout_ns: care.map(|care| care.heartbeat_ns).filter(|ns| *ns > 0),
             progress: care.map(|care| care.progress.clone()).unwrap_or_default(),
             compensation,
+            patching,
             tenant: symbols.name(run.tenant).clone(),
             priority: flight.priority.unwrap_or(run.priority),
         })

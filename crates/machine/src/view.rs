@@ -95,6 +95,8 @@ pub struct RunView {
     pub priority: apex_ir::ir::Priority,
     /// Number of the IR in force.
     pub epoch: u32,
+    /// Patches that it was given: applied, dropped, waiting, rejected.
+    pub patches: u32,
     /// What is recorded of it.
     pub fidelity: Fidelity,
     /// The goal it was made from.
@@ -405,6 +407,10 @@ pub struct FiringView {
     /// Code and message of a start that was refused.
     pub error: Option<(String, String)>,
 }
+
+/// What became of patches: kind of author (`client`, `agent`, `optimizer`), outcome (`applied`, `proposed`, `refused` by a
+/// gate, `rejected` by a person), and the gate (empty: none).
+pub type PatchTally = (&'static str, &'static str, &'static str);
 
 /// Gauges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,15 +5,17 @@
 
 mod world;
 
+use apex_ir::overlay::Grant;
 use apex_machine::command::{
-    ApplyPatch, Arm, ChangeSchedule, Command, DropDeadLetter, Erase, Fidelity, Heartbeat, JobResult, MigrateRun,
-    Outcome, Overlap, PatchWorkflow, RollbackPatch, Runs, ScheduleChange, Selector, TagWorkflow, Timing,
-    UnpatchWorkflow,
+    ApplyPatch, ApprovePatch, Arm, ChangeSchedule, Command, DropDeadLetter, Erase, Fidelity, Heartbeat, JobResult,
+    MigrateRun, Outcome, Overlap, PatchPolicy, PatchRule, PatchRules, PatchWorkflow, ResultPatch, RollbackPatch, Runs,
+    ScheduleChange, Selector, TagWorkflow, Timing, UnpatchWorkflow,
 };
 use apex_machine::view::{LetterFilter, PatchStatus, RunFilter};
 use apex_machine::{Config, Job, JobKind, RunId, RunState, history};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use world::{Chance, SECOND, World, failed, put_schedule};
 
 /// A random definition. Nodes are numbered in topological order.
@@ -25,6 +27,7 @@ fn definition(chance: &mut Chance, name: &str) -> Value {
         let id = format!("n{at}");
         let mut node = match chance.below(14) {
             12 => signal(chance),
+            13 => agent(chance),
             0 => json!({"type": "join"}),
             1 => json!({"type": "timer", "config": {"duration_s": chance.below(50)}}),
             2 => json!({"type": "approval", "config": {"prompt": "Go on?", "timeout_s": 30 + chance.below(60),
@@ -81,6 +84,14 @@ fn definition(chance: &mut Chance, name: &str) -> Value {
         document["compensation_timeout_s"] = json!(5 + chance.below(60));
     }
     document
+}
+
+fn agent(chance: &mut Chance) -> Value {
+    let mut node = json!({"type": "agent", "config": {"prompt": "${inputs.x}?", "may_patch": !chance.one_in(5)}});
+    if chance.one_in(2) {
+        node["retry"] = json!({"max_attempts": 2, "initial_s": 1});
+    }
+    node
 }
 
 fn signal(chance: &mut Chance) -> Value {
@@ -152,6 +163,7 @@ fn body(chance: &mut Chance, at: usize, depth: usize, input: &Value) -> Value {
             1 if depth == 0 => looping(chance, at, 1),
             2 => json!({"type": "timer", "config": {"duration_s": chance.below(20)}}),
             3 => composite(chance),
+            4 => agent(chance),
             _ => function(chance, at),
         };
         node["id"] = json!(id);
@@ -210,8 +222,52 @@ fn outcome(chance: &mut Chance, job: &Job) -> Outcome {
         2 => Outcome::Failed { kind: "Once".into(), message: String::new(), retryable: Some(false) },
         3 => Outcome::TimedOut { message: "slow".into() },
         4 => Outcome::Cancelled { message: "stopped".into() },
+        _ if job.kind == JobKind::Agent && chance.one_in(2) => patched(chance, job),
         _ => Outcome::Ok(format!("{{\"v\":{}}}", chance.below(5)).into_bytes()),
     }
+}
+
+/// An agent patches its run, on what it was shown; or says so without having been asked.
+fn patched(chance: &mut Chance, job: &Job) -> Outcome {
+    let (definition, base_epoch) = match &job.patching {
+        Some(patching) => (patching.definition.clone(), patching.epoch),
+        None => (Arc::from(&b"{\"name\":\"w\",\"version\":\"1\",\"nodes\":[{\"id\":\"a\"}],\"edges\":[]}"[..]), 0),
+    };
+    let mut before: Value = serde_json::from_slice(&definition).unwrap();
+    if before.get("edges").is_none() {
+        before["edges"] = json!([]);
+    }
+    let version = 50 + chance.below(40);
+    let mut after = next_version(chance, &before, version);
+    after["version"] = before["version"].clone();
+    if chance.one_in(3) {
+        let mut another = agent(chance);
+        another["id"] = json!(format!("a{version}"));
+        after["nodes"].as_array_mut().unwrap().push(another);
+    }
+    let operations = operations(&before, &after);
+    let rules = Arc::new(rules(chance));
+    let patch = ResultPatch { operations, reason: "so".into(), base_epoch, rules };
+    Outcome::Patched(b"{\"v\":3}".to_vec(), Box::new(patch))
+}
+
+/// What makes one definition of another.
+fn operations(before: &Value, after: &Value) -> Vec<u8> {
+    let limits = apex_ir::value::ValueLimits::default();
+    let read = |document: &Value| apex_ir::value::parse(document.to_string().as_bytes(), &limits).unwrap();
+    let mut operations = Vec::new();
+    apex_ir::overlay::diff(&read(before), &read(after)).to_value().write_canonical(&mut operations);
+    operations
+}
+
+/// Who may what: mostly anything at once.
+fn rules(chance: &mut Chance) -> PatchRules {
+    let mut rule = || PatchRule {
+        policy: [PatchPolicy::Apply, PatchPolicy::Apply, PatchPolicy::Apply, PatchPolicy::Approve, PatchPolicy::Refuse]
+            [chance.below(5) as usize],
+        grant: if chance.one_in(4) { Grant::default() } else { Grant::all() },
+    };
+    PatchRules { client: rule(), agent: rule(), optimizer: rule(), functions: None }
 }
 
 /// Another version: the same graph, or one with nodes and edges more or less, or with other policies.
@@ -254,30 +310,18 @@ fn next_version(chance: &mut Chance, before: &Value, version: u64) -> Value {
 
 /// A patch of a run, on the definition that it has now or (said so) had before.
 fn patch(chance: &mut Chance, world: &mut World, run_id: RunId) -> Option<ApplyPatch> {
-    let limits = apex_ir::value::ValueLimits::default();
     let (definition, epoch) = world.machine.definition_of("t", &run_id).ok()?;
     let before: Value = serde_json::from_slice(&definition).unwrap();
     let version = 5 + chance.below(40);
     let mut after = next_version(chance, &before, version);
     after["version"] = before["version"].clone();
-    let read = |document: &Value| apex_ir::value::parse(document.to_string().as_bytes(), &limits).unwrap();
-    let mut operations = Vec::new();
-    apex_ir::overlay::diff(&read(&before), &read(&after)).to_value().write_canonical(&mut operations);
+    let operations = operations(&before, &after);
     let idempotency_key = if chance.one_in(3) { format!("p{}", chance.below(3)) } else { String::new() };
     let base_epoch = chance.one_in(2).then(|| epoch - chance.below(u64::from(epoch.min(2)) + 1) as u32);
     let exact = base_epoch.is_some() && chance.one_in(4);
-    Some(ApplyPatch {
-        tenant: "t".into(),
-        run_id,
-        operations,
-        reason: String::new(),
-        author: "sim".into(),
-        base_epoch,
-        exact,
-        idempotency_key,
-        functions: None,
-        grant: apex_ir::overlay::Grant::all(),
-    })
+    let (tenant, reason, author) = ("t".to_owned(), String::new(), "sim".to_owned());
+    let rules = Arc::new(rules(chance));
+    Some(ApplyPatch { tenant, run_id, operations, reason, author, base_epoch, exact, idempotency_key, rules })
 }
 
 /// A patch on a workflow, dropped or proposed; or a tag with arms.
@@ -846,7 +890,13 @@ fn simulate(seed: u64) -> BTreeMap<&'static str, usize> {
             let (tenant, reason, by) = ("t".to_owned(), String::new(), String::new());
             if chance.one_in(4) {
                 let patch_id = format!("{run_id}~p{}", 1 + chance.below(4));
-                commands.push((0, Command::RollbackPatch(RollbackPatch { tenant, patch_id, reason, by })));
+                let rules = Arc::new(rules(&mut chance));
+                commands.push((0, Command::RollbackPatch(RollbackPatch { tenant, patch_id, reason, by, rules })));
+            } else if chance.one_in(4) {
+                let patch_id = format!("{run_id}~p{}", 1 + chance.below(4));
+                let (approve, rules) = (!chance.one_in(4), Arc::new(PatchRules::open()));
+                let approval = ApprovePatch { tenant, patch_id, approve, reason, by, rules };
+                commands.push((0, Command::ApprovePatch(approval)));
             } else if let Some(patch) = patch(&mut chance, &mut world, run_id) {
                 commands.push((0, Command::ApplyPatch(Box::new(patch))));
             }

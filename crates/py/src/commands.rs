@@ -1,17 +1,15 @@
 //! Commands: what Python asks of the machine, as frozen classes.
 
-use crate::definition::function_table;
 use crate::errors;
 use crate::jobs::priority;
+use crate::patches::{ApplyPatch, ApprovePatch, PatchRule, PatchRules, RollbackPatch};
 use apex_ir::ir::Priority;
-use apex_ir::overlay::Grant;
 use apex_ir::value::{self, ValueLimits};
 use apex_machine::command::{self, Command, Outcome, Overlap, Runs, ScheduleChange, Selector, Timing};
 use apex_machine::{Fidelity, RunId, partition_of_key};
 use pyo3::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 #[pyclass(frozen, module = "apex_fast.core._core")]
 struct RegisterWorkflow(command::RegisterWorkflow);
@@ -58,20 +56,20 @@ struct PatchWorkflow(command::PatchWorkflow);
 #[pymethods]
 impl PatchWorkflow {
     #[new]
-    #[pyo3(signature = (tenant, workflow, operations, version = None, tag = None, set = "", reason = "", author = "",
-        idempotency_key = "", reaches_any = false, at_once = false))]
+    #[pyo3(signature = (tenant, workflow, operations, rule, version = None, tag = None, set = "", reason = "",
+        author = "", idempotency_key = "", at_once = false))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         tenant: String,
         workflow: String,
         operations: Vec<u8>,
+        rule: &Bound<'_, PatchRule>,
         version: Option<String>,
         tag: Option<String>,
         set: &str,
         reason: &str,
         author: &str,
         idempotency_key: &str,
-        reaches_any: bool,
         at_once: bool,
     ) -> Self {
         Self(command::PatchWorkflow {
@@ -83,7 +81,7 @@ impl PatchWorkflow {
             reason: reason.to_owned(),
             author: author.to_owned(),
             idempotency_key: idempotency_key.to_owned(),
-            grant: if reaches_any { Grant::all() } else { Grant::default() },
+            grant: rule.get().0.grant.clone(),
             at_once,
         })
     }
@@ -418,54 +416,6 @@ impl MigrateRun {
 }
 
 #[pyclass(frozen, module = "apex_fast.core._core")]
-struct ApplyPatch(command::ApplyPatch);
-
-#[pymethods]
-impl ApplyPatch {
-    #[new]
-    #[pyo3(signature = (tenant, run_id, operations, reason = "", author = "", base_epoch = None, idempotency_key = "",
-        functions = None, reaches_any = false, exact = false))]
-    #[allow(clippy::too_many_arguments)]
-    fn new(
-        tenant: String,
-        run_id: &str,
-        operations: Vec<u8>,
-        reason: &str,
-        author: &str,
-        base_epoch: Option<u32>,
-        idempotency_key: &str,
-        functions: Option<&[u8]>,
-        reaches_any: bool,
-        exact: bool,
-    ) -> PyResult<Self> {
-        Ok(Self(command::ApplyPatch {
-            tenant,
-            run_id: parse_run_id(run_id)?,
-            operations,
-            reason: reason.to_owned(),
-            author: author.to_owned(),
-            base_epoch,
-            exact,
-            idempotency_key: idempotency_key.to_owned(),
-            functions: functions.map(function_table).transpose()?.map(Arc::new),
-            grant: if reaches_any { Grant::all() } else { Grant::default() },
-        }))
-    }
-}
-
-#[pyclass(frozen, module = "apex_fast.core._core")]
-struct RollbackPatch(command::RollbackPatch);
-
-#[pymethods]
-impl RollbackPatch {
-    #[new]
-    #[pyo3(signature = (tenant, patch_id, reason = "", by = ""))]
-    fn new(tenant: String, patch_id: String, reason: &str, by: &str) -> Self {
-        Self(command::RollbackPatch { tenant, patch_id, reason: reason.to_owned(), by: by.to_owned() })
-    }
-}
-
-#[pyclass(frozen, module = "apex_fast.core._core")]
 struct SignalRun(command::SignalRun);
 
 #[pymethods]
@@ -532,6 +482,21 @@ impl JobResult {
     #[staticmethod]
     fn ok(job: u64, attempt: u32, value: Vec<u8>) -> Self {
         Self::of(job, attempt, Outcome::Ok(value))
+    }
+    #[staticmethod]
+    #[pyo3(signature = (job, attempt, value, operations, reason, base_epoch, rules))]
+    fn patched(
+        job: u64,
+        attempt: u32,
+        value: Vec<u8>,
+        operations: Vec<u8>,
+        reason: String,
+        base_epoch: u32,
+        rules: &Bound<'_, PatchRules>,
+    ) -> Self {
+        let rules = rules.get().0.clone();
+        let patch = Box::new(command::ResultPatch { operations, reason, base_epoch, rules });
+        Self::of(job, attempt, Outcome::Patched(value, patch))
     }
     #[staticmethod]
     #[pyo3(signature = (job, attempt, r#type, message, retryable = None))]
@@ -686,6 +651,9 @@ pub(crate) fn extract(object: &Bound<'_, PyAny>, now_ns: i64, ids: &mut Ids) -> 
     if let Ok(c) = object.cast_exact::<UnpatchWorkflow>() {
         return Ok(Command::UnpatchWorkflow(c.get().0.clone()));
     }
+    if let Ok(c) = object.cast_exact::<ApprovePatch>() {
+        return Ok(Command::ApprovePatch(c.get().0.clone()));
+    }
     if let Ok(c) = object.cast_exact::<RollbackPatch>() {
         return Ok(Command::RollbackPatch(c.get().0.clone()));
     }
@@ -726,8 +694,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PauseRun>()?;
     module.add_class::<ResumeRun>()?;
     module.add_class::<MigrateRun>()?;
-    module.add_class::<ApplyPatch>()?;
-    module.add_class::<RollbackPatch>()?;
     module.add_class::<PatchWorkflow>()?;
     module.add_class::<UnpatchWorkflow>()?;
     module.add_class::<SignalRun>()?;

@@ -66,6 +66,11 @@ impl Job {
     fn compensation(&self) -> bool {
         self.0.compensation
     }
+    /// The definition that an agent may patch, and its epoch.
+    #[getter]
+    fn patching<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyBytes>, u32)> {
+        self.0.patching.as_ref().map(|patching| (PyBytes::new(py, &patching.definition), patching.epoch))
+    }
     #[getter]
     fn tenant(&self) -> &str {
         &self.0.tenant

@@ -16,6 +16,7 @@ mod jobs;
 mod log;
 mod log_view;
 mod machine;
+mod patches;
 mod recall;
 mod views;
 
@@ -28,6 +29,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DESCRIPTOR_SET", PyBytes::new(py, apex_front::DESCRIPTOR_SET))?;
     definition::register(module)?;
     commands::register(module)?;
+    patches::register(module)?;
     jobs::register(module)?;
     machine::register(module)?;
     views::register(module)?;

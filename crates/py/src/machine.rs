@@ -7,7 +7,7 @@ use crate::jobs::{Ended, Job, Reply};
 use crate::views::{
     ApprovalView, BreakerView, DeadLetterView, RunView, ScheduleView, TagView, WorkflowPatchView, WorkflowView,
 };
-use apex_machine::view::{LetterFilter, RunFilter};
+use apex_machine::view::{LetterFilter, PatchTally, RunFilter};
 use apex_machine::{Config, Limits, RunId, RunState, record};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -347,6 +347,10 @@ impl Machine {
     fn schedules(&self, tenant: &str, limit: usize, page: &str) -> (Vec<ScheduleView>, String) {
         let page = self.house().machine.schedules(tenant, limit, page);
         (page.items.into_iter().map(ScheduleView).collect(), page.next)
+    }
+
+    fn patch_counts(&self) -> Vec<(PatchTally, u64)> {
+        self.house().machine.patch_counts()
     }
 
     fn counts(&self) -> BTreeMap<&'static str, u64> {

@@ -86,6 +86,10 @@ impl RunView {
         self.0.epoch
     }
     #[getter]
+    fn patches(&self) -> u32 {
+        self.0.patches
+    }
+    #[getter]
     fn fidelity(&self) -> &'static str {
         self.0.fidelity.as_str()
     }

@@ -25,13 +25,20 @@ commands! {
     sent: RegisterWorkflow TagWorkflow StartRun ReplayRun SupplyHistory PutSchedule ChangeSchedule CancelRun PauseRun
         ResumeRun SignalRun PublishSignal ResolveApproval JobResult Heartbeat DropDeadLetter Erase Tick MigrateRun
         ApplyPatch RollbackPatch;
-    // Patches on workflows: `crates/machine/tests`, `runs/patch_set.rs` and `simulation.rs`.
-    elsewhere: PatchWorkflow UnpatchWorkflow
+    // Patches on workflows, and patches that wait for a person: `crates/machine/tests`, `runs/patch_set.rs`,
+    // `runs/proposal.rs` and `simulation.rs`.
+    elsewhere: PatchWorkflow UnpatchWorkflow ApprovePatch
 }
 
 /// Events that no command of these histories leads to.
-pub const ELSEWHERE: &[&str] =
-    &["WorkflowPatchProposed", "WorkflowPatchAccepted", "WorkflowPatchRejected", "WorkflowPatchRolledBack"];
+pub const ELSEWHERE: &[&str] = &[
+    "PatchProposed",
+    "PatchRejected",
+    "WorkflowPatchProposed",
+    "WorkflowPatchAccepted",
+    "WorkflowPatchRejected",
+    "WorkflowPatchRolledBack",
+];
 
 /// Events that must have been recorded: all that there are, but for those.
 pub fn events() -> impl Iterator<Item = &'static str> {

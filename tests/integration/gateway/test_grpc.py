@@ -12,26 +12,11 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (  # ty
 
 from apex_fast.client.connection import error_from
 from apex_fast.errors import DefinitionInvalid
-from apex_fast.wire.apex.v1 import patch_pb2, worker_pb2
+from apex_fast.wire.apex.v1 import worker_pb2
 from apex_fast.wire.grpc.health.v1 import health_pb2
 from tests.integration.gateway.conftest import Gateway
 from tests.integration.gateway.test_runs import details_of
 from tests.support.definitions import chain
-
-NOT_RUNNING = [("PatchService", "ApprovePatch", patch_pb2)]
-
-
-@pytest.mark.parametrize(("service", "name", "module"), NOT_RUNNING)
-async def test_what_does_not_run_yet_says_so(gateway: Gateway, service: str, name: str, module: Any) -> None:
-    request = getattr(module, f"{name}Request")
-    call = gateway.channel.unary_unary(
-        f"/apex.v1.{service}/{name}", request_serializer=request.SerializeToString, response_deserializer=bytes
-    )
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(request())
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert details_of(caught.value)[0] == "NOT_RUNNING_YET"
-    assert "is not running in this version" in (caught.value.details() or "")
 
 
 async def test_workers_cannot_connect_yet(gateway: Gateway) -> None:

@@ -103,6 +103,10 @@ class Patch(_message.Message):
     ROLLED_BACK_VERSION_FIELD_NUMBER: _builtins.int
     ROLLED_BACK_REASON_FIELD_NUMBER: _builtins.int
     DIFFERENCE_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    DECISION_REASON_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_BY_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
     patch_id: _builtins.str
     run_id: _builtins.str
     state: Global___PatchState.ValueType
@@ -133,6 +137,10 @@ class Patch(_message.Message):
     rolled_back_version: _builtins.str
     """The first version without it. Empty: there is none."""
     rolled_back_reason: _builtins.str
+    decided_by: _builtins.str
+    """Who approved or rejected it, where that was a person, and why."""
+    decision_reason: _builtins.str
+    rolled_back_by: _builtins.str
     @_builtins.property
     def workflow(self) -> _common_pb2.WorkflowRef: ...
     @_builtins.property
@@ -144,6 +152,10 @@ class Patch(_message.Message):
     @_builtins.property
     def difference(self) -> Global___PatchDifference:
         """Where it was asked for (GetPatch)."""
+
+    @_builtins.property
+    def effect(self) -> Global___PatchEffect:
+        """What it did so far. From GetPatch, of a patch of a run that took effect."""
 
     def __init__(
         self,
@@ -171,16 +183,59 @@ class Patch(_message.Message):
         rolled_back_version: _builtins.str = ...,
         rolled_back_reason: _builtins.str = ...,
         difference: Global___PatchDifference | None = ...,
+        decided_by: _builtins.str = ...,
+        decision_reason: _builtins.str = ...,
+        rolled_back_by: _builtins.str = ...,
+        effect: Global___PatchEffect | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "error", b"error", "run_id", b"run_id", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "effect", b"effect", "error", b"error", "run_id", b"run_id", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "base_epoch", b"base_epoch", "conflicting_operations", b"conflicting_operations", "decided_time", b"decided_time", "definition_hash", b"definition_hash", "difference", b"difference", "epoch", b"epoch", "error", b"error", "gate", b"gate", "operations_json", b"operations_json", "patch_id", b"patch_id", "proposed_time", b"proposed_time", "reason", b"reason", "rolled_back_reason", b"rolled_back_reason", "rolled_back_time", b"rolled_back_time", "rolled_back_version", b"rolled_back_version", "run_id", b"run_id", "set", b"set", "share", b"share", "state", b"state", "tag", b"tag", "target", b"target", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "base_epoch", b"base_epoch", "conflicting_operations", b"conflicting_operations", "decided_by", b"decided_by", "decided_time", b"decided_time", "decision_reason", b"decision_reason", "definition_hash", b"definition_hash", "difference", b"difference", "effect", b"effect", "epoch", b"epoch", "error", b"error", "gate", b"gate", "operations_json", b"operations_json", "patch_id", b"patch_id", "proposed_time", b"proposed_time", "reason", b"reason", "rolled_back_by", b"rolled_back_by", "rolled_back_reason", b"rolled_back_reason", "rolled_back_time", b"rolled_back_time", "rolled_back_version", b"rolled_back_version", "run_id", b"run_id", "set", b"set", "share", b"share", "state", b"state", "tag", b"tag", "target", b"target", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["run_id", "workflow"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 
 Global___Patch: _TypeAlias = Patch  # noqa: Y015
+
+@_typing.final
+class PatchEffect(_message.Message):
+    """What came of the nodes that a patch added."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_ADDED_FIELD_NUMBER: _builtins.int
+    NODES_RUN_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    TIME_S_FIELD_NUMBER: _builtins.int
+    TOKENS_IN_FIELD_NUMBER: _builtins.int
+    TOKENS_OUT_FIELD_NUMBER: _builtins.int
+    nodes_added: _builtins.int
+    nodes_run: _builtins.int
+    """Of those, how many began."""
+    attempts: _builtins.int
+    time_s: _builtins.float
+    """Sum over their instances, from the beginning of each to its end."""
+    tokens_in: _builtins.int
+    """As the answers of models say; a run that is recorded fast does not keep them."""
+    tokens_out: _builtins.int
+    def __init__(
+        self,
+        *,
+        nodes_added: _builtins.int = ...,
+        nodes_run: _builtins.int = ...,
+        attempts: _builtins.int = ...,
+        time_s: _builtins.float = ...,
+        tokens_in: _builtins.int = ...,
+        tokens_out: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "nodes_added", b"nodes_added", "nodes_run", b"nodes_run", "time_s", b"time_s", "tokens_in", b"tokens_in", "tokens_out", b"tokens_out"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchEffect: _TypeAlias = PatchEffect  # noqa: Y015
 
 @_typing.final
 class ApplyPatchRequest(_message.Message):

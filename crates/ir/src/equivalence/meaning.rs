@@ -520,7 +520,7 @@ fn kind_key(kind: &Kind, body: Term, name: &mut dyn FnMut(&Reference) -> String)
             optional(&http.body, name),
             format!("{:?}", http.expect_status),
         ],
-        Kind::Agent { model, config } => vec!["agent".into(), model.to_string(), config.key(name)],
+        Kind::Agent { model, may_patch: _, config } => vec!["agent".into(), model.to_string(), config.key(name)],
         Kind::Map { over, body: _, max_concurrency, items_max, skip_item_errors } => {
             let limits = format!("{max_concurrency} {items_max} {skip_item_errors}");
             vec!["map".into(), over.key(name), limits, format!("t{body}")]

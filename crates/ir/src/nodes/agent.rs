@@ -9,7 +9,7 @@ use crate::schema;
 
 pub(crate) fn read(reader: &mut Reader<'_, '_>, functions: Option<&FunctionTable>, node: &Common) -> Kind {
     let Some(config) = reader.required(node.config, node.at, "an agent node", "config") else {
-        return Kind::Agent { model: Box::default(), config: nothing() };
+        return Kind::Agent { model: Box::default(), may_patch: false, config: nothing() };
     };
     let what = "the config of an agent";
     let [model, prompt, tools, output_schema, may_patch] =
@@ -28,11 +28,10 @@ pub(crate) fn read(reader: &mut Reader<'_, '_>, functions: Option<&FunctionTable
     if let Some(at) = output_schema {
         schema::check(reader, at);
     }
-    if let Some(at) = may_patch {
-        reader.boolean(at, "may_patch");
-    }
+    let may_patch = may_patch.is_some_and(|at| reader.boolean(at, "may_patch").unwrap_or_default());
     Kind::Agent {
         model,
+        may_patch,
         config: reader.templated(|compiler, document| compiler.compile_members(document, config, &["prompt"])),
     }
 }

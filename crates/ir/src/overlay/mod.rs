@@ -21,5 +21,5 @@ pub use materialize::{Refusal, Resolved, Standing, materialize, resolve, rollbac
 pub use operation::{After, EdgeKey, Id, Operation, read_operations, write_operations};
 pub use patch::{Action, Patch, PatchError, PatchLimits, PatchOperation};
 pub use pointer::{Pointer, PointerError};
-pub use security::{Allowed, Grant, check as check_security};
-pub use touch::{Conflict, conflicts, nodes_added};
+pub use security::{Allowed, Grant, check as check_security, check_approvals};
+pub use touch::{Conflict, added_nodes, adds_agent, conflicts, nodes_added};

@@ -4,6 +4,7 @@ use super::materialize::Resolved;
 use super::operation::{EdgeKey, Id, Operation};
 use super::pointer::Pointer;
 use super::touch::added_nodes;
+use crate::expressions::Expression;
 use crate::ir::{Effect, Kind, Node};
 use crate::nodes::default_effect;
 use crate::value::{Value, ValueLimits, parse};
@@ -128,17 +129,7 @@ pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>,
     let (gates_before, gates) = (approvals(before), approvals(&patched.ir));
     if !grant.privileges {
         found.extend(patched.operations.iter().filter_map(|operation| unguarded(operation, before)));
-        for (node, needs) in before.nodes.iter().zip(&gates_before) {
-            let Some(ix) = patched.ir.node(&node.id).map(|ix| ix as usize) else { continue };
-            if let Some(approval) = needs.difference(&gates[ix]).next() {
-                found.push(Diagnostic {
-                    code: "PRIVILEGE_GAINED",
-                    pointer: patched.ir.nodes[ix].pointer.to_string(),
-                    message: format!("{} would begin without the approval {approval}", node.id),
-                    hint: None,
-                });
-            }
-        }
+        found.extend(ungated(before, &gates_before, &patched.ir, &gates));
     }
     if touched.is_empty() {
         return found;
@@ -180,7 +171,31 @@ pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>,
     found
 }
 
-/// Of each node, the approvals that stand on every way to it.
+/// Where nodes that both definitions have would begin without an approval that they had to wait for: what dropping a
+/// patch may come to. Nothing for an author with privileges.
+#[must_use]
+pub fn check_approvals(before: &Ir, after: &Ir, grant: &Grant) -> Vec<Diagnostic> {
+    if grant.privileges { Vec::new() } else { ungated(before, &approvals(before), after, &approvals(after)) }
+}
+
+fn ungated(before: &Ir, needed: &[BTreeSet<&str>], after: &Ir, gates: &[BTreeSet<&str>]) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (node, needs) in before.nodes.iter().zip(needed) {
+        let Some(ix) = after.node(&node.id).map(|ix| ix as usize) else { continue };
+        if let Some(approval) = needs.difference(&gates[ix]).next() {
+            found.push(Diagnostic {
+                code: "PRIVILEGE_GAINED",
+                pointer: after.nodes[ix].pointer.to_string(),
+                message: format!("{} would begin without the approval {approval}", node.id),
+                hint: None,
+            });
+        }
+    }
+    found
+}
+
+/// Of each node, the approvals that stand on every way to it: an edge out of one, or one whose guard reads what was
+/// decided there.
 fn approvals(ir: &Ir) -> Vec<BTreeSet<&str>> {
     let mut gates: Vec<BTreeSet<&str>> = Vec::with_capacity(ir.nodes.len());
     // Nodes are in topological order, and a body comes after the node that holds it.
@@ -188,7 +203,8 @@ fn approvals(ir: &Ir) -> Vec<BTreeSet<&str>> {
         let mut ways = ir.incoming(ix).map(|(_, edge)| {
             let from = &ir.nodes[edge.from as usize];
             let own = matches!(from.kind, Kind::Approval(_)).then_some(&*from.id);
-            gates[edge.from as usize].iter().copied().chain(own).collect::<BTreeSet<&str>>()
+            let read = edge.when.iter().flat_map(|guard| approvals_read(guard, ir));
+            gates[edge.from as usize].iter().copied().chain(own).chain(read).collect::<BTreeSet<&str>>()
         });
         let around = || ir.graphs[node.graph as usize].owner.map(|owner| gates[owner as usize].clone());
         let needs = match ways.next() {
@@ -200,8 +216,37 @@ fn approvals(ir: &Ir) -> Vec<BTreeSet<&str>> {
     gates
 }
 
-/// Refuses what takes a person out of the way: approvals, and the edges out of them, stay as they are.
+/// The approvals whose decision a guard reads.
+fn approvals_read<'e>(guard: &'e Expression, ir: &'e Ir) -> impl Iterator<Item = &'e str> {
+    let nodes = guard.references().iter().filter_map(|reference| reference.root.node());
+    nodes.filter(|node| matches!(ir.nodes[node.ix as usize].kind, Kind::Approval(_))).map(|node| &*node.id)
+}
+
+/// The approval that the guard of an edge reads.
+fn read_by_guard<'e>(edge: &EdgeKey, ir: &'e Ir) -> Option<&'e str> {
+    let (from, to) = (ir.node(&edge.from)?, ir.node(&edge.to)?);
+    let mut edges = ir.outgoing(from).iter().filter(|one| one.to == to && one.on_error == edge.on_error);
+    edges.find_map(|edge| approvals_read(edge.when.as_ref()?, ir).next())
+}
+
+/// Refuses what takes a person out of the way: approvals, the edges out of them, and the guards that read what was
+/// decided there stay as they are.
 fn unguarded(operation: &Operation, before: &Ir) -> Option<Diagnostic> {
+    let guarded = match operation {
+        Operation::ReplaceEdge { edge } => EdgeKey::of(edge).ok(),
+        Operation::RemoveEdge { edge } => Some(edge.clone()),
+        _ => None,
+    };
+    if let Some(edge) = guarded
+        && let Some(approval) = read_by_guard(&edge, before)
+    {
+        return Some(Diagnostic {
+            code: "PRIVILEGE_GAINED",
+            pointer: String::new(),
+            message: format!("the author may not change the guard of {edge}, which reads the approval {approval}"),
+            hint: None,
+        });
+    }
     let id: Id = match operation {
         Operation::RemoveNode { id } => id.clone(),
         Operation::Set { node, .. } | Operation::Unset { node, .. } => node.clone()?,
@@ -246,11 +291,9 @@ fn uses(node: &Node, written: &Value) -> Vec<Use> {
             out.push(Use::Host(target.clone()));
         }
         Kind::Composite { workflow, .. } => out.push(Use::Workflow(workflow.to_string())),
-        Kind::Agent { model, .. } => {
+        Kind::Agent { model, may_patch, .. } => {
             out.push(Use::Model(model.to_string()));
-            if matches!(config.member("may_patch"), Some(Value::Bool(true))) {
-                out.push(Use::MayPatch);
-            }
+            out.extend(may_patch.then_some(Use::MayPatch));
         }
         Kind::Signal { send: Some(_), .. } => out.push(Use::Signal),
         _ => {}

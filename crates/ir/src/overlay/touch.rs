@@ -3,6 +3,7 @@
 use super::operation::{EdgeKey, Id, Operation};
 use super::parts::Parts;
 use super::pointer::Pointer;
+use crate::value::Value;
 use std::collections::BTreeMap;
 
 /// An operation that touches what another patch changed.
@@ -113,13 +114,29 @@ pub fn nodes_added(operations: &[Operation]) -> usize {
     operations.iter().map(|operation| added_nodes(operation).len()).sum()
 }
 
-/// The ids of the nodes that an operation adds.
-pub(crate) fn added_nodes(operation: &Operation) -> Vec<Id> {
-    let Operation::AddNode { node, .. } = operation else { return Vec::new() };
-    let mut parts = Parts::empty();
-    match parts.put_node(None, node) {
+/// The ids of the nodes that an operation adds, bodies included.
+#[must_use]
+pub fn added_nodes(operation: &Operation) -> Vec<Id> {
+    added(operation).map_or_else(Vec::new, |(id, parts)| {
         // It stands in no graph itself.
-        Ok(id) => std::iter::once(id).chain(parts.ids().cloned()).collect(),
-        Err(_) => Vec::new(),
-    }
+        std::iter::once(id).chain(parts.ids().cloned()).collect()
+    })
+}
+
+/// An agent node that an operation adds, in a body or not.
+#[must_use]
+pub fn adds_agent(operation: &Operation) -> Option<Id> {
+    let (_, parts) = added(operation)?;
+    let is_agent = |id: &Id| {
+        parts.nodes.get(id).is_some_and(|node| node.value.member("type").and_then(Value::as_text) == Some("agent"))
+    };
+    added_nodes(operation).into_iter().find(is_agent)
+}
+
+/// What an operation adds, taken apart, and the id of the node that holds the rest.
+fn added(operation: &Operation) -> Option<(Id, Parts)> {
+    let Operation::AddNode { node, .. } = operation else { return None };
+    let mut parts = Parts::empty();
+    let id = parts.put_node(None, node).ok()?;
+    Some((id, parts))
 }

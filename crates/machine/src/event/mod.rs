@@ -104,6 +104,8 @@ events! {
     61 CompensationRequested in saga,
     62 CompensationCompleted in saga,
     63 CompensationPlanned in saga,
+    70 PatchProposed in patch,
+    71 PatchRejected in patch,
     72 PatchApplied in patch,
     73 PatchRolledBack in patch,
     76 WorkflowPatchProposed in registry,

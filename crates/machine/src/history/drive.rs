@@ -7,7 +7,7 @@
 use super::fold::{self, Record};
 use super::{Difference, History, HistoryError};
 use crate::action::JobKind;
-use crate::command::{MigrateRun, RollbackPatch, Selector};
+use crate::command::{MigrateRun, PatchRules, RollbackPatch, Selector};
 use crate::error::{code, kind};
 use crate::event::node::ToolResultReceived;
 use crate::event::run::RunStarted;
@@ -76,10 +76,7 @@ fn begun(history: &History<'_>, records: &[Record<'_>], count: usize) -> Result<
     machine.config.limits.events_per_turn_max = u32::MAX;
     machine.config.limits.bytes_per_turn_max = usize::MAX;
     // What was accepted once was within the limits of then.
-    let limits = &mut machine.config.limits;
-    (limits.patch_nodes_max, limits.patches_per_run_max) = (usize::MAX, usize::MAX);
-    (limits.patched_nodes_max, limits.patched_bytes_max) = (usize::MAX, usize::MAX);
-    limits.definition_bytes_max = usize::MAX;
+    machine.config.limits.definition_bytes_max = usize::MAX;
     let tenant = machine.state.symbols.intern(records.first().map_or("", |first| first.header.tenant));
     for definition in &history.definitions {
         let symbols = &mut machine.state.symbols;
@@ -270,6 +267,8 @@ impl<'h> Driver<'h> {
             | Event::RunPaused(_)
             | Event::RunResumed(_)
             | Event::HeartbeatRecorded(_)
+            | Event::PatchProposed(_)
+            | Event::PatchRejected(_)
             | Event::CheckpointCreated(_) => {
                 machine.emit(slot, event, record.header.causation);
             }
@@ -287,13 +286,9 @@ impl<'h> Driver<'h> {
                 let (Some(program), Ok(operations)) = (machine.ready(slot), read_operations(e.operations.0)) else {
                     return false;
                 };
-                let code = code::PATCH_MEANING_REFUSED;
-                let is_bounded = machine.check_bounds(slot, &operations, e.operations.0.len()).is_ok();
-                return is_bounded
-                    && machine
-                        .patched_ir(slot, &operations, code)
-                        .and_then(|ir| machine.record_patch(slot, &program, ir, e.clone()))
-                        .is_ok();
+                let made = machine.patched_ir(slot, &operations, code::PATCH_MEANING_REFUSED);
+                let cause = record.header.causation;
+                return made.and_then(|ir| machine.record_patch(slot, &program, ir, e.clone(), cause)).is_ok();
             }
             Event::PatchRolledBack(e) => {
                 let command = RollbackPatch {
@@ -301,6 +296,7 @@ impl<'h> Driver<'h> {
                     patch_id: id_of(&record.header.run_id, e.number),
                     reason: e.reason.to_owned(),
                     by: e.by.to_owned(),
+                    rules: Arc::new(PatchRules::open()),
                 };
                 return machine.try_roll_back(&command).is_ok();
             }

@@ -2,6 +2,7 @@
 //! rest as `Work`. May evaluate expressions and read limits; what they gave is in the event.
 
 pub(crate) mod again;
+pub(crate) mod agent;
 pub(crate) mod approval;
 pub(crate) mod body;
 pub(crate) mod breaker;
@@ -20,6 +21,7 @@ pub(crate) mod migrate;
 pub(crate) mod node;
 pub(crate) mod patch;
 pub(crate) mod pause;
+pub(crate) mod proposal;
 pub(crate) mod query;
 pub(crate) mod rate;
 pub(crate) mod replay;
@@ -30,6 +32,7 @@ pub(crate) mod routing;
 pub(crate) mod saga;
 pub(crate) mod scope;
 pub(crate) mod signal;
+pub(crate) mod spawn;
 pub(crate) mod start;
 pub(crate) mod timer;
 pub(crate) mod verdict;

@@ -2,7 +2,7 @@
 //! (docs/decisions/0017).
 
 use crate::action::{Answer, Refusal};
-use crate::command::ApplyPatch;
+use crate::command::{ApplyPatch, PatchPolicy, PatchRules, author_kind};
 use crate::error::code;
 use crate::event::Event;
 use crate::event::patch::PatchApplied;
@@ -19,13 +19,57 @@ use crate::run::replay::listed;
 use crate::run::start::refuse_unsupported;
 use crate::state::run::{Layer, Run};
 use apex_ir::overlay::{
-    self, Operation, PatchLimits, Resolved, check_security, conflicts, nodes_added, read_operations, resolve,
-    write_operations,
+    self, Operation, PatchLimits, Resolved, check_security, conflicts, read_operations, resolve, write_operations,
 };
 use apex_ir::value::{self, ValueLimits};
 use apex_ir::{Diagnostic, Ir};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+
+/// A patch that somebody wants.
+pub(crate) struct Wanted<'w> {
+    pub(crate) operations: &'w [u8],
+    pub(crate) reason: &'w str,
+    pub(crate) author: &'w str,
+    pub(crate) base_epoch: u32,
+    /// For that epoch only.
+    pub(crate) exact: bool,
+    /// Empty: none.
+    pub(crate) key: &'w str,
+    pub(crate) request_hash: [u8; 32],
+    /// Offset of the record that led here.
+    pub(crate) cause: u64,
+}
+
+/// What the gates let through.
+pub(crate) struct Passed {
+    pub(crate) program: Arc<Program>,
+    pub(crate) ir: Ir,
+    pub(crate) operations: Vec<u8>,
+    /// As sent, in canonical form.
+    pub(crate) patch: Vec<u8>,
+}
+
+/// What became of a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fate {
+    Applied,
+    Proposed,
+    Rejected,
+    RolledBack,
+}
+
+impl Fate {
+    /// As readers see it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Fate::Applied => "APPLIED",
+            Fate::Proposed => "PROPOSED",
+            Fate::Rejected => "REJECTED",
+            Fate::RolledBack => "ROLLED_BACK",
+        }
+    }
+}
 
 impl Machine {
     /// Takes a patch. One of a key that the run took before gives the same answer again.
@@ -35,7 +79,10 @@ impl Machine {
                 self.answer(token, answer);
                 self.visit_now(slot);
             }
-            Err(refusal) => self.refuse(token, refusal),
+            Err(refusal) => {
+                self.tally.patch(author_kind(&command.author), "refused", gate_of(refusal.code));
+                self.refuse(token, refusal);
+            }
         }
     }
 
@@ -47,64 +94,99 @@ impl Machine {
         self.hand(command.run_id);
         let gone = || unknown_run(&command.run_id);
         let run = self.state.run(slot).ok_or_else(gone)?;
-        let (key, request_hash) = (&*command.idempotency_key, request_hash(command));
-        if let Some(layer) = run.layers().iter().find(|layer| !key.is_empty() && *layer.key == *key) {
-            if layer.request_hash != request_hash {
+        let (key, author, request_hash) = (&*command.idempotency_key, &*command.author, request_hash(command));
+        if let Some((standing, answer)) = run.patch_of(author, key) {
+            if standing != request_hash {
                 let message = format!("the key {key} was used for another patch");
                 return Err(refusal(code::IDEMPOTENCY_KEY_REUSED, message));
             }
-            return Ok((slot, patched(run, layer.number, layer.epoch, true)));
+            return Ok((slot, answer));
         }
+        let wanted = Wanted {
+            operations: &command.operations,
+            reason: &command.reason,
+            author,
+            base_epoch: command.base_epoch.unwrap_or(run.epoch),
+            exact: command.exact,
+            key,
+            request_hash,
+            cause: NONE,
+        };
+        self.decide_patch(slot, &wanted, &command.rules).map(|answer| (slot, answer))
+    }
+
+    /// Passes a patch through the gates; records it as applied, or as proposed where its author needs a person.
+    pub(crate) fn decide_patch(
+        &mut self,
+        slot: u32,
+        wanted: &Wanted<'_>,
+        rules: &PatchRules,
+    ) -> Result<Answer, Refusal> {
+        let policy = rules.of(wanted.author).policy;
+        let kind = author_kind(wanted.author);
+        if policy == PatchPolicy::Refuse {
+            let message = format!("patches by an author of the kind {kind} are refused here (patches.{kind}_policy)");
+            return Err(refusal(code::PATCH_SECURITY_REFUSED, message));
+        }
+        let passed = self.pass_gates(slot, wanted, rules)?;
+        if policy == PatchPolicy::Approve {
+            return self.propose_patch(slot, wanted, passed);
+        }
+        let event = PatchApplied {
+            operations: Json(&passed.operations),
+            patch: Json(&passed.patch),
+            author: wanted.author,
+            reason: wanted.reason,
+            base_epoch: wanted.base_epoch,
+            idempotency_key: wanted.key,
+            request_hash: Hash(wanted.request_hash),
+            ..PatchApplied::default()
+        };
+        self.record_patch(slot, &passed.program, passed.ir, event, wanted.cause)
+    }
+
+    /// The three gates, as the run stands.
+    fn pass_gates(&mut self, slot: u32, wanted: &Wanted<'_>, rules: &PatchRules) -> Result<Passed, Refusal> {
+        let gone = || refusal(code::RUN_ENDED, "the run has ended");
+        let run = self.state.run(slot).ok_or_else(gone)?;
         self.refuse_fixed(run)?;
-        let base_epoch = command.base_epoch.unwrap_or(run.epoch);
+        let base_epoch = wanted.base_epoch;
         if base_epoch > run.epoch {
             let message = format!("the run is in epoch {}, not in {base_epoch} yet", run.epoch);
             return Err(refusal(code::PATCH_CONFLICT, message));
         }
-        if command.exact && base_epoch < run.epoch {
+        if wanted.exact && base_epoch < run.epoch {
             let message = format!("the run is in epoch {}, and the patch is for epoch {base_epoch} only", run.epoch);
             return Err(refusal(code::PATCH_CONFLICT, message));
         }
         let program = self.ready(slot).ok_or_else(gone)?;
         let older = self.ir_before(slot, base_epoch)?;
-        let mut resolved = self.resolve_patch(command, older.as_ref().unwrap_or(&program.ir))?;
+        let mut resolved = self.resolve_patch(wanted, rules, older.as_ref().unwrap_or(&program.ir))?;
         let code = if older.is_some() { code::PATCH_CONFLICT } else { code::PATCH_MEANING_REFUSED };
         if older.is_some() {
             self.refuse_conflicts(slot, base_epoch, &resolved.operations)?;
             resolved.ir = self.patched_ir(slot, &resolved.operations, code)?;
         }
         // What it reaches anew is told from what is in force, which may be less than its author saw.
-        let found = check_security(&program.ir, &resolved, command.functions.as_deref(), &command.grant);
+        let grant = &rules.of(wanted.author).grant;
+        let found = check_security(&program.ir, &resolved, rules.functions.as_deref(), grant);
         if !found.is_empty() {
             return Err(refused(code::PATCH_SECURITY_REFUSED, found));
         }
         let operations = write_operations(&resolved.operations);
-        let patch = value::canonical(&command.operations, &ValueLimits::default()).unwrap_or_default();
-        let event = PatchApplied {
-            operations: Json(&operations),
-            patch: Json(&patch),
-            author: &command.author,
-            reason: &command.reason,
-            base_epoch,
-            idempotency_key: key,
-            request_hash: Hash(request_hash),
-            ..PatchApplied::default()
-        };
-        self.check_bounds(slot, &resolved.operations, operations.len())?;
+        let patch = value::canonical(wanted.operations, &ValueLimits::default()).unwrap_or_default();
+        self.check_bounds(slot, wanted.author, &resolved.operations, operations.len())?;
         // What a patch makes of what is in force is what base and all patches make.
         debug_assert!(self.patched_ir(slot, &resolved.operations, code).is_ok_and(|ir| ir.hash == resolved.ir.hash));
-        self.record_patch(slot, &program, resolved.ir, event)?;
-        let run = self.state.run(slot).ok_or_else(gone)?;
-        let number = run.layers().last().map_or(0, |layer| layer.number);
-        Ok((slot, patched(run, number, run.epoch, false)))
+        Ok(Passed { program, ir: resolved.ir, operations, patch })
     }
 
     /// What of the gates is about definitions.
-    fn resolve_patch(&self, command: &ApplyPatch, before: &Ir) -> Result<Resolved, Refusal> {
+    fn resolve_patch(&self, wanted: &Wanted<'_>, rules: &PatchRules, before: &Ir) -> Result<Resolved, Refusal> {
         let shape = PatchLimits { bytes_max: self.config.limits.patch_bytes_max, ..PatchLimits::default() };
-        let functions = command.functions.as_deref();
+        let functions = rules.functions.as_deref();
         let resolved =
-            resolve(before, &command.operations, functions, &shape, &apex_ir::Limits::default()).map_err(|found| {
+            resolve(before, wanted.operations, functions, &shape, &apex_ir::Limits::default()).map_err(|found| {
                 match found {
                     overlay::Refusal::Shape(error) => {
                         let detail = format!("{} [{}]", error.message, error.code);
@@ -161,7 +243,7 @@ impl Machine {
     }
 
     /// Refuses operations that touch what was changed after an epoch.
-    fn refuse_conflicts(&self, slot: u32, epoch: u32, operations: &[Operation]) -> Result<(), Refusal> {
+    pub(crate) fn refuse_conflicts(&self, slot: u32, epoch: u32, operations: &[Operation]) -> Result<(), Refusal> {
         let Some(run) = self.state.run(slot) else { return Ok(()) };
         let is_since = |layer: &&Layer| layer.epoch > epoch || layer.dropped > epoch;
         let since: Vec<&Layer> = run.layers().iter().filter(is_since).collect();
@@ -186,31 +268,53 @@ impl Machine {
         Err(listed(code::PATCH_CONFLICT, message, &found))
     }
 
-    /// Records a patch that makes `ir`, where the run can go on under that.
+    /// Records a patch that makes `ir`, where the run can go on under that; one that was proposed under its number.
     pub(crate) fn record_patch(
         &mut self,
         slot: u32,
         old: &Program,
         ir: Ir,
         event: PatchApplied<'_>,
-    ) -> Result<(), Refusal> {
+        cause: u64,
+    ) -> Result<Answer, Refusal> {
+        let gone = || refusal(code::RUN_ENDED, "the run has ended");
         let new = self.accept_program(slot, old, ir, code::PATCH_MEANING_REFUSED)?;
-        let Some(run) = self.state.run(slot) else { return Ok(()) };
-        let event = Event::PatchApplied(PatchApplied {
-            number: run.layers().last().map_or(0, |layer| layer.number) + 1,
+        let run = self.state.run(slot).ok_or_else(gone)?;
+        let number = if event.approved.0 { event.number } else { run.next_patch() };
+        let event = PatchApplied {
+            number,
             epoch: run.epoch + 1,
             definition_hash: Hash(new.ir.hash),
             nodes_total: new.ir.graphs[0].nodes.len() as u32,
             due: Time(due_under(run, &new)),
             ..event
-        });
-        self.emit(slot, &event, NONE);
-        self.tally.patches += 1;
-        Ok(())
+        };
+        let kind = author_kind(event.author);
+        self.emit(slot, &Event::PatchApplied(event), cause);
+        self.tally.patch(kind, "applied", "");
+        let run = self.state.run(slot).ok_or_else(gone)?;
+        Ok(patched(run, number, Fate::Applied, run.epoch, false))
     }
 
-    /// The program that a run goes on under, once it may; else each reason, under a code.
+    /// The program that a run goes on under from here, once it may; else each reason, under a code.
     pub(crate) fn accept_program(
+        &mut self,
+        slot: u32,
+        old: &Program,
+        ir: Ir,
+        code: &'static str,
+    ) -> Result<Arc<Program>, Refusal> {
+        let new = self.fitting_program(slot, old, ir, code)?;
+        // What a patch made is of this run, mostly: nobody needs it any more.
+        if self.state.run(slot).is_some_and(|run| run.layers().iter().any(|layer| layer.dropped == 0)) {
+            self.programs.remove(&old.ir.hash);
+        }
+        self.programs.put(new.ir.hash, new.clone(), self.config.limits.programs_max);
+        Ok(new)
+    }
+
+    /// A program that a run could go on under; else each reason, under a code.
+    pub(crate) fn fitting_program(
         &mut self,
         slot: u32,
         old: &Program,
@@ -227,35 +331,7 @@ impl Machine {
         if !misfits.is_empty() {
             return Err(listed(code, "it changes what the run has begun".into(), &misfits));
         }
-        // What a patch made is of this run, mostly: nobody needs it any more.
-        if self.state.run(slot).is_some_and(|run| run.layers().iter().any(|layer| layer.dropped == 0)) {
-            self.programs.remove(&old.ir.hash);
-        }
-        self.programs.put(new.ir.hash, new.clone(), self.config.limits.programs_max);
         Ok(new)
-    }
-
-    /// Refuses operations (and their bytes) that are more than a run may be patched with.
-    pub(crate) fn check_bounds(&self, slot: u32, operations: &[Operation], bytes: usize) -> Result<(), Refusal> {
-        let Some(run) = self.state.run(slot) else { return Ok(()) };
-        let limits = &self.config.limits;
-        if run.layers().len() >= limits.patches_per_run_max {
-            return Err(over("patches_per_run_max", limits.patches_per_run_max));
-        }
-        let held: usize = run.layers().iter().map(|layer| layer.operations.len()).sum();
-        if held + bytes > limits.patched_bytes_max {
-            return Err(over("patched_bytes_max", limits.patched_bytes_max));
-        }
-        let added = nodes_added(operations);
-        if added > limits.patch_nodes_max {
-            return Err(over("patch_nodes_max", limits.patch_nodes_max));
-        }
-        let in_force = run.layers().iter().filter(|layer| layer.dropped == 0);
-        let before = in_force.map(|layer| nodes_added(&read_operations(&layer.operations).unwrap_or_default()));
-        if before.sum::<usize>() + added > limits.patched_nodes_max {
-            return Err(over("patched_nodes_max", limits.patched_nodes_max));
-        }
-        Ok(())
     }
 
     /// The definition that an open run of this tenant goes on under (canonical bytes), and its epoch.
@@ -286,7 +362,7 @@ fn request_hash(command: &ApplyPatch) -> [u8; 32] {
 }
 
 /// What a compiler found, as the reason of a refusal.
-fn refused(code: &'static str, found: Vec<Diagnostic>) -> Refusal {
+pub(crate) fn refused(code: &'static str, found: Vec<Diagnostic>) -> Refusal {
     let message = found.first().map_or_else(String::new, |first| first.message.clone());
     let named = |fault: Diagnostic| (fault.pointer, format!("{} [{}]", fault.message, fault.code));
     let found: Vec<(String, String)> = found.into_iter().map(named).collect();
@@ -298,10 +374,37 @@ pub(crate) fn id_of(run: &RunId, number: u32) -> String {
     format!("{run}~p{number}")
 }
 
-/// The answer: which patch, the epoch that it made, and where the run stands.
-pub(crate) fn patched(run: &Run, number: u32, epoch: u32, existing: bool) -> Answer {
+/// The gate that a code belongs to; empty: none, it is as the run stands.
+pub(crate) fn gate_of(code: &str) -> &'static str {
+    match code {
+        code::PATCH_SHAPE_REFUSED => "shape",
+        code::PATCH_MEANING_REFUSED | code::PATCH_CONFLICT | code::PATCH_STARTED | code::LIMIT_EXCEEDED => "meaning",
+        code::PATCH_SECURITY_REFUSED => "security",
+        _ => "",
+    }
+}
+
+impl Run {
+    /// What an author sent under a key: its hash, and the answer that it got.
+    pub(crate) fn patch_of(&self, author: &str, key: &str) -> Option<([u8; 32], Answer)> {
+        if key.is_empty() {
+            return None;
+        }
+        let applied = self.layers().iter().find(|layer| *layer.key == *key && *layer.author == *author);
+        if let Some(layer) = applied {
+            let fate = if layer.dropped == 0 { Fate::Applied } else { Fate::RolledBack };
+            return Some((layer.request_hash, patched(self, layer.number, fate, layer.epoch, true)));
+        }
+        let proposal = self.proposals().iter().find(|one| *one.key == *key && *one.author == *author)?;
+        let fate = if proposal.rejected { Fate::Rejected } else { Fate::Proposed };
+        Some((proposal.request_hash, patched(self, proposal.number, fate, 0, true)))
+    }
+}
+
+/// The answer: which patch, what became of it, the epoch that it made (0: none), and where the run stands.
+pub(crate) fn patched(run: &Run, number: u32, fate: Fate, epoch: u32, existing: bool) -> Answer {
     let mut details = b"{\"patch_id\":".to_vec();
     write_json_str(&id_of(&run.id, number), &mut details);
-    details.extend_from_slice(format!(",\"epoch\":{epoch}}}").as_bytes());
+    details.extend_from_slice(format!(",\"state\":\"{}\",\"epoch\":{epoch}}}", fate.as_str()).as_bytes());
     Answer { existing, details, ..answer_of(run) }
 }

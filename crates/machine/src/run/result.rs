@@ -56,7 +56,14 @@ impl Machine {
             return;
         }
         self.hand(job.run_id);
-        let ended = self.read(result.outcome);
+        let (outcome, patch) = match result.outcome {
+            Outcome::Patched(output, patch) => (Outcome::Ok(output), Some(patch)),
+            outcome => (outcome, None),
+        };
+        let ended = self.read(outcome);
+        if let Some(patch) = patch.filter(|_| ended.result.is_ok() && !job.compensation) {
+            self.take_agents_patch(job, &patch);
+        }
         self.jobs.remove(result.job);
         if job.compensation {
             self.end_compensation(job.run, ended);
@@ -72,7 +79,7 @@ impl Machine {
     fn read(&self, outcome: Outcome) -> Ended {
         let fault = |kind: &str, message: String| Fault { kind: kind.into(), message: message.into() };
         match outcome {
-            Outcome::Ok(output) => {
+            Outcome::Ok(output) | Outcome::Patched(output, _) => {
                 if let Some(fault) = self.over_result_bytes(output.len()) {
                     return Ended { status: "error", result: Err(fault), retryable: false };
                 }
@@ -102,7 +109,7 @@ impl Machine {
     }
 
     /// A message is for people; one that is longer than 16 names is cut.
-    fn shortened(&self, mut text: String) -> String {
+    pub(crate) fn shortened(&self, mut text: String) -> String {
         let max = self.config.limits.name_bytes_max.saturating_mul(16);
         if text.len() > max {
             let mut end = max;

@@ -11,10 +11,10 @@ use crate::machine::Machine;
 use crate::partition::turn::refusal;
 use crate::record::NONE;
 use crate::run::migrate::due_under;
-use crate::run::patch::{id_of, patched};
+use crate::run::patch::{Fate, id_of, patched, refused};
 use crate::run::pause::unknown_run;
 use apex_ir::Ir;
-use apex_ir::overlay::{Operation, Standing, read_operations, rollback};
+use apex_ir::overlay::{Operation, Standing, check_approvals, read_operations, rollback};
 
 impl Machine {
     /// Takes a rollback. A patch that was dropped gives the same answer again.
@@ -39,11 +39,15 @@ impl Machine {
         let run = self.state.run(slot).ok_or_else(gone)?;
         let layer = run.layers().iter().find(|layer| layer.number == number).ok_or_else(not_there)?;
         if layer.dropped != 0 {
-            return Ok((slot, patched(run, number, layer.dropped, true)));
+            return Ok((slot, patched(run, number, Fate::RolledBack, layer.dropped, true)));
         }
         self.refuse_fixed(run)?;
         let program = self.ready(slot).ok_or_else(gone)?;
         let ir = self.without_patch(slot, number)?;
+        let found = check_approvals(&program.ir, &ir, &command.rules.of(&command.by).grant);
+        if !found.is_empty() {
+            return Err(refused(code::PATCH_SECURITY_REFUSED, found));
+        }
         let new = self.accept_program(slot, &program, ir, code::PATCH_STARTED)?;
         let run = self.state.run(slot).ok_or_else(gone)?;
         let epoch = run.epoch + 1;
@@ -59,7 +63,7 @@ impl Machine {
         self.emit(slot, &event, NONE);
         self.tally.rollbacks += 1;
         let run = self.state.run(slot).ok_or_else(gone)?;
-        Ok((slot, patched(run, number, epoch, false)))
+        Ok((slot, patched(run, number, Fate::RolledBack, epoch, false)))
     }
 
     /// What the other patches in force make of the version of a run.
@@ -86,7 +90,7 @@ impl Machine {
 }
 
 /// The run and the number in the id of a patch.
-fn parse_id(id: &str) -> Option<(RunId, u32)> {
+pub(crate) fn parse_id(id: &str) -> Option<(RunId, u32)> {
     let (run, number) = id.split_once("~p")?;
     Some((RunId::parse(run)?, number.parse().ok().filter(|number| *number > 0)?))
 }

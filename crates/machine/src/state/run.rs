@@ -96,8 +96,12 @@ pub(crate) struct Extra {
     pub(crate) locks: BTreeMap<(u32, u32), Box<str>>,
     /// The schedule that started it; empty: none did.
     pub(crate) schedule: Box<str>,
-    /// Its patches, in their order, dropped ones too.
+    /// Its patches, in the order in which they took effect, dropped ones too.
     pub(crate) layers: Vec<Layer>,
+    /// Patches that wait for a person, and those that one rejected.
+    pub(crate) proposals: Vec<Proposal>,
+    /// The highest number that a patch of it was given.
+    pub(crate) patches: u32,
     /// Epoch of its last migration; 0: none.
     pub(crate) migrated: u32,
     /// The arm of the tag that it was started by.
@@ -115,8 +119,25 @@ pub(crate) struct Layer {
     pub(crate) epoch: u32,
     /// That dropping it made; 0: it is in force.
     pub(crate) dropped: u32,
+    pub(crate) author: Box<str>,
     pub(crate) key: Box<str>,
     pub(crate) request_hash: [u8; 32],
+}
+
+/// A patch that a policy holds for a person.
+#[derive(Debug)]
+pub(crate) struct Proposal {
+    pub(crate) number: u32,
+    /// On ids, as logged; empty once it is rejected.
+    pub(crate) operations: Arc<[u8]>,
+    /// In force when it was proposed: what was changed up to there it was compared with.
+    pub(crate) epoch: u32,
+    pub(crate) base_epoch: u32,
+    pub(crate) author: Box<str>,
+    pub(crate) reason: Box<str>,
+    pub(crate) key: Box<str>,
+    pub(crate) request_hash: [u8; 32],
+    pub(crate) rejected: bool,
 }
 
 impl Layer {
@@ -586,6 +607,8 @@ pub(crate) struct EndedRun {
     pub(crate) error: Option<Box<RunError>>,
     pub(crate) parent: Option<Box<Parent>>,
     pub(crate) drawn: Option<Box<Drawn>>,
+    /// How many patches it was given.
+    pub(crate) patches: u32,
 }
 
 impl Wait {
@@ -731,6 +754,16 @@ impl Run {
     /// Its patches, dropped ones too.
     pub(crate) fn layers(&self) -> &[Layer] {
         self.extra.as_ref().map_or(&[], |extra| &extra.layers)
+    }
+
+    /// Patches that wait for a person, and those that one rejected.
+    pub(crate) fn proposals(&self) -> &[Proposal] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.proposals)
+    }
+
+    /// The number of the next patch.
+    pub(crate) fn next_patch(&self) -> u32 {
+        self.extra.as_ref().map_or(0, |extra| extra.patches) + 1
     }
 
     /// Forgets what was made of its program: the counters and the work. Both follow from the state and another one.

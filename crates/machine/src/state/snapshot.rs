@@ -9,8 +9,8 @@ use super::pages::{Place, at};
 use super::patch_set::{Derived, Fate, PatchSet, Patching, Refused, Taken, WorkflowPatch};
 use super::run::{
     Asked, Awaited, Care, Child, Completed, Corrected, EndedRun, Ending, Extra, Failing, Fault, Flight, Items,
-    Iterations, Kept, KeptSignal, Layer, Node, Origin, Parent, Queued, Run, RunError, Scope, Status, Step, StepPhase,
-    Throttled, Wait,
+    Iterations, Kept, KeptSignal, Layer, Node, Origin, Parent, Proposal, Queued, Run, RunError, Scope, Status, Step,
+    StepPhase, Throttled, Wait,
 };
 use super::schedule::{Firing, Overlap, Schedule};
 use super::trial::{Arm, Drawn, Outcomes, Trial};
@@ -100,10 +100,13 @@ codec!(Extra {
     locks,
     schedule,
     layers,
+    proposals,
+    patches,
     migrated,
     drawn
 });
-codec!(Layer { number, operations, epoch, dropped, key, request_hash });
+codec!(Layer { number, operations, epoch, dropped, author, key, request_hash });
+codec!(Proposal { number, operations, epoch, base_epoch, author, reason, key, request_hash, rejected });
 codec!(Awaited { name, due });
 codec!(Queued { key, at });
 codec!(Throttled { due, flight });
@@ -142,7 +145,8 @@ codec!(EndedRun {
     nodes_done,
     error,
     parent,
-    drawn
+    drawn,
+    patches
 });
 codec!(Run {
     id, tenant, workflow, version, ir_hash, epoch, correlation, inputs, labels, priority, goal, key, started, fast, requested,

@@ -5,6 +5,7 @@
 #[path = "../world/mod.rs"]
 mod world;
 
+mod agent;
 mod approval;
 mod breaker;
 mod cancel;
@@ -22,6 +23,7 @@ mod node_states;
 mod patch;
 mod patch_set;
 mod pause;
+mod proposal;
 mod rate;
 mod registry;
 mod replay;

@@ -3,13 +3,19 @@
 use crate::world::{Chance, World};
 use crate::{edge, function, last, world_of};
 use apex_ir::overlay::{Allowed, Grant};
-use apex_machine::command::{ApplyPatch, Command, MigrateRun, RollbackPatch, Selector};
+use apex_machine::command::{ApplyPatch, Command, MigrateRun, PatchRule, PatchRules, RollbackPatch, Selector};
 use apex_machine::{Config, Refusal, Reply, RunId, RunState, history};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-fn command(run_id: RunId, operations: &Value) -> ApplyPatch {
+/// Rules under which clients may what a grant says.
+pub(crate) fn granting(grant: Grant) -> Arc<PatchRules> {
+    let open = PatchRules::open();
+    Arc::new(PatchRules { client: PatchRule { grant, ..open.client }, ..open })
+}
+
+pub(crate) fn command(run_id: RunId, operations: &Value) -> ApplyPatch {
     ApplyPatch {
         tenant: "t".into(),
         run_id,
@@ -19,16 +25,15 @@ fn command(run_id: RunId, operations: &Value) -> ApplyPatch {
         base_epoch: None,
         exact: false,
         idempotency_key: String::new(),
-        functions: None,
-        grant: Grant::all(),
+        rules: Arc::new(PatchRules::open()),
     }
 }
 
-fn send(world: &mut World, command: ApplyPatch) -> Reply {
+pub(crate) fn send(world: &mut World, command: ApplyPatch) -> Reply {
     world.ask(Command::ApplyPatch(Box::new(command)))
 }
 
-fn patch(world: &mut World, run: RunId, operations: &Value) -> Reply {
+pub(crate) fn patch(world: &mut World, run: RunId, operations: &Value) -> Reply {
     send(world, command(run, operations))
 }
 
@@ -36,51 +41,55 @@ fn on(world: &mut World, run: RunId, epoch: u32, operations: &Value) -> Reply {
     send(world, ApplyPatch { base_epoch: Some(epoch), ..command(run, operations) })
 }
 
-fn roll_back(world: &mut World, patch_id: &str) -> Reply {
-    let (tenant, reason, by) = ("t".into(), "no".into(), "me".into());
-    world.ask(Command::RollbackPatch(RollbackPatch { tenant, patch_id: patch_id.into(), reason, by }))
+pub(crate) fn roll_back(world: &mut World, patch_id: &str) -> Reply {
+    roll_back_as(world, patch_id, Grant::all())
+}
+
+fn roll_back_as(world: &mut World, patch_id: &str, grant: Grant) -> Reply {
+    let (tenant, reason, by, rules) = ("t".into(), "no".into(), "me".into(), granting(grant));
+    world.ask(Command::RollbackPatch(RollbackPatch { tenant, patch_id: patch_id.into(), reason, by, rules }))
 }
 
 /// The id of a patch that was applied, and the epoch that it made.
-fn applied(reply: Reply) -> (String, u64) {
+pub(crate) fn applied(reply: Reply) -> (String, u64) {
     let details: Value = serde_json::from_slice(&reply.outcome.unwrap().details).unwrap();
     (details["patch_id"].as_str().unwrap().to_owned(), details["epoch"].as_u64().unwrap())
 }
 
-fn refused(reply: Reply) -> Refusal {
+pub(crate) fn refused(reply: Reply) -> Refusal {
     reply.outcome.unwrap_err()
 }
 
 /// Code and first place.
-fn refusal(reply: Reply) -> (&'static str, String) {
+pub(crate) fn refusal(reply: Reply) -> (&'static str, String) {
     let refusal = refused(reply);
     let details: Value = serde_json::from_slice(&refusal.details).unwrap_or_default();
     (refusal.code, details["errors"][0]["pointer"].as_str().unwrap_or_default().to_owned())
 }
 
-fn plain(id: &str) -> Value {
+pub(crate) fn plain(id: &str) -> Value {
     function(id, json!({}))
 }
 
 /// A node and an edge to it.
-fn adds(id: &str, from: &str) -> Value {
+pub(crate) fn adds(id: &str, from: &str) -> Value {
     json!([{"op": "add", "path": "/nodes/-", "value": plain(id)},
            {"op": "add", "path": "/edges/-", "value": edge(from, id)}])
 }
 
-fn row(nodes: &[&str]) -> Value {
+pub(crate) fn row(nodes: &[&str]) -> Value {
     let edges: Vec<Value> = nodes.windows(2).map(|pair| edge(pair[0], pair[1])).collect();
     let nodes: Vec<Value> = nodes.iter().map(|id| plain(id)).collect();
     json!({"name": "w", "version": "1", "nodes": nodes, "edges": edges})
 }
 
-fn begun(definition: Value) -> (World, RunId) {
+pub(crate) fn begun(definition: Value) -> (World, RunId) {
     let mut world = world_of(definition);
     let run = world.start("w", 1, "{}");
     (world, run)
 }
 
-fn open(world: &World) -> BTreeSet<String> {
+pub(crate) fn open(world: &World) -> BTreeSet<String> {
     world.jobs.values().map(|job| job.node.to_string()).collect()
 }
 
@@ -133,7 +142,7 @@ fn each_gate_says_where() {
         assert_eq!(refusal(patch(&mut world, run, &operations)), (code, pointer.to_owned()), "{operations}");
     }
     let narrow = Grant { functions: Allowed::Only(BTreeSet::from(["allowed".to_owned()])), ..Grant::all() };
-    let with = |id: &str| ApplyPatch { grant: narrow.clone(), ..command(run, &adds(id, "b")) };
+    let with = |id: &str| ApplyPatch { rules: granting(narrow.clone()), ..command(run, &adds(id, "b")) };
     let refused = refusal(send(&mut world, with("late")));
     assert_eq!(refused, ("PATCH_SECURITY_REFUSED", "/nodes/2/config/name".to_owned()));
     assert_eq!(world.machine.snapshot(), snapshot, "a refusal changes nothing");
@@ -145,11 +154,12 @@ fn functions_fill_in_what_a_new_node_does_not_state() {
     let (mut world, run) = begun(row(&["a"]));
     let spec = apex_ir::FunctionSpec { effect: Some(apex_ir::ir::Effect::Pure), ..Default::default() };
     let functions = Some(Arc::new(apex_ir::FunctionTable::from([("late".to_owned(), spec)])));
+    let rules = Arc::new(PatchRules { functions, ..PatchRules::open() });
     assert_eq!(
-        refusal(send(&mut world, ApplyPatch { functions: functions.clone(), ..command(run, &adds("other", "a")) })).0,
+        refusal(send(&mut world, ApplyPatch { rules: rules.clone(), ..command(run, &adds("other", "a")) })).0,
         "PATCH_MEANING_REFUSED"
     );
-    applied(send(&mut world, ApplyPatch { functions, ..command(run, &adds("late", "a")) }));
+    applied(send(&mut world, ApplyPatch { rules, ..command(run, &adds("late", "a")) }));
     world.ok("a", "1");
     assert_eq!(last(&world, &run, "ToolCallRequested")["effect"], "pure");
 }
@@ -207,7 +217,10 @@ fn a_key_gives_the_same_patch_and_limits_hold() {
     assert_eq!(refused(send(&mut world, keyed(&adds("y", "b")))).code, "IDEMPOTENCY_KEY_REUSED");
     let many: Vec<Value> =
         ["p", "q", "r"].iter().map(|id| json!({"op": "add", "path": "/nodes/-", "value": plain(id)})).collect();
-    assert_eq!(refused(patch(&mut world, run, &json!(many))).message, "over patch_nodes_max (2)");
+    assert_eq!(
+        refused(patch(&mut world, run, &json!(many))).message,
+        "over patch_nodes_max (2): the patch adds 3 nodes"
+    );
     let large =
         json!([{"op": "add", "path": "/nodes/-", "value": function("l", json!({"input": {"x": "y".repeat(3_000)}}))}]);
     assert_eq!(refused(patch(&mut world, run, &large)).code, "PATCH_SHAPE_REFUSED");
@@ -355,7 +368,7 @@ fn what_a_patch_reaches_anew_is_told_from_what_is_in_force() {
     };
     let (first, _) = applied(patch(&mut world, run, &calls("x")));
     applied(roll_back(&mut world, &first));
-    let weak = ApplyPatch { base_epoch: Some(1), grant: Grant::default(), ..command(run, &calls("y")) };
+    let weak = ApplyPatch { base_epoch: Some(1), rules: granting(Grant::default()), ..command(run, &calls("y")) };
     let refused = refusal(send(&mut world, weak));
     assert_eq!(refused, ("PATCH_SECURITY_REFUSED", "/nodes/2/config/name".to_owned()));
 }
@@ -367,7 +380,7 @@ fn nothing_goes_round_an_approval() {
         "nodes": [plain("a"), ask, plain("pack"), plain("ship")],
         "edges": [edge("a", "ask"), edge("ask", "pack"), edge("pack", "ship")]}));
     let send_weak = |world: &mut World, operations: &Value| {
-        refused(send(world, ApplyPatch { grant: Grant::default(), ..command(run, operations) })).code
+        refused(send(world, ApplyPatch { rules: granting(Grant::default()), ..command(run, operations) })).code
     };
     let again = function("again", json!({"config": {"name": "ship"}}));
     for operations in [
@@ -383,7 +396,7 @@ fn nothing_goes_round_an_approval() {
     let behind = json!([{"op": "add", "path": "/nodes/-", "value": again},
         {"op": "add", "path": "/edges/-", "value": edge("pack", "again")},
         {"op": "add", "path": "/edges/-", "value": edge("again", "ship")}]);
-    applied(send(&mut world, ApplyPatch { grant: Grant::default(), ..command(run, &behind) }));
+    applied(send(&mut world, ApplyPatch { rules: granting(Grant::default()), ..command(run, &behind) }));
 }
 
 #[test]
@@ -405,4 +418,47 @@ fn a_child_whose_end_is_recorded_above_is_not_patched() {
     assert_eq!(world.state(&child), RunState::Running);
     assert_eq!(refused(patch(&mut world, child, &adds("x", "a"))).code, "WRONG_STATE");
     assert_eq!((world.state(&child), world.state(&above)), (RunState::Completed, RunState::Completed));
+}
+
+#[test]
+fn a_rollback_takes_no_approval_away_that_its_author_may_not_take_away() {
+    let (mut world, run) = begun(row(&["a", "ship"]));
+    let ask = json!({"id": "ask", "type": "approval", "config": {"prompt": "?"}});
+    let (guard, _) = applied(patch(
+        &mut world,
+        run,
+        &json!([{"op": "remove", "path": "/edges/0"},
+        {"op": "add", "path": "/nodes/-", "value": ask}, {"op": "add", "path": "/edges/-", "value": edge("a", "ask")},
+        {"op": "add", "path": "/edges/-", "value": edge("ask", "ship")}]),
+    ));
+    let (other, _) = applied(patch(&mut world, run, &adds("late", "ship")));
+    let refused = refused(roll_back_as(&mut world, &guard, Grant::default()));
+    assert_eq!(refused.code, "PATCH_SECURITY_REFUSED");
+    assert!(refused.message.contains("ship would begin without the approval ask"), "{}", refused.message);
+    applied(roll_back_as(&mut world, &other, Grant::default()));
+    applied(roll_back(&mut world, &guard));
+    world.ok("a", "1");
+    world.ok("ship", "1");
+    assert_eq!(world.state(&run), RunState::Completed);
+    history::check(&world.history(&run)).unwrap();
+}
+
+#[test]
+fn what_became_of_patches_is_counted() {
+    let (mut world, run) = begun(row(&["a"]));
+    applied(patch(&mut world, run, &adds("x", "a")));
+    refused(patch(&mut world, run, &json!([{"op": "remove", "path": "/nodes/9"}])));
+    refused(patch(&mut world, run, &adds("y", "nobody")));
+    refused(send(&mut world, ApplyPatch { author: "optimizer:p@1".into(), ..command(run, &adds("x", "a")) }));
+    let counts = world.machine.patch_counts();
+    assert_eq!(
+        counts,
+        [
+            (("client", "applied", ""), 1),
+            (("client", "refused", "meaning"), 1),
+            (("client", "refused", "shape"), 1),
+            (("optimizer", "refused", "meaning"), 1)
+        ]
+    );
+    assert_eq!(world.machine.counts().patches, 1);
 }

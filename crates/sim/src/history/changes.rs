@@ -10,12 +10,15 @@ use crate::oracle::judge::Judge;
 use crate::oracle::parts::Parts;
 use crate::oracle::programs::{Fate, Patch, Wish};
 use crate::wrong::{Wrong, check};
-use apex_machine::command::{Allowed, ApplyPatch, Grant, MigrateRun, RegisterWorkflow, RollbackPatch, Selector};
+use apex_machine::command::{
+    Allowed, ApplyPatch, Grant, MigrateRun, PatchRule, PatchRules, RegisterWorkflow, RollbackPatch, Selector,
+};
 use apex_machine::record::split_records;
 use apex_machine::render::payload_json;
 use apex_machine::{Answer, Command, Config, Machine, Refusal, RunId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A function that authors may not call, mostly.
 const FORBIDDEN: &str = "forbidden";
@@ -142,8 +145,7 @@ impl World<'_> {
             base_epoch: patch.base_epoch.map(|epoch| epoch as u32),
             exact: false,
             idempotency_key: patch.key.clone(),
-            functions: None,
-            grant,
+            rules: granting(grant),
         };
         self.wish(run_id, Wish::Patch(patch), Command::ApplyPatch(Box::new(command)));
         Ok(())
@@ -172,7 +174,7 @@ impl World<'_> {
         let is_unknown = chance.one_in(8);
         let number = if is_unknown { last + 1 } else { 1 + chance.below(last) };
         let (reason, by, patch_id) = ("no".into(), "me".into(), format!("{run_id}~p{number}"));
-        let command = RollbackPatch { tenant: TENANT.into(), patch_id, reason, by };
+        let command = RollbackPatch { tenant: TENANT.into(), patch_id, reason, by, rules: granting(Grant::all()) };
         self.wish(run_id, Wish::RollBack { number }, Command::RollbackPatch(command));
     }
 
@@ -276,4 +278,10 @@ fn registered(document: &Value) -> Option<Value> {
 /// Does this version of the compiler take a definition?
 pub(super) fn compiles(document: &Value) -> bool {
     registered(document).is_some()
+}
+
+/// Rules under which clients may what a grant says.
+fn granting(grant: Grant) -> Arc<PatchRules> {
+    let open = PatchRules::open();
+    Arc::new(PatchRules { client: PatchRule { grant, ..open.client }, ..open })
 }

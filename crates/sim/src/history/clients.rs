@@ -537,8 +537,10 @@ fn signal_name(chance: &mut Chance) -> String {
 /// An outcome as it is to be recorded.
 fn told(job: &Job, outcome: &Outcome, large: usize) -> Told {
     let (status, output, error, retryable) = match outcome {
-        Outcome::Ok(bytes) if bytes.len() > large => ("error", Value::Null, "LimitExceeded", false),
-        Outcome::Ok(bytes) => match serde_json::from_slice(bytes) {
+        Outcome::Ok(bytes) | Outcome::Patched(bytes, _) if bytes.len() > large => {
+            ("error", Value::Null, "LimitExceeded", false)
+        }
+        Outcome::Ok(bytes) | Outcome::Patched(bytes, _) => match serde_json::from_slice(bytes) {
             Ok(output) => ("ok", output, "", false),
             Err(_) => ("error", Value::Null, "ResultInvalid", false),
         },

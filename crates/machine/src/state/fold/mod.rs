@@ -363,6 +363,7 @@ impl State {
             error: error.map(Box::new),
             parent: run.parent().cloned().map(Box::new),
             drawn: drawn.map(Box::new),
+            patches: run.next_patch() - 1,
         });
         self.ended.insert(run.id, ended.clone());
         if let Some(drawn) = &ended.drawn {
@@ -492,6 +493,8 @@ impl Folding<'_> {
             Event::CheckpointCreated(_) => Ok((ROOT, NO_SLOT)),
             Event::RunCancelled(e) => self.run_cancelled(e),
             Event::RunMigrated(e) => self.run_migrated(e),
+            Event::PatchProposed(e) => self.patch_proposed(e),
+            Event::PatchRejected(e) => self.patch_rejected(e),
             Event::PatchApplied(e) => self.patch_applied(e),
             Event::PatchRolledBack(e) => self.patch_rolled_back(e),
             Event::CompensationPlanned(e) => self.compensation_planned(e),

@@ -1,0 +1,96 @@
+//! A patch in the result of an agent: decided before the result is recorded, so that the result is routed by what the
+//! patch makes. Refused, it is recorded as that, and the result stands.
+
+use crate::action::{JobKind, Patching, Refusal};
+use crate::command::ResultPatch;
+use crate::error::code;
+use crate::event::Event;
+use crate::event::patch::PatchRejected;
+use crate::event::wire::Json;
+use crate::machine::Machine;
+use crate::partition::jobs::InFlight;
+use crate::partition::turn::refusal;
+use crate::run::patch::{Wanted, gate_of};
+use crate::state::run::Wait;
+use apex_ir::ir::Kind;
+use apex_ir::value::{self, ValueLimits};
+use sha2::{Digest, Sha256};
+
+/// Places of a refusal are recorded up to this size: they are for people, and the message says the first.
+const DETAILS_BYTES: usize = 16 << 10;
+
+impl Machine {
+    /// What the agent that a job asks is shown of its run, where it may patch it.
+    pub(crate) fn patching(&mut self, job: &InFlight) -> Option<Patching> {
+        let run = self.state.run(job.run).filter(|run| run.id == job.run_id && !job.compensation)?;
+        let node = run.node(job.scope, job.slot)?;
+        let is_agent = matches!(&node.wait, Wait::Job(flight) if flight.kind == JobKind::Agent);
+        let (sym, epoch, basis) = (node.sym, run.epoch, is_agent.then(|| run.basis())?);
+        let program = self.program_of(&basis).ok()?;
+        let node = &program.ir.nodes[program.ix(sym)? as usize];
+        let may_patch = matches!(node.kind, Kind::Agent { may_patch: true, .. });
+        may_patch.then(|| Patching { definition: (&*program.ir.canonical).into(), epoch })
+    }
+
+    /// Takes the patch of a result that is current. One of the same attempt was taken before where a crash came between
+    /// the record of the patch and that of the result: that one stands.
+    pub(crate) fn take_agents_patch(&mut self, job: InFlight, patch: &ResultPatch) {
+        let Some(program) = self.ready(job.run) else { return };
+        let Some(run) = self.state.run(job.run) else { return };
+        let Some(node) = run.node(job.scope, job.slot) else { return };
+        let Some(ix) = program.ix(node.sym) else { return };
+        let definition = &program.ir.nodes[ix as usize];
+        let author = format!("agent:{}", run.path(job.scope, &definition.id));
+        let (key, cause) = (job.attempt.to_string(), node.requested_seq);
+        if run.patch_of(&author, &key).is_some() {
+            return;
+        }
+        let is_asked = matches!(&node.wait, Wait::Job(flight) if flight.kind == JobKind::Agent);
+        let may_patch = is_asked && matches!(definition.kind, Kind::Agent { may_patch: true, .. });
+        let reason = self.shortened(patch.reason.clone());
+        let wanted = Wanted {
+            operations: &patch.operations,
+            reason: &reason,
+            author: &author,
+            base_epoch: patch.base_epoch,
+            exact: false,
+            key: &key,
+            request_hash: Sha256::digest(&patch.operations).into(),
+            cause,
+        };
+        let outcome = if run.is_node_given_up(job.scope, job.slot) {
+            Err(refusal(code::WRONG_STATE, "the result of the node is not needed any more"))
+        } else if may_patch {
+            self.decide_patch(job.run, &wanted, &patch.rules).map(|_| ())
+        } else {
+            let message = format!("{} may not patch: its config does not say may_patch", definition.id);
+            Err(refusal(code::PATCH_SECURITY_REFUSED, message))
+        };
+        if let Err(refusal) = outcome {
+            self.reject_agents_patch(job.run, &wanted, &refusal);
+        }
+    }
+
+    fn reject_agents_patch(&mut self, slot: u32, wanted: &Wanted<'_>, refusal: &Refusal) {
+        let Some(run) = self.state.run(slot) else { return };
+        let number = run.next_patch();
+        // What is too large, or no value, is not kept.
+        let limits = ValueLimits { bytes_max: self.config.limits.patch_bytes_max, ..ValueLimits::default() };
+        let patch = value::canonical(wanted.operations, &limits).unwrap_or_default();
+        let gate = gate_of(refusal.code);
+        let event = PatchRejected {
+            number,
+            patch: Json(&patch),
+            author: wanted.author,
+            reason: wanted.reason,
+            base_epoch: wanted.base_epoch,
+            gate,
+            code: refusal.code,
+            message: &refusal.message,
+            details: Json(if refusal.details.len() > DETAILS_BYTES { &[] } else { &refusal.details }),
+            ..PatchRejected::default()
+        };
+        self.emit(slot, &Event::PatchRejected(event), wanted.cause);
+        self.tally.patch("agent", "refused", gate);
+    }
+}
