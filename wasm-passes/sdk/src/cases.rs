@@ -86,7 +86,7 @@ pub fn question(ir: &Ir, profile: &Value) -> Value {
 /// Why it makes none.
 pub fn apply(ir: &Ir, patch: &Patch) -> Result<Ir, String> {
     let operations = json!(patch.operations).to_string();
-    let resolved = resolve(&ir.canonical, operations.as_bytes(), None, &PatchLimits::default(), &Limits::default());
+    let resolved = resolve(ir, operations.as_bytes(), None, &PatchLimits::default(), &Limits::default());
     resolved.map(|resolved| resolved.ir).map_err(|refusal| format!("{:?}", refusal.reason()))
 }
 
