@@ -24,21 +24,13 @@ macro_rules! commands {
 commands! {
     sent: RegisterWorkflow TagWorkflow StartRun ReplayRun SupplyHistory PutSchedule ChangeSchedule CancelRun PauseRun
         ResumeRun SignalRun PublishSignal ResolveApproval JobResult Heartbeat DropDeadLetter Erase Tick MigrateRun
-        ApplyPatch RollbackPatch;
-    // Patches on workflows, and patches that wait for a person: `crates/machine/tests`, `runs/patch_set.rs`,
-    // `runs/proposal.rs` and `simulation.rs`.
-    elsewhere: PatchWorkflow UnpatchWorkflow ApprovePatch
+        ApplyPatch RollbackPatch PatchWorkflow UnpatchWorkflow;
+    // Patches that wait for a person: `crates/machine/tests`, `runs/proposal.rs` and `simulation.rs`.
+    elsewhere: ApprovePatch
 }
 
 /// Events that no command of these histories leads to.
-pub const ELSEWHERE: &[&str] = &[
-    "PatchProposed",
-    "PatchRejected",
-    "WorkflowPatchProposed",
-    "WorkflowPatchAccepted",
-    "WorkflowPatchRejected",
-    "WorkflowPatchRolledBack",
-];
+pub const ELSEWHERE: &[&str] = &["PatchProposed", "PatchRejected"];
 
 /// Events that must have been recorded: all that there are, but for those.
 pub fn events() -> impl Iterator<Item = &'static str> {
@@ -97,6 +89,7 @@ pub const REFUSALS: &[&str] = &[
     "PATCH_CONFLICT",
     "PATCH_STARTED",
     "PATCH_NOT_FOUND",
+    "VALUE_INVALID",
 ];
 
 /// From, event, to.

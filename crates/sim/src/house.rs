@@ -42,6 +42,7 @@ pub(crate) enum Asked {
     },
     Publish,
     Schedule,
+    PatchWorkflow,
     Change {
         run_id: apex_machine::RunId,
         wish: Box<crate::oracle::programs::Wish>,

@@ -227,7 +227,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A wish is refused as it must be: by how things stood when it was asked for, or stand now.
+    /// A wish is refused as it must be.
     pub(super) fn wish_refused(
         &self,
         run_id: &RunId,
@@ -237,9 +237,11 @@ impl World<'_> {
         refusal: &Refusal,
     ) -> Result<(), Wrong> {
         let now = Expected::of(self.ledger.fate(run_id, wish, &compiles));
-        // Where the run was on its way it may have begun more, or have failed, before it was asked.
-        let fits = expected.refuses_by(refusal.code)
-            || !was_at_rest && (now.refuses_by(refusal.code) || now.refuses_by("RUN_ENDED"));
+        // Where the run was on its way it may have been asked at any moment between then and now.
+        let fits = match was_at_rest {
+            true => expected.refuses_by(refusal.code),
+            false => *expected != Expected::Taken || now != Expected::Taken,
+        };
         let judge = self.ledger.judges.get(run_id);
         let tail = || judge.map(|judge| format!("{}\n{}", judge.tail(), judge.programs.document()));
         check!(fits, "expected was {expected:?}, now {now:?}\n{}", tail().unwrap_or_default());

@@ -32,7 +32,7 @@ impl World<'_> {
             self.coverage.fault("slow disk");
             self.disk.slow_down();
         }
-        match chance.below(112) {
+        match chance.below(117) {
             0..14 => self.start(chance),
             14..46 => (0..1 + chance.below(4)).for_each(|_| self.executor(chance)),
             46..51 => self.late_results(chance),
@@ -55,7 +55,8 @@ impl World<'_> {
             93 => self.pause(chance),
             94 => self.replay(chance),
             95..101 => return self.fault(chance),
-            _ => self.change(chance)?,
+            101..112 => self.change(chance)?,
+            _ => self.patch_workflows(chance),
         }
         if chance.one_in(6) {
             return Ok(());

@@ -177,6 +177,7 @@ impl World<'_> {
             Asked::Result { .. }
             | Asked::Publish
             | Asked::Schedule
+            | Asked::PatchWorkflow
             | Asked::Register
             | Asked::Tag
             | Asked::DropLetter
@@ -230,7 +231,17 @@ impl World<'_> {
                 true
             }
             (Asked::Register, "WORKFLOW_EXISTS" | "WORKFLOW_INVALID") => true,
-            (Asked::Tag, "WORKFLOW_NOT_FOUND" | "TAG_MOVED") => true,
+            (Asked::Tag, "WORKFLOW_NOT_FOUND" | "TAG_MOVED" | "VALUE_INVALID") => true,
+            // What comes of one that is taken is judged; these say why one is not.
+            (
+                Asked::PatchWorkflow,
+                "WORKFLOW_NOT_FOUND"
+                | "IDEMPOTENCY_KEY_REUSED"
+                | "PATCH_SHAPE_REFUSED"
+                | "PATCH_NOT_FOUND"
+                | "PATCH_CONFLICT"
+                | "WRONG_STATE",
+            ) => true,
             (Asked::DropLetter, "DEAD_LETTER_NOT_FOUND") => true,
             _ => false,
         };

@@ -6,6 +6,7 @@ mod durability;
 mod ending;
 mod faults;
 mod rest;
+mod workflows;
 
 use crate::chance::Chance;
 use crate::coverage::Coverage;

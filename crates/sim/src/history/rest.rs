@@ -76,13 +76,15 @@ impl World<'_> {
             in_flight += waits as u64 + u64::from(run.undoing_in_flight().is_some());
             open += 1;
         }
-        let moves = self.ledger.moves();
+        let mut moves = self.ledger.moves();
+        moves.extend(self.ledger.sets.moves(self.now));
         check!(moves.is_empty(), "all rests, but {moves:?}");
         let counts = machine.counts();
         let have = (counts.runs_open, counts.timers, counts.approvals, counts.jobs_in_flight);
         let want = (open, dues.len() as u64, approvals, in_flight);
         check!(have == want, "runs, timers, approvals, jobs are {have:?}, to be {want:?}");
         dues.extend(self.ledger.schedules.due(&self.ledger.judges));
+        dues.extend(self.ledger.sets.dues());
         let (next, want) = (machine.next_due(), dues.iter().min().copied());
         check!(next == want, "the next timer is due at {next:?}, to be {want:?}");
         check!(want.is_none_or(|due| due >= self.now), "a timer was due at {want:?}, it is {}", self.now);

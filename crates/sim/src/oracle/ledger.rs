@@ -3,13 +3,14 @@
 use super::around::{Around, Shared, holder, line};
 use super::judge::{Happening, Judge, Offers, Parent};
 use super::programs::{Beside, Compiles, Fate, Programs, Wish};
-use super::registry::Registry;
+use super::registry::{Registry, Version};
 use super::replays::Replay;
 use super::run::Phase;
 use super::schedules::Schedules;
+use super::sets::Sets;
 use crate::coverage::Coverage;
 use crate::wrong::{Wrong, check};
-use apex_machine::command::StartRun;
+use apex_machine::command::{Selector, StartRun};
 use apex_machine::record::{NONE, verify_chain};
 use apex_machine::render::{payload_json, type_name};
 use apex_machine::{Fidelity, Header, Limits, RunId};
@@ -41,7 +42,8 @@ pub(crate) struct Ledger {
     time: i64,
     sequences: BTreeMap<u16, u64>,
     chains: BTreeMap<RunId, Chain>,
-    registry: Registry,
+    pub(crate) registry: Registry,
+    pub(crate) sets: Sets,
     pub(crate) shared: Shared,
     pub(crate) limits: Limits,
     pub(crate) judges: BTreeMap<RunId, Judge>,
@@ -92,7 +94,7 @@ impl Ledger {
         let happening =
             |name, payload, in_turn| Happening { offset: header.run_seq, name, time: header.time_ns, payload, in_turn };
         if header.run_id == RunId::REGISTRY {
-            return self.register(&happening(name, payload, false));
+            return self.register(&happening(name, payload, false), compiles);
         }
         let epoch = self.judges.get(&header.run_id).map_or(0, |judge| judge.programs.epoch());
         check!(u64::from(header.epoch) == epoch, "it is of epoch {}, to be {epoch}", header.epoch);
@@ -157,13 +159,20 @@ impl Ledger {
         Ok(())
     }
 
-    fn register(&mut self, h: &Happening) -> Result<(), Wrong> {
+    fn register(&mut self, h: &Happening, compiles: Compiles<'_>) -> Result<(), Wrong> {
         match h.name {
             "WorkflowRegistered" => {
                 self.shared.watch(&self.registry.registered(h)?);
-                Ok(())
+                self.sets.registered(h, &self.registry)
             }
-            "WorkflowTagged" => self.registry.tagged(h),
+            "WorkflowTagged" => {
+                self.sets.tagged(h);
+                self.registry.tagged(h)
+            }
+            "WorkflowPatchProposed" => self.sets.proposed(h, &self.registry),
+            "WorkflowPatchAccepted" => self.sets.accepted(h, compiles),
+            "WorkflowPatchRejected" => self.sets.rejected(h, compiles),
+            "WorkflowPatchRolledBack" => self.sets.rolled_back(h, &self.registry, compiles),
             "BreakerChanged" => {
                 let (tool, settings) = self.shared.tool(h.text("name"));
                 tool.changes(h, self.position, settings)
@@ -194,7 +203,7 @@ impl Ledger {
             scheduled = self.schedules.start(run_id, h)?;
             &scheduled
         };
-        let selected = self.registry.select(&asked.workflow, &asked.selector);
+        let selected = self.drawn(h, &asked.workflow, &asked.selector)?;
         let selected = selected.ok_or_else(|| Wrong(format!("{} is not registered", asked.workflow)))?;
         check!(h.text("workflow") == asked.workflow, "another workflow than {}", asked.workflow);
         check!(h.text("version") == selected.version, "another version than {}", selected.version);
@@ -227,6 +236,30 @@ impl Ledger {
         }
         self.judges.insert(run_id, judge);
         Ok(())
+    }
+
+    /// The version that a start comes to: that of its selector, or that of the arm that it names.
+    fn drawn(&self, h: &Happening, workflow: &str, selector: &Selector) -> Result<Option<&Version>, Wrong> {
+        let arm = h.text("arm");
+        let Some((tag, arms, test)) = self.registry.test(workflow, selector) else {
+            check!(arm.is_empty(), "the tag has no arms");
+            return Ok(self.registry.select(workflow, selector));
+        };
+        check!(h.text("tag") == tag && h.number("test") == test, "it is of test {test} of the tag {tag}");
+        if arm == "control" {
+            return Ok(self.registry.select(workflow, selector));
+        }
+        let text = |arm: &Value, name: &str| arm[name].as_str().unwrap_or_default().to_owned();
+        let version = arms.iter().find_map(|part| match (text(part, "version"), text(part, "set")) {
+            (version, set) if set.is_empty() => (version == arm).then_some(version),
+            (_, set) => {
+                let base = text(part, "base_version");
+                let head = self.sets.head(workflow, &base, &set).map(Into::into);
+                head.filter(|_| format!("{base}+{set}") == arm)
+            }
+        });
+        let version = version.ok_or_else(|| Wrong(format!("there is no arm {arm}")))?;
+        Ok(self.registry.version(workflow, &version))
     }
 
     /// The child of a composite node: as the event of that node said it would be.
@@ -293,6 +326,7 @@ impl Ledger {
     pub(crate) fn forget_offers(&mut self) {
         self.early.clear();
         self.shared.published.clear();
+        self.sets.wanted.clear();
         for judge in self.judges.values_mut() {
             // A sign of life may be recorded later: where a second has passed, or the attempt ends.
             let beats = std::mem::take(&mut judge.offers.beats);

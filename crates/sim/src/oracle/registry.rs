@@ -19,6 +19,8 @@ pub(crate) struct Version {
 pub(crate) struct Registry {
     versions: BTreeMap<String, Vec<Version>>,
     tags: BTreeMap<(String, String), String>,
+    /// Arms of tags, and the numbers of their tests.
+    tests: BTreeMap<(String, String), (Vec<Value>, u64)>,
 }
 
 impl Registry {
@@ -37,9 +39,42 @@ impl Registry {
         let (name, version) = (h.text("name").to_owned(), h.text("version").to_owned());
         let is_there = self.version(&name, &version).is_some();
         check!(is_there, "a tag of version {version}, which is not there");
-        let before = self.tags.insert((name, h.text("tag").to_owned()), version).unwrap_or_default();
+        let (key, arms) = ((name, h.text("tag").to_owned()), h.payload["arms"].as_array().cloned().unwrap_or_default());
+        if arms.is_empty() {
+            self.tests.remove(&key);
+        } else {
+            self.tests.insert(key.clone(), (arms, h.number("test")));
+        }
+        let before = self.tags.insert(key, version).unwrap_or_default();
         check!(before == h.text("previous_version"), "it pointed at {before}");
         Ok(())
+    }
+
+    /// Where a tag points.
+    pub(crate) fn tag(&self, name: &str, tag: &str) -> Option<&str> {
+        self.tags.get(&(name.to_owned(), tag.to_owned())).map(String::as_str)
+    }
+
+    /// Tags that point at a version.
+    pub(crate) fn tags_at(&self, name: &str, version: &str) -> impl Iterator<Item = String> {
+        let tags = self.tags.iter().filter(move |((of, _), at)| of == name && *at == version);
+        tags.map(|((_, tag), _)| tag.clone())
+    }
+
+    /// All versions of a workflow.
+    pub(crate) fn versions(&self, name: &str) -> Vec<&str> {
+        self.versions.get(name).into_iter().flatten().map(|version| version.version.as_str()).collect()
+    }
+
+    /// The arms of the tag that a selector names, with the tag and the number of the test.
+    pub(crate) fn test(&self, name: &str, selector: &Selector) -> Option<(&str, &[Value], u64)> {
+        let tag = match selector {
+            Selector::Version(_) => return None,
+            Selector::Tag(tag) => tag,
+            Selector::Latest => "main",
+        };
+        let ((_, tag), (arms, test)) = self.tests.get_key_value(&(name.to_owned(), tag.to_owned()))?;
+        Some((tag, arms, *test))
     }
 
     pub(crate) fn version(&self, name: &str, version: &str) -> Option<&Version> {
