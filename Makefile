@@ -16,7 +16,7 @@ help: ## show this list
 
 build: $(VENV)/.ready $(EXTENSION) ## make the environment and the extension; `apex` is then in .venv/bin
 
-demo: build ## start a gateway in a fresh folder and run the main job, in four scenes
+demo: build ## start a gateway in a fresh folder and run the main job, in five scenes
 	$(BIN)/apex demo
 
 test: build lint test-rust test-python ## all that must pass: lints, Rust tests, Python tests, real servers

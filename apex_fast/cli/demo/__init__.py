@@ -1,9 +1,10 @@
-"""`apex demo`: the main job in four scenes, on real input, against a gateway in a process of its own.
+"""`apex demo`: the main job in five scenes, on real input, against a gateway in a process of its own.
 
 1. a goal becomes a plan, the plan a run, the run a booked flight and a real mail
 2. the same goal with the mail server down: what was done is undone, in reverse order
 3. a real scientific workflow of 1,312 tasks as no-ops: how fast, and are its waves those of the oracle
 4. the same workflow with tasks that take their time; SIGKILL in the middle; what ran twice
+5. a run that asks a model is changed by its answer while it runs; another change is taken back
 """
 
 import argparse
@@ -13,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from apex_fast.cli.demo import changes
 from apex_fast.cli.demo.goals import booked, compensated
 from apex_fast.cli.demo.graphs import killed, measured
 from apex_fast.cli.demo.stage import Stage
@@ -27,7 +29,7 @@ TOOLS = "apex_fast.cli.demo.tools:app"
 
 def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb's grammar."""
-    words = "run the main job in four scenes, in a fresh folder"
+    words = "run the main job in five scenes, in a fresh folder"
     verb = verbs.add_parser("demo", help=words, description=words.capitalize() + ".")
     verb.add_argument("--goal", default=GOAL, help=f"the goal of scenes 1 and 2 (default: {GOAL!r})")
     verb.add_argument("--keep", action="store_true", help="keep the folder: log, mails, ledger")
@@ -35,8 +37,8 @@ def add_to(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 async def play(folder: Path, goal: str, screen: Screen) -> bool:
-    """All four scenes; True if everything held."""
-    environment = {"APEX_DEMO_FOLDER": str(folder)}
+    """All scenes; True if everything held."""
+    environment = {"APEX_DEMO_FOLDER": str(folder), **changes.environment(folder)}
     gateway = GatewayProcess(folder / "data", TOOLS, environment)
     began = time.monotonic()
     await gateway.start()
@@ -50,7 +52,10 @@ async def play(folder: Path, goal: str, screen: Screen) -> bool:
             await booked(stage, goal)
             await compensated(stage, goal)
             await measured(stage)
-        await killed(Stage(screen, client, folder), gateway)
+        await killed(stage, gateway)
+        async with Client(gateway.address) as client:
+            stage.client = client
+            await changes.patched(stage)
         return stage.all_held
     finally:
         await gateway.stop()

@@ -48,6 +48,12 @@ async def search_flights(to: str, date: str) -> dict[str, Any]:
     return {"flights": flights, "best": flights[0]}
 
 
+@app.function(effect="read")
+async def forecast(to: str, date: str) -> dict[str, Any]:
+    """The weather at a place on a day; the same question gets the same answer."""
+    return {"to": to, "date": date, "celsius": crc32(f"{date} {to}".encode()) % 20 + 10, "storm": False}
+
+
 @app.function(effect="write", retry=Retry(max_attempts=3, initial_s=0.05))
 async def book_flight(flight: dict[str, Any]) -> dict[str, Any]:
     """Book a flight. The same idempotency key books once."""
