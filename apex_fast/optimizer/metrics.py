@@ -13,7 +13,7 @@ def families(counts: Counts, ledger: Ledger) -> Iterator[Metric]:
     """All of them."""
     patches = CounterMetricFamily(
         "optimizer_patches",
-        "Proposals of passes: proposed (and proved), applied, refused (with the code).",
+        "Proposals of passes: proposed (and proved), applied, held (for a person), refused (with the code).",
         labels=["pass", "outcome", "code"],
     )
     for labels, count in sorted(counts.outcomes.items()):

@@ -142,7 +142,10 @@ class Patching:
         if reply.code:
             self._counts.refused(one.name, one.hash, reply.code, view.run_id)
             return None
-        if reply.existing or _ANSWER.decode(reply.details).state != "APPLIED":
+        if reply.existing:
             return None  # it was dropped again, or waits for a person
+        if _ANSWER.decode(reply.details).state != "APPLIED":
+            self._counts.count(one.name, "held")
+            return None
         self._counts.applied(one.name, one.hash, {"run": view.run_id})
         return self._runs.run(view.tenant, view.run_id)

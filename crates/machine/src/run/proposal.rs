@@ -105,6 +105,12 @@ impl Machine {
                 format!("the run moved to another version in epoch {migrated}: reject it, and patch that one");
             return Err(refusal(code::PATCH_CONFLICT, message));
         }
+        // What a pass proved, it proved of one definition (docs/decisions/0018).
+        if epoch < run.epoch && author_kind(&author) == "optimizer" {
+            let message =
+                format!("it was proved of epoch {epoch} only, and the run is in epoch {}: reject it", run.epoch);
+            return Err(refusal(code::PATCH_CONFLICT, message));
+        }
         let unreadable = |reason: String| refusal(code::DEFINITION_UNREADABLE, reason);
         let operations = read_operations(&bytes).map_err(unreadable)?;
         let program = self.ready(slot).ok_or_else(gone)?;

@@ -175,3 +175,22 @@ fn a_policy_may_refuse_all() {
     assert!(refused.message.contains("patches.client_policy"), "{}", refused.message);
     applied(send(&mut world, ApplyPatch { rules, author: "optimizer:p@1".into(), ..command(run, &adds("x", "a")) }));
 }
+
+#[test]
+fn what_a_pass_proved_is_let_through_in_its_epoch_only() {
+    let (mut world, run) = begun(row(&["a", "b"]));
+    let optimizer = PatchRule { policy: PatchPolicy::Approve, grant: Grant::all() };
+    let rules = Arc::new(PatchRules { optimizer, ..PatchRules::open() });
+    let proved = |id: &str| ApplyPatch {
+        rules: rules.clone(),
+        author: "optimizer:p@1".into(),
+        exact: true,
+        ..command(run, &adds(id, "b"))
+    };
+    let (first, ..) = stands(send(&mut world, proved("x")));
+    let (second, ..) = stands(send(&mut world, proved("y")));
+    assert_eq!(stands(decide(&mut world, &first, true)).1, "APPLIED");
+    assert_eq!(refused(decide(&mut world, &second, true)).code, "PATCH_CONFLICT", "although they touch other nodes");
+    assert_eq!(stands(decide(&mut world, &second, false)).1, "REJECTED");
+    history::check(&world.history(&run)).unwrap();
+}
