@@ -48,7 +48,7 @@ test-python: build ## tests of the house, with everything real
 soak: build ## the long proofs: 200 kills, 100,000 histories, 1,000,000 patches of passes, many seeds
 	cargo run --locked --release -p apex-sim -- --histories 100000 --from 3000
 	APEX_EQUIVALENCE_PAIRS=1000000 cargo test --locked --release -p apex-ir --test equivalence
-	APEX_EQUIVALENCE_PAIRS=1000000 cargo test --locked --release --manifest-path wasm-passes/Cargo.toml -p proof
+	APEX_EQUIVALENCE_PAIRS=1000000 cargo test --locked --profile soak --manifest-path wasm-passes/Cargo.toml -p proof
 	$(BIN)/python -m pytest -m soak
 	APEX_EXAMPLES=20 $(BIN)/python -m pytest tests/unit/machine
 

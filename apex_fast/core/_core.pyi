@@ -211,10 +211,10 @@ class PatchRule:
         cls,
         policy: str = "apply",
         reaches_any: bool = False,
-        hosts: Sequence[str] = (),
-        functions: Sequence[str] = (),
-        workflows: Sequence[str] = (),
-        models: Sequence[str] = (),
+        hosts: Sequence[str] = ...,
+        functions: Sequence[str] = ...,
+        workflows: Sequence[str] = ...,
+        models: Sequence[str] = ...,
     ) -> PatchRule: ...
 
 @final
