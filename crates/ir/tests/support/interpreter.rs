@@ -191,7 +191,7 @@ fn graph(
         if status == Status::Ok {
             let answer;
             (what, answer) = call(node, &frame, &mut past, world, outcome);
-            frame.whats.insert(name.clone(), what.clone());
+            frame.whats.insert(name.clone(), value_of(&what).to_owned());
             match answer {
                 Some(output) => drop(frame.outputs.insert(name.clone(), output)),
                 None => status = Status::Failed,
@@ -258,6 +258,11 @@ fn graph(
 fn changes(node: &Json) -> bool {
     let inside = node["config"]["body"].get("nodes").and_then(Json::as_array);
     node["effect"] == "write" || node["type"] == "timer" || inside.is_some_and(|nodes| nodes.iter().any(changes))
+}
+
+/// What a call gives: a pure one the same in every body, although it may fail in each by itself.
+fn value_of(what: &str) -> &str {
+    what.strip_prefix("pure ").map_or(what, |at| at.rsplit_once('.').map_or(at, |(_, term)| term))
 }
 
 /// What is called, and the answer.
@@ -334,7 +339,10 @@ fn call(
             while let Some(outer) = stands.outer.filter(|_| stands.depth > home) {
                 stands = outer;
             }
-            let origin = format!("{}{}", stands.path, hash(0, &rendered(&given, frame, &origin).to_string()));
+            let term = hash(0, &rendered(&given, frame, &origin).to_string());
+            let origin = format!("{}{term}", stands.path);
+            // What moved is done here as well, where an equal call stands here still: it fails as either does.
+            let here = (home < frame.depth).then(|| format!("pure {}{term}", frame.path));
             let given = rendered(&given, frame, &read);
             let effect =
                 node.get("effect").and_then(Json::as_str).unwrap_or(if kind == "http" { "read" } else { "write" });
@@ -347,6 +355,7 @@ fn call(
                 _ => (format!("{path} {given}"), format!("{path} {origin}")),
             };
             outcome.done.insert(what.clone());
+            outcome.done.extend(here.clone());
             if effect == "write" {
                 let path: Rc<str> = path.into();
                 outcome.order.extend(past.iter().map(|before| (before.clone(), path.clone())));
@@ -356,7 +365,8 @@ fn call(
             let answer = hash(world.seed, &answered);
             let items: Vec<u64> = (0..answer % 3).collect();
             let output = json!({"k": answer % 1000, "b0": answer & 16 == 0, "b1": answer & 32 == 0, "l": items});
-            let output = (!world.fails(&what)).then_some(output);
+            let fails = world.fails(&what) || here.is_some_and(|here| world.fails(&here));
+            let output = (!fails).then_some(output);
             (what, output)
         }
     }
