@@ -4,15 +4,21 @@ use crate::interpreter::{Outcome, World, depths, run};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
-/// Where runs of `after` do something that no run of `before` does, in one world. Calls and guards that only `before`
+/// Where a run of `after` does something that no run of `before` does, in one world. Calls and guards that only `before`
 /// has are taken to go well: leaving them out may spare a run a failure.
 pub(crate) fn difference(before: &Json, after: &Json, seed: u64, failing: u64) -> Option<String> {
     let is = run(after, &World { seed, failing, may_fail: None, homes: BTreeMap::new() });
-    // What moved out of a body fails in the body as it does outside.
+    // What moved out of a body may have failed in the body as it does outside, or have gone well there.
     let stood = depths(before);
-    let homes = depths(after).into_iter().filter(|(id, depth)| stood.get(id).is_some_and(|was| was > depth)).collect();
-    let was = run(before, &World { seed, failing, may_fail: Some(is.done.clone()), homes });
-    let Outcome { output, writes, order, done, fatal } = &is;
+    let moved = depths(after).into_iter().filter(|(id, depth)| stood.get(id).is_some_and(|was| was > depth)).collect();
+    let may_fail = || Some(is.done.clone());
+    let found = between(&run(before, &World { seed, failing, may_fail: may_fail(), homes: moved }), &is)?;
+    between(&run(before, &World { seed, failing, may_fail: may_fail(), homes: BTreeMap::new() }), &is).and(Some(found))
+}
+
+/// Where two runs differ.
+fn between(was: &Outcome, is: &Outcome) -> Option<String> {
+    let Outcome { output, writes, order, done, fatal } = is;
     if was.fatal.is_empty() != fatal.is_empty() {
         return Some(format!("fails by {fatal:?} instead of {:?}", was.fatal));
     }
