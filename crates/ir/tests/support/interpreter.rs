@@ -214,12 +214,13 @@ fn graph(
                 Some(guard) => {
                     let asked = asked(guard.as_str().unwrap(), &frame);
                     outcome.done.insert(asked.clone());
-                    if world.fails(&asked) {
+                    let is_told = !world.fails(&asked);
+                    if !is_told {
                         outcome.fatal.insert(asked);
                         fails = true;
                         frame.statuses.insert(name.clone(), Status::Blocked);
                     }
-                    truth(guard.as_str().unwrap(), &frame)
+                    is_told && truth(guard.as_str().unwrap(), &frame)
                 }
             };
             if is_live {
