@@ -467,6 +467,16 @@ fn failures_are_taken_as_before() {
     let mixed = flow(&[plain("b"), plain("c"), call("r", "pure", json!(5))], &caught, output("b", "c"));
     let merged = flow(&[plain("b"), call("r", "pure", json!(5))], &caught, output("b", "b"));
     assert_eq!(doubts(&mixed, &merged), ["FAILURE_CHANGED ", "FAILURE_CHANGED /nodes/0", "OUTPUT_CHANGED /output"]);
+    // Of two equal calls in a row the first one ends the run, although the second would not.
+    let (mut first, mut second) = (call("a", "read", json!(0)), call("b", "read", json!(0)));
+    second["on_error"] = json!("continue");
+    let row = |first: &Json| {
+        let nodes = [first.clone(), second.clone(), call("p", "pure", json!(9)), call("w", "write", json!(2))];
+        flow(&nodes, &[edge("a", "b"), edge("b", "w"), edge("p", "w")], json!(null))
+    };
+    let before = row(&first);
+    first["on_error"] = json!("continue");
+    assert_eq!(doubts(&before, &row(&first)), ["FAILURE_CHANGED /nodes/0"]);
 }
 
 #[test]

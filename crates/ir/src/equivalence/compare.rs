@@ -214,6 +214,18 @@ impl Comparison<'_, '_> {
             let message = "of two equal calls only one ends the run where it fails".to_owned();
             self.doubt("FAILURE_CHANGED", "", message);
         }
+        // An equal call stands in for another one, not for what is done where that fails.
+        for ix in self.after.nodes_of(new).filter(|&ix| is_call(self.after, ix as usize)) {
+            let node = &self.after.ir.nodes[ix as usize];
+            let same = self.before.ir.node(&node.id);
+            if same.is_some_and(|was| self.before.survives[was as usize] != self.after.survives[ix as usize]) {
+                self.doubt(
+                    "FAILURE_CHANGED",
+                    &node.pointer,
+                    format!("a failure of {} is not taken as it was", node.id),
+                );
+            }
+        }
         let mut cases = |meaning: &Meaning<'_>, graph: GraphIx, of: &dyn Fn(usize) -> Cond| {
             let mut found: BTreeMap<Term, Cond> = BTreeMap::new();
             for at in meaning.nodes_of(graph).map(|ix| ix as usize).filter(|&at| meaning.start[at] != NEVER) {
