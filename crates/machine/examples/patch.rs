@@ -7,11 +7,11 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
-use apex_machine::command::{
-    ApplyPatch, Command, JobResult, Outcome, PatchRules, RegisterWorkflow, Selector, StartRun,
-};
-use apex_machine::{Config, Machine, RunId};
-use rustix::time::{ClockId, clock_gettime};
+mod common;
+
+use apex_machine::command::{ApplyPatch, Command, JobResult, Outcome, PatchRules};
+use apex_machine::{Config, RunId};
+use common::{cpu_ns, machine_with, start};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -52,12 +52,6 @@ fn patch(number: usize, nodes: usize) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Other work on the machine makes time pass, but not this.
-fn cpu_ns() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 fn of(times: &[u64], share: f64) -> f64 {
     let mut times = times.to_vec();
     times.sort_unstable();
@@ -92,26 +86,9 @@ fn main() {
 }
 
 fn one_run(text: &str, nodes: usize, seed: u64, with_patch: &mut Vec<u64>, without: &mut Vec<u64>) {
-    let mut machine = Machine::new(Config::default());
-    let register = RegisterWorkflow { tenant: "t".into(), definition: text.as_bytes().to_vec(), tag: None };
-    machine.step(1, vec![(1, Command::RegisterWorkflow(register))]);
+    let mut machine = machine_with(Config::default(), text);
     let run_id = RunId::new_v7(seed, (seed % 64) as u16, seed);
-    let start = StartRun {
-        tenant: "t".into(),
-        run_id,
-        workflow: "dag".into(),
-        selector: Selector::Latest,
-        inputs: b"{\"x\":1}".to_vec(),
-        idempotency_key: String::new(),
-        request_hash: [0; 32],
-        correlation: String::new(),
-        priority: apex_ir::ir::Priority::Medium,
-        labels: Vec::new(),
-        fidelity: None,
-        goal: None,
-        schedule: String::new(),
-    };
-    let mut commands = vec![(2, Command::StartRun(Box::new(start)))];
+    let mut commands = vec![(2, start("dag", run_id, b"{\"x\":1}".to_vec(), None))];
     let mut ready: Vec<(u64, Command)> = Vec::new();
     let (mut now, mut number, mut finished, mut ended) = (1, 0, 0, false);
     while !ended {

@@ -1,14 +1,20 @@
-//! What a routing decision costs: nanoseconds of CPU (of this thread) per node for a chain, a fan and a layered graph, and records
-//! folded per second in replay; full, fast, full, fast. The log is memory and is durable at once; jobs answer at once.
+//! What a routing decision costs: nanoseconds of CPU (of this thread) per node for a chain of 10, a fan of 100 and a layered
+//! graph of 1,000, and records folded per second in replay; full, fast, full, fast. The log is memory and is durable at
+//! once; jobs answer at once.
 //!
-//! `cargo run --release -p apex-machine --example route`
+//! `cargo run --release -p apex-machine --example route [seconds]`
+//!
+//! `route chain 400` decides about 400 runs and does nothing else. Counted by `valgrind --tool=callgrind` for two numbers of
+//! runs, the difference is the instructions of what lies between: the same on a busy machine as on an idle one.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
-use apex_machine::command::{Command, JobResult, Outcome, RegisterWorkflow, Selector, StartRun};
+mod common;
+
+use apex_machine::command::{Command, JobResult, Outcome};
 use apex_machine::record::split_records;
 use apex_machine::{Config, Fidelity, Machine, RunId};
-use rustix::time::{ClockId, clock_gettime};
+use common::{cpu_ns, machine_with, start};
 use std::fmt::Write as _;
 use std::time::Instant;
 
@@ -50,96 +56,98 @@ fn graph(name: &str, n: usize, edges: Vec<(usize, usize)>) -> String {
     text
 }
 
+/// A workflow, and how many runs of it are open at once.
+struct Load {
+    workflow: &'static str,
+    definition: String,
+    at_once: usize,
+}
+
+/// What was decided about, what that took, and what was recorded.
+struct Decided {
+    machine: Machine,
+    log: Vec<Vec<u8>>,
+    nodes: u64,
+    in_step: u64,
+    in_advance: u64,
+}
+
 fn main() {
-    let seconds: f64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(1.0);
-    for (name, definition, at_once) in
-        [("chain of 10", chain(10), 128), ("fan of 100", fan(100), 16), ("dag of 1,000", layers(20, 50), 4)]
-    {
+    let loads = [("chain", chain(10), 128), ("fan", fan(100), 16), ("dag", layers(20, 50), 4)];
+    let loads = loads.map(|(workflow, definition, at_once)| Load { workflow, definition, at_once });
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [workflow, runs] = &arguments[..] {
+        let load = loads.iter().find(|load| load.workflow == workflow).unwrap();
+        let runs = runs.parse().unwrap();
+        println!("{} nodes", decide(load, Fidelity::Full, |started| started < runs).nodes);
+        return;
+    }
+    let seconds: f64 = arguments.first().map_or(1.0, |seconds| seconds.parse().unwrap());
+    for load in &loads {
         for fidelity in [Fidelity::Full, Fidelity::Fast, Fidelity::Full, Fidelity::Fast] {
-            measure(name, &definition, at_once, seconds, fidelity);
+            let begin = Instant::now();
+            let decided = decide(load, fidelity, |_| begin.elapsed().as_secs_f64() <= seconds);
+            show(load, fidelity, &decided);
+            replay(load, &decided);
         }
     }
 }
 
-/// Other work on the machine makes time pass, but not this.
-fn cpu_ns() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-fn measure(name: &str, definition: &str, at_once: usize, seconds: f64, fidelity: Fidelity) {
-    let mut machine = Machine::new(Config::default());
-    let register = RegisterWorkflow { tenant: "t".into(), definition: definition.as_bytes().to_vec(), tag: None };
-    machine.step(1, vec![(1, Command::RegisterWorkflow(register))]);
-    let answer = machine.advance(u64::MAX).replies.remove(0).outcome.unwrap();
-    let workflow = name.split(' ').next().unwrap().to_owned();
-    assert!(!answer.details.is_empty());
-    let mut log: Vec<Vec<u8>> = Vec::new();
+/// Runs start as long as more are wanted after so many.
+fn decide(load: &Load, fidelity: Fidelity, wants_more: impl Fn(u64) -> bool) -> Decided {
+    let machine = machine_with(Config::default(), &load.definition);
+    let mut decided = Decided { machine, log: Vec::new(), nodes: 0, in_step: 0, in_advance: 0 };
     let mut commands = Vec::new();
-    let (mut started, mut open, mut nodes) = (0u64, 0usize, 0u64);
-    let (mut in_step, mut in_advance) = (0u64, 0u64);
-    let begin = Instant::now();
-    let mut now = 1;
+    let (mut started, mut open, mut now) = (0u64, 0usize, 1);
     loop {
-        let is_over = begin.elapsed().as_secs_f64() > seconds;
-        while open < at_once && !is_over {
+        while open < load.at_once && wants_more(started) {
             started += 1;
             open += 1;
-            let start = StartRun {
-                tenant: "t".into(),
-                run_id: RunId::new_v7(started, (started % 64) as u16, started),
-                workflow: workflow.clone(),
-                selector: Selector::Latest,
-                inputs: b"{\"x\":1}".to_vec(),
-                idempotency_key: String::new(),
-                request_hash: [0; 32],
-                correlation: String::new(),
-                priority: apex_ir::ir::Priority::Medium,
-                labels: Vec::new(),
-                fidelity: Some(fidelity),
-                goal: None,
-                schedule: String::new(),
-            };
-            commands.push((0, Command::StartRun(Box::new(start))));
+            let run_id = RunId::new_v7(started, (started % 64) as u16, started);
+            commands.push((0, start(load.workflow, run_id, b"{\"x\":1}".to_vec(), Some(fidelity))));
+        }
+        if open == 0 {
+            return decided;
         }
         now += 1_000;
         let at = cpu_ns();
-        let turn = machine.step(now, std::mem::take(&mut commands));
-        in_step += cpu_ns() - at;
+        let turn = decided.machine.step(now, std::mem::take(&mut commands));
+        decided.in_step += cpu_ns() - at;
         if turn.count > 0 {
-            log.push(turn.records);
+            decided.log.push(turn.records);
         }
         let at = cpu_ns();
-        let released = machine.advance(turn.position);
-        in_advance += cpu_ns() - at;
+        let released = decided.machine.advance(turn.position);
+        decided.in_advance += cpu_ns() - at;
         open -= released.ended.len();
-        nodes += released.jobs.len() as u64;
+        decided.nodes += released.jobs.len() as u64;
         for job in &released.jobs {
             let result =
                 JobResult { job: job.id, attempt: job.attempt, outcome: Outcome::Ok(b"{\"ok\":true}".to_vec()) };
             commands.push((0, Command::JobResult(result)));
         }
-        if is_over && open == 0 {
-            break;
-        }
     }
-    let records = machine.position() as f64;
-    let bytes: usize = log.iter().map(Vec::len).sum();
+}
+
+fn show(load: &Load, fidelity: Fidelity, decided: &Decided) {
+    let a_node = |count: u64| count as f64 / decided.nodes as f64;
+    let took = decided.in_step + decided.in_advance;
     println!(
-        "{name:14} {} {:6.0} ns a node (step {:.0}, advance {:.0}); {:.0} nodes/s, {:.0} bytes a node, {:.1} events a node",
+        "{:14} {} {:6.0} ns a node (step {:.0}, advance {:.0}); {:.0} nodes/s, {:.0} bytes a node, {:.1} events a node",
+        load.workflow,
         fidelity.as_str(),
-        (in_step + in_advance) as f64 / nodes as f64,
-        in_step as f64 / nodes as f64,
-        in_advance as f64 / nodes as f64,
-        nodes as f64 / ((in_step + in_advance) as f64 / 1e9),
-        bytes as f64 / nodes as f64,
-        records / nodes as f64,
+        a_node(took),
+        a_node(decided.in_step),
+        a_node(decided.in_advance),
+        1e9 / a_node(took),
+        a_node(decided.log.iter().map(|records| records.len() as u64).sum()),
+        a_node(decided.machine.position()),
     );
-    let first = machine.snapshot();
-    let bodies: Vec<&[u8]> = log.iter().flat_map(|records| split_records(records).unwrap()).collect();
-    let mut replayed = Machine::new(Config::default());
-    let register = RegisterWorkflow { tenant: "t".into(), definition: definition.as_bytes().to_vec(), tag: None };
-    replayed.step(1, vec![(1, Command::RegisterWorkflow(register))]);
+}
+
+fn replay(load: &Load, decided: &Decided) {
+    let bodies: Vec<&[u8]> = decided.log.iter().flat_map(|records| split_records(records).unwrap()).collect();
+    let mut replayed = machine_with(Config::default(), &load.definition);
     let at = cpu_ns();
     for body in &bodies {
         replayed.apply(replayed.position(), body).unwrap();
@@ -149,6 +157,6 @@ fn measure(name: &str, definition: &str, at_once: usize, seconds: f64, fidelity:
         "{:14} replay {:.0} events/s; snapshot equal: {}",
         "",
         bodies.len() as f64 / took,
-        replayed.snapshot() == first
+        replayed.snapshot() == decided.machine.snapshot()
     );
 }

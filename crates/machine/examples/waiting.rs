@@ -5,9 +5,11 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, missing_docs)]
 
-use apex_machine::command::{Command, RegisterWorkflow, Selector, StartRun};
+mod common;
+
+use apex_machine::command::Command;
 use apex_machine::{Config, Machine, RunId};
-use rustix::time::{ClockId, clock_gettime};
+use common::{cpu_ns, machine_with};
 use std::time::Duration;
 
 const DEFINITION: &str = r#"{"name":"w","version":"1","nodes":[
@@ -24,10 +26,8 @@ fn resident() -> usize {
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 
-/// CPU time of this thread: other work on the machine makes time pass, but not this.
 fn cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    Duration::from_nanos(cpu_ns())
 }
 
 fn timed<T>(what: &str, count: u64, work: impl FnOnce() -> T) -> T {
@@ -39,22 +39,8 @@ fn timed<T>(what: &str, count: u64, work: impl FnOnce() -> T) -> T {
 }
 
 fn start(n: u64) -> (u64, Command) {
-    let start = StartRun {
-        tenant: "t".into(),
-        run_id: RunId::new_v7(1_700_000_000_000 + n, (n % 64) as u16, n),
-        workflow: "w".into(),
-        selector: Selector::Latest,
-        inputs: format!("{{\"order\":\"o-{n}\"}}").into_bytes(),
-        idempotency_key: String::new(),
-        request_hash: [0; 32],
-        correlation: String::new(),
-        priority: apex_ir::ir::Priority::Medium,
-        labels: Vec::new(),
-        fidelity: None,
-        goal: None,
-        schedule: String::new(),
-    };
-    (0, Command::StartRun(Box::new(start)))
+    let run_id = RunId::new_v7(1_700_000_000_000 + n, (n % 64) as u16, n);
+    (0, common::start("w", run_id, format!("{{\"order\":\"o-{n}\"}}").into_bytes(), None))
 }
 
 /// Steps until nothing is left; the longest of them.
@@ -78,11 +64,7 @@ fn main() {
     if let Some(awake) = args.next() {
         config.limits.runs_awake_max = awake as usize;
     }
-    let mut machine = Machine::new(config.clone());
-    let definition = DEFINITION.as_bytes().to_vec();
-    machine
-        .step(1, vec![(1, Command::RegisterWorkflow(RegisterWorkflow { tenant: "t".into(), definition, tag: None }))]);
-    machine.advance(u64::MAX).replies.remove(0).outcome.unwrap();
+    let mut machine = machine_with(config.clone(), DEFINITION);
     let before = resident();
     let longest = timed("start", count, || {
         (0..count.div_ceil(BATCH))

@@ -330,7 +330,7 @@ pub struct RefusedView {
     pub code: String,
     /// A sentence.
     pub message: String,
-    /// A JSON object (`{"errors": [{"pointer", "detail", "code"}]}`), or empty.
+    /// A JSON object (`{"errors": [{"pointer", "detail"}]}`), or empty.
     pub details: Vec<u8>,
 }
 

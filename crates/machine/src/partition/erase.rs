@@ -11,10 +11,8 @@ use crate::partition::turn::refusal;
 
 impl Machine {
     pub(crate) fn erase(&mut self, token: u64, command: &Erase) {
-        match self.try_erase(command) {
-            Ok(answer) => self.answer(token, answer),
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_erase(command);
+        self.reply(token, outcome);
     }
 
     fn try_erase(&mut self, command: &Erase) -> Result<Answer, Refusal> {

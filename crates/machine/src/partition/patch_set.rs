@@ -13,20 +13,20 @@ use crate::event::registry::{
 use crate::event::wire::{Amount, Hash, Json, Time, write_json_str};
 use crate::machine::Machine;
 use crate::partition::registry::{over, unknown};
-use crate::partition::turn::{error_list, refusal};
-use crate::run::replay::listed;
+use crate::partition::turn::{listed, refusal, refused};
+use crate::run::patch::{gate_of, shape_refused, unresolved};
 use crate::run::start::unsupported;
 use crate::state::fold::patch_set::set_key;
 use crate::state::patch_set::{Patching, WorkflowPatch};
 use crate::state::symbols::Sym;
 use crate::state::trial::MAIN;
 use crate::state::{State, Tenant};
+use apex_ir::Ir;
 use apex_ir::overlay::{
     self, Allowed, Grant, Operation, Patch, PatchLimits, Pointer, Standing, check_security, materialize, nodes_added,
     read_operations, resolve, write_operations,
 };
 use apex_ir::value::{self, Value, ValueLimits};
-use apex_ir::{Diagnostic, Ir};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -70,10 +70,8 @@ struct Refused {
 
 impl Machine {
     pub(crate) fn patch_workflow(&mut self, token: u64, command: &PatchWorkflow) {
-        match self.try_patch_workflow(command) {
-            Ok(answer) => self.answer(token, answer),
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_patch_workflow(command);
+        self.reply(token, outcome);
     }
 
     fn try_patch_workflow(&mut self, command: &PatchWorkflow) -> Result<Answer, Refusal> {
@@ -85,7 +83,7 @@ impl Machine {
         }
         self.check_text("reason", &command.reason)?;
         let shape = self.shape();
-        Patch::parse(&command.operations, &shape).map_err(|error| shape_refused(&error))?;
+        Patch::parse(&command.operations, &shape).map_err(shape_refused)?;
         let patch = value::canonical(&command.operations, &ValueLimits::default()).unwrap_or_default();
         let not_there = || unknown(&command.name, &command.selector);
         let version = self.state.select(&command.tenant, &command.name, &command.selector).ok_or_else(not_there)?;
@@ -241,18 +239,14 @@ impl Machine {
         };
         let (shape, functions) = (self.shape(), self.functions.as_ref());
         let resolved = resolve(&before, &document, functions, &shape, &apex_ir::Limits::default());
-        let resolved = resolved.map_err(|found| match found {
-            overlay::Refusal::Shape(error) => Refused { gate: "shape", refusal: shape_refused(&error) },
-            overlay::Refusal::Meaning(found) => meaning(found_by(code::PATCH_MEANING_REFUSED, found)),
-        })?;
+        let resolved = resolved.map_err(|found| at_gate(unresolved(found)))?;
         if resolved.operations.is_empty() {
             return Err(meaning(refusal(code::PATCH_MEANING_REFUSED, "the patch changes nothing")));
         }
         unsupported(&resolved.ir).map_err(meaning)?;
         let found = check_security(&before, &resolved, functions, &read_grant(&grant));
         if !found.is_empty() {
-            let refusal = found_by(code::PATCH_SECURITY_REFUSED, found);
-            return Err(Refused { gate: "security", refusal });
+            return Err(at_gate(refused(code::PATCH_SECURITY_REFUSED, found)));
         }
         let limits = &self.config.limits;
         if resolved.ir.canonical.len() > limits.definition_bytes_max {
@@ -376,10 +370,8 @@ impl Machine {
     }
 
     pub(crate) fn unpatch_workflow(&mut self, token: u64, command: &UnpatchWorkflow) {
-        match self.try_unpatch_workflow(command) {
-            Ok(answer) => self.answer(token, answer),
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_unpatch_workflow(command);
+        self.reply(token, outcome);
     }
 
     fn try_unpatch_workflow(&mut self, command: &UnpatchWorkflow) -> Result<Answer, Refusal> {
@@ -508,19 +500,13 @@ fn limited(refusal: Refusal) -> Refused {
     Refused { gate: "limit", refusal }
 }
 
+/// The gate is the one of its code.
+fn at_gate(refusal: Refusal) -> Refused {
+    Refused { gate: gate_of(refusal.code), refusal }
+}
+
 fn meaning(refusal: Refusal) -> Refused {
     Refused { gate: "meaning", refusal }
-}
-
-fn found_by(code: &'static str, found: Vec<Diagnostic>) -> Refusal {
-    let message = found.first().map_or_else(String::new, |first| first.message.clone());
-    Refusal { code, message, details: error_list(&found) }
-}
-
-fn shape_refused(error: &overlay::PatchError) -> Refusal {
-    let pointer = error.pointer.clone();
-    let found = Diagnostic { code: error.code, pointer, message: error.message.clone(), hint: None };
-    found_by(code::PATCH_SHAPE_REFUSED, vec![found])
 }
 
 /// What an author may, as it stands in the log.

@@ -9,7 +9,7 @@ use crate::event::wire::{Amount, Hash, Json, write_json_str};
 use crate::machine::Machine;
 use crate::partition::arms::Part;
 use crate::partition::program::Program;
-use crate::partition::turn::{error_list, refusal};
+use crate::partition::turn::{refusal, refused};
 use crate::state::run::Run;
 use crate::state::symbols::Sym;
 use crate::state::trial::MAIN;
@@ -23,10 +23,8 @@ const RECORDS_PER_NODE: u32 = 4;
 
 impl Machine {
     pub(crate) fn register(&mut self, token: u64, command: &RegisterWorkflow) {
-        match self.try_register(command) {
-            Ok(answer) => self.answer(token, answer),
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_register(command);
+        self.reply(token, outcome);
     }
 
     fn try_register(&mut self, command: &RegisterWorkflow) -> Result<Answer, Refusal> {
@@ -36,10 +34,8 @@ impl Machine {
         if command.definition.len() > limits.definition_bytes_max {
             return Err(over("definition_bytes_max", limits.definition_bytes_max));
         }
-        let ir = apex_ir::compile(&command.definition, None, &apex_ir::Limits::default()).map_err(|diagnostics| {
-            let first = diagnostics.first().map_or("the definition does not compile", |d| &d.message);
-            Refusal { code: code::WORKFLOW_INVALID, message: first.to_owned(), details: error_list(&diagnostics) }
-        })?;
+        let ir = apex_ir::compile(&command.definition, None, &apex_ir::Limits::default())
+            .map_err(|found| refused(code::WORKFLOW_INVALID, found))?;
         self.check_name("name", &ir.name)?;
         self.check_name("version", &ir.version)?;
         let found = self.state.workflow(&command.tenant, &ir.name);
@@ -94,10 +90,8 @@ impl Machine {
     }
 
     pub(crate) fn tag(&mut self, token: u64, command: &TagWorkflow) {
-        match self.try_tag(command) {
-            Ok(answer) => self.answer(token, answer),
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_tag(command);
+        self.reply(token, outcome);
     }
 
     fn try_tag(&mut self, command: &TagWorkflow) -> Result<Answer, Refusal> {

@@ -14,7 +14,7 @@ use crate::event::wire::{Json, Labels, Time, write_json_str};
 use crate::id::{RunId, mix, partition_of_key};
 use crate::machine::Machine;
 use crate::partition::registry::{over, unknown};
-use crate::partition::turn::{error_list, refusal};
+use crate::partition::turn::{listed, refusal, refused};
 use crate::run::start::Started;
 use crate::state::fold::{priority, priority_name};
 use crate::state::schedule::{Overlap, Schedule};
@@ -70,10 +70,8 @@ fn due(tenant: &str, name: &str, time: i64, jitter_ns: i64) -> i64 {
 
 impl Machine {
     pub(crate) fn put_schedule(&mut self, token: u64, command: &PutSchedule) {
-        match self.try_put_schedule(command) {
-            Ok(answer) => self.answer(token, answer),
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_put_schedule(command);
+        self.reply(token, outcome);
     }
 
     fn try_put_schedule(&mut self, command: &PutSchedule) -> Result<Answer, Refusal> {
@@ -90,11 +88,7 @@ impl Machine {
         let program = self.program(tenant, workflow, version).map_err(|reason| {
             refusal(code::DEFINITION_UNREADABLE, format!("the definition no longer compiles: {reason}"))
         })?;
-        program.ir.check_inputs(&start.inputs).map_err(|found| Refusal {
-            code: code::INPUTS_INVALID,
-            message: found.first().map_or_else(String::new, |first| first.message.clone()),
-            details: error_list(&found),
-        })?;
+        program.ir.check_inputs(&start.inputs).map_err(|found| refused(code::INPUTS_INVALID, found))?;
         let standing = self.state.tenants.get(&tenant).map(|tenant| &tenant.schedules);
         let limit = self.config.limits.schedules_per_tenant_max;
         match standing.map(|schedules| (schedules.get(command.name.as_str()), schedules.len())) {
@@ -176,10 +170,8 @@ impl Machine {
     }
 
     pub(crate) fn change_schedule(&mut self, token: u64, command: &ChangeSchedule) {
-        match self.try_change_schedule(command) {
-            Ok(answer) => self.answer(token, answer),
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_change_schedule(command);
+        self.reply(token, outcome);
     }
 
     fn try_change_schedule(&mut self, command: &ChangeSchedule) -> Result<Answer, Refusal> {
@@ -410,10 +402,5 @@ fn with_time(inputs: &[u8], field: &str, time: &[u8]) -> Vec<u8> {
 }
 
 fn invalid(pointer: &str, detail: &str) -> Refusal {
-    let mut details = b"{\"errors\":[{\"pointer\":".to_vec();
-    write_json_str(pointer, &mut details);
-    details.extend_from_slice(b",\"detail\":");
-    write_json_str(detail, &mut details);
-    details.extend_from_slice(b"}]}");
-    Refusal { code: code::SCHEDULE_INVALID, message: format!("{pointer}: {detail}"), details }
+    listed(code::SCHEDULE_INVALID, format!("{pointer}: {detail}"), &[(pointer.to_owned(), detail.to_owned())])
 }

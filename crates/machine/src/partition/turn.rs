@@ -10,6 +10,7 @@ use crate::record::{Header, NONE};
 use crate::state::State;
 use crate::state::fold::Touched;
 use crate::state::run::Node;
+use apex_ir::Diagnostic;
 
 /// Number of the type of a turn's record.
 const TURN_RECORDED: u8 = 20;
@@ -218,11 +219,25 @@ impl Machine {
         self.reply(token, Err(refusal));
     }
 
-    fn reply(&mut self, token: u64, outcome: Result<Answer, Refusal>) {
+    /// The one or the other.
+    pub(crate) fn reply(&mut self, token: u64, outcome: Result<Answer, Refusal>) {
         if token != 0 {
             self.actions.push_back((self.decided(), Action::Reply(Box::new(Reply { token, outcome }))));
             // A panic in what follows the answer must not answer again.
             self.answered();
+        }
+    }
+
+    /// The same for a command that a run goes on with: the one in this slot, if any.
+    pub(crate) fn reply_and_visit<S: Into<Option<u32>>>(&mut self, token: u64, outcome: Result<(S, Answer), Refusal>) {
+        match outcome {
+            Ok((slot, answer)) => {
+                self.answer(token, answer);
+                if let Some(slot) = slot.into() {
+                    self.visit_now(slot);
+                }
+            }
+            Err(refusal) => self.refuse(token, refusal),
         }
     }
 }
@@ -262,21 +277,24 @@ pub(crate) fn refusal(code: &'static str, message: impl Into<String>) -> Refusal
     Refusal { code, message: message.into(), details: Vec::new() }
 }
 
-/// `{"errors": [{"pointer", "detail", "code"}]}` of a compiler's findings.
-pub(crate) fn error_list(diagnostics: &[apex_ir::Diagnostic]) -> Vec<u8> {
-    let mut out = b"{\"errors\":[".to_vec();
-    for (n, diagnostic) in diagnostics.iter().enumerate() {
-        if n > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(b"{\"pointer\":");
-        write_json_str(&diagnostic.pointer, &mut out);
-        out.extend_from_slice(b",\"detail\":");
-        write_json_str(&diagnostic.message, &mut out);
-        out.extend_from_slice(b",\"code\":");
-        write_json_str(diagnostic.code, &mut out);
-        out.push(b'}');
+/// A refusal that names places: pointer and sentence.
+pub(crate) fn listed(code: &'static str, message: String, found: &[(String, String)]) -> Refusal {
+    let mut details = b"{\"errors\":[".to_vec();
+    for (n, (pointer, detail)) in found.iter().enumerate() {
+        details.extend_from_slice(if n > 0 { b",{\"pointer\":" } else { b"{\"pointer\":" });
+        write_json_str(pointer, &mut details);
+        details.extend_from_slice(b",\"detail\":");
+        write_json_str(detail, &mut details);
+        details.push(b'}');
     }
-    out.extend_from_slice(b"]}");
-    out
+    details.extend_from_slice(b"]}");
+    Refusal { code, message, details }
+}
+
+/// A refusal of what a compiler found: the message of the first, and each with its place and its code.
+pub(crate) fn refused(code: &'static str, found: Vec<Diagnostic>) -> Refusal {
+    let message = found.first().map_or_else(String::new, |first| first.message.clone());
+    let named = |fault: Diagnostic| (fault.pointer, format!("{} [{}]", fault.message, fault.code));
+    let found: Vec<(String, String)> = found.into_iter().map(named).collect();
+    listed(code, message, &found)
 }

@@ -29,13 +29,8 @@ pub(crate) struct Resolution<'c> {
 impl Machine {
     /// Takes a decision. The same one again gets the same answer.
     pub(crate) fn resolve_approval(&mut self, token: u64, command: &ResolveApproval) {
-        match self.try_resolve(command) {
-            Ok((slot, answer)) => {
-                self.answer(token, answer);
-                self.visit_now(slot);
-            }
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_resolve(command);
+        self.reply_and_visit(token, outcome);
     }
 
     fn try_resolve(&mut self, command: &ResolveApproval) -> Result<(u32, Answer), Refusal> {

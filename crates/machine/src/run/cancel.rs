@@ -14,15 +14,8 @@ use crate::view::RunState;
 impl Machine {
     /// Takes a cancel. A run that is ending, or was cancelled, gives the same answer again.
     pub(crate) fn cancel_run(&mut self, token: u64, command: &CancelRun) {
-        match self.try_cancel(command) {
-            Ok((slot, answer)) => {
-                self.answer(token, answer);
-                if let Some(slot) = slot {
-                    self.visit_now(slot);
-                }
-            }
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_cancel(command);
+        self.reply_and_visit(token, outcome);
     }
 
     fn try_cancel(&mut self, command: &CancelRun) -> Result<(Option<u32>, Answer), Refusal> {

@@ -26,10 +26,8 @@ pub(crate) enum Deadline {
 impl Machine {
     /// Takes a heartbeat.
     pub(crate) fn take_heartbeat(&mut self, token: u64, heartbeat: &Heartbeat) {
-        match self.beat(heartbeat) {
-            Ok(answer) => self.answer(token, answer),
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.beat(heartbeat);
+        self.reply(token, outcome);
     }
 
     fn beat(&mut self, heartbeat: &Heartbeat) -> Result<Answer, Refusal> {

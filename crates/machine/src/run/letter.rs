@@ -47,10 +47,8 @@ impl Machine {
 
     /// Takes a dead letter off the list.
     pub(crate) fn drop_dead_letter(&mut self, token: u64, command: &DropDeadLetter) {
-        match self.try_drop(command) {
-            Ok(answer) => self.answer(token, answer),
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_drop(command);
+        self.reply(token, outcome);
     }
 
     fn try_drop(&mut self, command: &DropDeadLetter) -> Result<Answer, Refusal> {

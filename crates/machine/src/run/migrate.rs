@@ -9,23 +9,17 @@ use crate::event::wire::{Hash, Time, write_json_str};
 use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::partition::registry::{Basis, unknown};
-use crate::partition::turn::refusal;
+use crate::partition::turn::{listed, refusal};
 use crate::record::NONE;
 use crate::run::pause::{answer_of, unknown_run};
-use crate::run::replay::listed;
 use crate::run::start::refuse_unsupported;
 use crate::state::run::Run;
 
 impl Machine {
     /// Takes a migration. A run that has this version already gives the same answer again.
     pub(crate) fn migrate_run(&mut self, token: u64, command: &MigrateRun) {
-        match self.try_migrate(command) {
-            Ok((slot, answer)) => {
-                self.answer(token, answer);
-                self.visit_now(slot);
-            }
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_migrate(command);
+        self.reply_and_visit(token, outcome);
     }
 
     pub(crate) fn try_migrate(&mut self, command: &MigrateRun) -> Result<(u32, Answer), Refusal> {

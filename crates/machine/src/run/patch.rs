@@ -11,15 +11,15 @@ use crate::id::RunId;
 use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::partition::registry::over;
-use crate::partition::turn::refusal;
+use crate::partition::turn::{listed, refusal, refused};
 use crate::record::NONE;
 use crate::run::migrate::due_under;
 use crate::run::pause::{answer_of, unknown_run};
-use crate::run::replay::listed;
 use crate::run::start::refuse_unsupported;
 use crate::state::run::{Layer, Run};
 use apex_ir::overlay::{
-    self, Operation, PatchLimits, Resolved, check_security, conflicts, read_operations, resolve, write_operations,
+    self, Operation, PatchError, PatchLimits, Resolved, check_security, conflicts, read_operations, resolve,
+    write_operations,
 };
 use apex_ir::value::{self, ValueLimits};
 use apex_ir::{Diagnostic, Ir};
@@ -185,16 +185,8 @@ impl Machine {
     fn resolve_patch(&self, wanted: &Wanted<'_>, rules: &PatchRules, before: &Ir) -> Result<Resolved, Refusal> {
         let shape = PatchLimits { bytes_max: self.config.limits.patch_bytes_max, ..PatchLimits::default() };
         let functions = rules.functions.as_deref();
-        let resolved =
-            resolve(before, wanted.operations, functions, &shape, &apex_ir::Limits::default()).map_err(|found| {
-                match found {
-                    overlay::Refusal::Shape(error) => {
-                        let detail = format!("{} [{}]", error.message, error.code);
-                        listed(code::PATCH_SHAPE_REFUSED, error.message, &[(error.pointer, detail)])
-                    }
-                    overlay::Refusal::Meaning(found) => refused(code::PATCH_MEANING_REFUSED, found),
-                }
-            })?;
+        let limits = apex_ir::Limits::default();
+        let resolved = resolve(before, wanted.operations, functions, &shape, &limits).map_err(unresolved)?;
         if resolved.operations.is_empty() {
             return Err(refusal(code::PATCH_MEANING_REFUSED, "the patch changes nothing"));
         }
@@ -361,12 +353,18 @@ fn request_hash(command: &ApplyPatch) -> [u8; 32] {
     sha.finalize().into()
 }
 
-/// What a compiler found, as the reason of a refusal.
-pub(crate) fn refused(code: &'static str, found: Vec<Diagnostic>) -> Refusal {
-    let message = found.first().map_or_else(String::new, |first| first.message.clone());
-    let named = |fault: Diagnostic| (fault.pointer, format!("{} [{}]", fault.message, fault.code));
-    let found: Vec<(String, String)> = found.into_iter().map(named).collect();
-    listed(code, message, &found)
+/// Why a patch is none that a compiler takes.
+pub(crate) fn unresolved(found: overlay::Refusal) -> Refusal {
+    match found {
+        overlay::Refusal::Shape(error) => shape_refused(error),
+        overlay::Refusal::Meaning(found) => refused(code::PATCH_MEANING_REFUSED, found),
+    }
+}
+
+/// Why operations are no patch.
+pub(crate) fn shape_refused(error: PatchError) -> Refusal {
+    let PatchError { code, pointer, message, .. } = error;
+    refused(code::PATCH_SHAPE_REFUSED, vec![Diagnostic { code, pointer, message, hint: None }])
 }
 
 /// The id of a patch.

@@ -17,10 +17,8 @@ use crate::state::run::Run;
 impl Machine {
     /// Takes a pause. A run that is paused gives the same answer again.
     pub(crate) fn pause_run(&mut self, token: u64, command: &PauseRun) {
-        match self.try_pause(command) {
-            Ok(answer) => self.answer(token, answer),
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_pause(command);
+        self.reply(token, outcome);
     }
 
     fn try_pause(&mut self, command: &PauseRun) -> Result<Answer, Refusal> {
@@ -52,13 +50,8 @@ impl Machine {
 
     /// Takes a resume. A run that is not paused gives the same answer again.
     pub(crate) fn resume_run(&mut self, token: u64, command: &ResumeRun) {
-        match self.try_resume(command) {
-            Ok((slot, answer)) => {
-                self.answer(token, answer);
-                self.visit_now(slot);
-            }
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_resume(command);
+        self.reply_and_visit(token, outcome);
     }
 
     fn try_resume(&mut self, command: &ResumeRun) -> Result<(u32, Answer), Refusal> {

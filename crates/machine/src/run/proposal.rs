@@ -8,11 +8,10 @@ use crate::event::patch::{PatchApplied, PatchProposed, PatchRejected};
 use crate::event::wire::{Flag, Hash, Json};
 use crate::machine::Machine;
 use crate::partition::registry::over;
-use crate::partition::turn::refusal;
+use crate::partition::turn::{refusal, refused};
 use crate::record::NONE;
-use crate::run::patch::{Fate, Passed, Wanted, gate_of, id_of, patched, refused};
-use crate::run::pause::unknown_run;
-use crate::run::rollback::parse_id;
+use crate::run::patch::{Fate, Passed, Wanted, gate_of, id_of, patched};
+use crate::run::rollback::unknown_patch;
 use crate::state::run::Run;
 use apex_ir::overlay::{Resolved, check_security, read_operations};
 
@@ -46,39 +45,31 @@ impl Machine {
 
     /// Takes the decision of a person. The same one again gives the same answer.
     pub(crate) fn approve_patch(&mut self, token: u64, command: &ApprovePatch) {
-        match self.try_approve(command) {
-            Ok((slot, answer)) => {
-                self.answer(token, answer);
-                self.visit_now(slot);
-            }
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_approve(command);
+        self.reply_and_visit(token, outcome);
     }
 
     pub(crate) fn try_approve(&mut self, command: &ApprovePatch) -> Result<(u32, Answer), Refusal> {
-        let not_there = || refusal(code::PATCH_NOT_FOUND, format!("there is no patch {}", command.patch_id));
-        let (run_id, number) = parse_id(&command.patch_id).ok_or_else(not_there)?;
-        let slot = self.open_run(&command.tenant, &run_id)?;
-        self.check_name("by", &command.by)?;
-        self.check_text("reason", &command.reason)?;
-        self.hand(run_id);
-        let gone = || unknown_run(&run_id);
+        let ApprovePatch { tenant, patch_id, by, reason, .. } = command;
+        let (slot, number) = self.hand_patch(tenant, patch_id, by, reason)?;
+        let gone = || refusal(code::RUN_ENDED, "the run has ended");
         let run = self.state.run(slot).ok_or_else(gone)?;
         let Some(place) = run.proposals().iter().position(|proposal| proposal.number == number) else {
-            return decided(run, number, command.approve).ok_or_else(not_there)?.map(|answer| (slot, answer));
+            return decided(run, number, command.approve)
+                .ok_or_else(|| unknown_patch(patch_id))?
+                .map(|answer| (slot, answer));
         };
         let proposal = &run.proposals()[place];
         if proposal.rejected {
             if command.approve {
-                let message = format!("patch {} was rejected", command.patch_id);
+                let message = format!("patch {patch_id} was rejected");
                 return Err(refusal(code::WRONG_STATE, message));
             }
             return Ok((slot, patched(run, number, Fate::Rejected, 0, true)));
         }
         if !command.approve {
             let kind = author_kind(&proposal.author);
-            let (by, decision_reason) = (&*command.by, &*command.reason);
-            let event = PatchRejected { number, by, decision_reason, ..PatchRejected::default() };
+            let event = PatchRejected { number, by, decision_reason: reason, ..PatchRejected::default() };
             self.emit(slot, &Event::PatchRejected(event), NONE);
             self.tally.patch(kind, "rejected", "");
             let run = self.state.run(slot).ok_or_else(gone)?;

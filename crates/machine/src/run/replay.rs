@@ -10,12 +10,12 @@ use crate::event::Event;
 use crate::event::node::ToolResultReceived;
 use crate::event::run::RunStarted;
 use crate::event::waiting::{ApprovalResolved, TimerFired};
-use crate::event::wire::{Flag, write_json_str};
+use crate::event::wire::Flag;
 use crate::history::{self, Record};
 use crate::id::RunId;
 use crate::machine::Machine;
 use crate::partition::program::Program;
-use crate::partition::turn::refusal;
+use crate::partition::turn::{listed, refusal};
 use crate::run::again::Again;
 use crate::run::changes::{Change, Versions};
 use crate::run::node::{At, NOT_NEEDED};
@@ -136,14 +136,8 @@ impl<'h> Past<'h> {
 impl Machine {
     /// Takes a replay.
     pub(crate) fn replay_run(&mut self, token: u64, command: &ReplayRun) {
-        match self.try_replay(command) {
-            Ok((Some(slot), answer)) => {
-                self.answer(token, answer);
-                self.visit_now(slot);
-            }
-            Ok((None, answer)) => self.answer(token, answer),
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_replay(command);
+        self.reply_and_visit(token, outcome);
     }
 
     fn try_replay(&mut self, command: &ReplayRun) -> Result<(Option<u32>, Answer), Refusal> {
@@ -380,18 +374,4 @@ impl Machine {
 
 fn no_such_node(from: &str) -> Refusal {
     refusal(code::NODE_NOT_FOUND, format!("there is no node {from} in this version of the workflow"))
-}
-
-/// A refusal that names places: pointer and sentence.
-pub(crate) fn listed(code: &'static str, message: String, found: &[(String, String)]) -> Refusal {
-    let mut details = b"{\"errors\":[".to_vec();
-    for (n, (pointer, detail)) in found.iter().enumerate() {
-        details.extend_from_slice(if n > 0 { b",{\"pointer\":" } else { b"{\"pointer\":" });
-        write_json_str(pointer, &mut details);
-        details.extend_from_slice(b",\"detail\":");
-        write_json_str(detail, &mut details);
-        details.push(b'}');
-    }
-    details.extend_from_slice(b"]}");
-    Refusal { code, message, details }
 }

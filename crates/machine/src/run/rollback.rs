@@ -8,36 +8,26 @@ use crate::event::patch::PatchRolledBack;
 use crate::event::wire::{Hash, Time};
 use crate::id::RunId;
 use crate::machine::Machine;
-use crate::partition::turn::refusal;
+use crate::partition::turn::{refusal, refused};
 use crate::record::NONE;
 use crate::run::migrate::due_under;
-use crate::run::patch::{Fate, id_of, patched, refused};
-use crate::run::pause::unknown_run;
+use crate::run::patch::{Fate, id_of, patched};
 use apex_ir::Ir;
 use apex_ir::overlay::{Operation, Standing, check_approvals, read_operations, rollback};
 
 impl Machine {
     /// Takes a rollback. A patch that was dropped gives the same answer again.
     pub(crate) fn roll_back_patch(&mut self, token: u64, command: &RollbackPatch) {
-        match self.try_roll_back(command) {
-            Ok((slot, answer)) => {
-                self.answer(token, answer);
-                self.visit_now(slot);
-            }
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_roll_back(command);
+        self.reply_and_visit(token, outcome);
     }
 
     pub(crate) fn try_roll_back(&mut self, command: &RollbackPatch) -> Result<(u32, Answer), Refusal> {
-        let not_there = || refusal(code::PATCH_NOT_FOUND, format!("there is no patch {}", command.patch_id));
-        let (run_id, number) = parse_id(&command.patch_id).ok_or_else(not_there)?;
-        let slot = self.open_run(&command.tenant, &run_id)?;
-        self.check_name("by", &command.by)?;
-        self.check_text("reason", &command.reason)?;
-        self.hand(run_id);
-        let gone = || unknown_run(&run_id);
+        let RollbackPatch { tenant, patch_id, by, reason, .. } = command;
+        let (slot, number) = self.hand_patch(tenant, patch_id, by, reason)?;
+        let gone = || refusal(code::RUN_ENDED, "the run has ended");
         let run = self.state.run(slot).ok_or_else(gone)?;
-        let layer = run.layers().iter().find(|layer| layer.number == number).ok_or_else(not_there)?;
+        let layer = run.layers().iter().find(|layer| layer.number == number).ok_or_else(|| unknown_patch(patch_id))?;
         if layer.dropped != 0 {
             return Ok((slot, patched(run, number, Fate::RolledBack, layer.dropped, true)));
         }
@@ -66,6 +56,22 @@ impl Machine {
         Ok((slot, patched(run, number, Fate::RolledBack, epoch, false)))
     }
 
+    /// The open run that a patch is for and the number that it may have there, for somebody who decides about it.
+    pub(crate) fn hand_patch(
+        &mut self,
+        tenant: &str,
+        patch_id: &str,
+        by: &str,
+        reason: &str,
+    ) -> Result<(u32, u32), Refusal> {
+        let (run_id, number) = parse_id(patch_id).ok_or_else(|| unknown_patch(patch_id))?;
+        let slot = self.open_run(tenant, &run_id)?;
+        self.check_name("by", by)?;
+        self.check_text("reason", reason)?;
+        self.hand(run_id);
+        Ok((slot, number))
+    }
+
     /// What the other patches in force make of the version of a run.
     fn without_patch(&self, slot: u32, number: u32) -> Result<Ir, Refusal> {
         let unreadable = |reason: String| refusal(code::DEFINITION_UNREADABLE, reason);
@@ -89,8 +95,13 @@ impl Machine {
     }
 }
 
+/// The refusal about a patch that is not there.
+pub(crate) fn unknown_patch(patch_id: &str) -> Refusal {
+    refusal(code::PATCH_NOT_FOUND, format!("there is no patch {patch_id}"))
+}
+
 /// The run and the number in the id of a patch.
-pub(crate) fn parse_id(id: &str) -> Option<(RunId, u32)> {
+fn parse_id(id: &str) -> Option<(RunId, u32)> {
     let (run, number) = id.split_once("~p")?;
     Some((RunId::parse(run)?, number.parse().ok().filter(|number| *number > 0)?))
 }

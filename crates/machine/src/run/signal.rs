@@ -55,13 +55,8 @@ fn output_of(payload: &[u8], timed_out: bool) -> Vec<u8> {
 impl Machine {
     /// Takes a signal. One of a key that the run took before gives the same answer again.
     pub(crate) fn signal_run(&mut self, token: u64, command: &SignalRun) {
-        match self.try_signal(command) {
-            Ok((slot, answer)) => {
-                self.answer(token, answer);
-                self.visit_now(slot);
-            }
-            Err(refusal) => self.refuse(token, refusal),
-        }
+        let outcome = self.try_signal(command);
+        self.reply_and_visit(token, outcome);
     }
 
     fn try_signal(&mut self, command: &SignalRun) -> Result<(u32, Answer), Refusal> {

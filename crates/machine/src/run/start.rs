@@ -11,8 +11,7 @@ use crate::id::RunId;
 use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::partition::registry::{Basis, over, unknown};
-use crate::partition::turn::{error_list, refusal};
-use crate::run::replay::listed;
+use crate::partition::turn::{listed, refusal, refused};
 use crate::state::fold::priority_name;
 use crate::state::symbols::Sym;
 use crate::state::trial::Drawn;
@@ -66,11 +65,7 @@ impl Machine {
         let overlay = origin.map_or(&[][..], |origin| origin.overlay);
         let (version, hash, program, drawn) = self.select_overlaid(command, overlay)?;
         refuse_unsupported(&program)?;
-        program.ir.check_inputs(&command.inputs).map_err(|found| Refusal {
-            code: code::INPUTS_INVALID,
-            message: found.first().map_or_else(String::new, |first| first.message.clone()),
-            details: error_list(&found),
-        })?;
+        program.ir.check_inputs(&command.inputs).map_err(|found| refused(code::INPUTS_INVALID, found))?;
         self.hand(command.run_id);
         let version = self.state.symbols.name(version).clone();
         if let Some(goal) = &command.goal {
