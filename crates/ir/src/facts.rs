@@ -2,7 +2,7 @@
 //! passes): every node with its type and effect, and what every expression reads. Format: `docs/formats/optimizer.md`.
 
 use crate::expressions::{Expression, Reference, Template};
-use crate::ir::{Effect, Fallback, Graph, Kind, Node, NodeIx, Timer};
+use crate::ir::{Effect, Graph, Node, NodeIx};
 use crate::value::canonical::write_string;
 use crate::{Ir, ir::Edge};
 
@@ -21,7 +21,7 @@ pub fn facts(ir: &Ir) -> Vec<u8> {
 
 fn write_node(out: &mut Vec<u8>, ir: &Ir, node: &Node) {
     member(out, b"{\"id\":", &node.id);
-    member(out, b",\"at\":", &node.pointer);
+    member(out, b",\"at\":", &ir.pointer_of(node));
     out.extend_from_slice(b",\"in\":");
     owner(out, ir, ir.graphs[node.graph as usize].owner);
     member(out, b",\"type\":", node.kind.node_type().name());
@@ -32,7 +32,7 @@ fn write_node(out: &mut Vec<u8>, ir: &Ir, node: &Node) {
     };
     member(out, b",\"effect\":", effect);
     let mut expressions = Vec::new();
-    each_expression(node, &mut |expression| expressions.push(expression));
+    node.each_expression(&mut |expression| expressions.push(expression));
     out.extend_from_slice(b",\"reads\":");
     reads(out, &expressions);
     out.push(b'}');
@@ -41,10 +41,10 @@ fn write_node(out: &mut Vec<u8>, ir: &Ir, node: &Node) {
 fn write_edge(out: &mut Vec<u8>, ir: &Ir, edge: &Edge) {
     member(out, b"{\"from\":", &ir.nodes[edge.from as usize].id);
     member(out, b",\"to\":", &ir.nodes[edge.to as usize].id);
-    member(out, b",\"at\":", &edge.pointer);
+    member(out, b",\"at\":", &ir.pointer_of_edge(edge));
     out.extend_from_slice(if edge.on_error { b",\"on_error\":true" } else { b",\"on_error\":false" });
     out.extend_from_slice(b",\"reads\":");
-    reads(out, edge.when.as_slice().iter().collect::<Vec<_>>().as_slice());
+    reads(out, &edge.when.as_deref().into_iter().collect::<Vec<_>>());
     out.push(b'}');
 }
 
@@ -53,45 +53,10 @@ fn write_output(out: &mut Vec<u8>, ir: &Ir, graph: &Graph) {
     owner(out, ir, graph.owner);
     out.extend_from_slice(b",\"stated\":");
     out.extend_from_slice(if graph.output.is_some() { b"true" } else { b"false" });
-    let expressions: Vec<_> = graph.output.iter().flat_map(Template::expressions).collect();
+    let expressions: Vec<_> = graph.output.as_deref().into_iter().flat_map(Template::expressions).collect();
     out.extend_from_slice(b",\"reads\":");
     reads(out, &expressions);
     out.push(b'}');
-}
-
-/// The expressions of a node itself; those of its body stand at the nodes of the body.
-fn each_expression<'n>(node: &'n Node, visit: &mut dyn FnMut(&'n Expression)) {
-    let mut template = |template: &'n Template| template.expressions().for_each(&mut *visit);
-    match &node.kind {
-        Kind::Function { name: _, input, config } => {
-            template(input);
-            config.iter().for_each(&mut template);
-        }
-        Kind::Http(http) => {
-            template(&http.url);
-            [&http.query, &http.headers, &http.body].into_iter().flatten().for_each(&mut template);
-        }
-        Kind::Agent { model: _, may_patch: _, config } => template(config),
-        Kind::Map { over, .. } => template(over),
-        Kind::Join | Kind::Loop { .. } => {}
-        Kind::Composite { inputs, .. } => template(inputs),
-        Kind::Timer(Timer::Duration(time) | Timer::Until(time)) => template(time),
-        Kind::Signal { name, send, .. } => {
-            template(name);
-            send.iter().flat_map(|send| [&send.run_id, &send.payload]).for_each(&mut template);
-        }
-        Kind::Approval(approval) => template(&approval.prompt),
-    }
-    node.compensation.iter().for_each(|undo| template(&undo.input));
-    node.concurrency_key.iter().for_each(&mut template);
-    if let Some(Fallback::Value(value)) = node.breaker.as_ref().and_then(|breaker| breaker.fallback.as_ref()) {
-        template(value);
-    }
-    match &node.kind {
-        Kind::Loop { condition, .. } => visit(condition),
-        Kind::Signal { matches: Some(matches), .. } => visit(matches),
-        _ => {}
-    }
 }
 
 fn reads(out: &mut Vec<u8>, expressions: &[&Expression]) {

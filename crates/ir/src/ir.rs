@@ -7,11 +7,12 @@
 
 use crate::Diagnostic;
 use crate::expressions::{Expression, Template};
+use crate::id::{HashMap, Id};
 use crate::schema::Schema;
 use crate::value::scan::read;
 use crate::value::{Value, ValueLimits, parse};
-use std::ops::Range;
-use std::sync::OnceLock;
+use std::ops::{Deref, Range};
+use std::sync::{Arc, OnceLock};
 
 /// Index of a node in [`Ir::nodes`].
 pub type NodeIx = u32;
@@ -32,7 +33,7 @@ pub struct Ir {
     /// The definition in canonical JSON with the defaults of functions filled in; compiles to this same IR again.
     pub canonical: Box<[u8]>,
     /// JSON Schema of the inputs (draft 2020-12), canonical bytes.
-    pub inputs_schema: Option<Box<[u8]>>,
+    pub inputs_schema: Option<Arc<[u8]>>,
     /// All nodes of all graphs; those of one graph are contiguous and in topological order.
     pub nodes: Box<[Node]>,
     /// All edges, sorted by (source, target).
@@ -51,8 +52,8 @@ pub struct Ir {
     /// Names of the functions used (nodes and compensations), sorted, without duplicates.
     pub functions: Box<[Box<str>]>,
     /// The schema of the inputs, compiled at the first check.
-    pub(crate) inputs_check: OnceLock<Schema>,
-    pub(crate) by_id: std::collections::HashMap<Box<str>, NodeIx>,
+    pub(crate) inputs_check: Arc<OnceLock<Schema>>,
+    pub(crate) by_id: HashMap<Id, NodeIx>,
     /// What `canonical` says, once a patch was resolved against it.
     pub(crate) tree: OnceLock<Value>,
 }
@@ -67,28 +68,51 @@ pub struct Graph {
     /// Nodes without incoming edges, in definition order.
     pub roots: Box<[NodeIx]>,
     /// What the graph gives. `None`: an object of the outputs of the leaves that ended `ok`, by id.
-    pub output: Option<Template>,
+    pub output: Option<Arc<Template>>,
     /// Nodes without outgoing edges.
     pub leaves: Box<[NodeIx]>,
 }
 
-/// A step of the graph.
+/// A node where it stands in the graph; what it says is its [`Step`].
 #[derive(Debug)]
 pub struct Node {
-    /// Id, unique in the definition, bodies included.
-    pub id: Box<str>,
+    /// What it says, shared by the definitions that patches make of one.
+    pub step: Arc<Step>,
     /// The graph it stands in.
     pub graph: GraphIx,
-    /// What it does.
-    pub kind: Kind,
-    /// When it may start.
-    pub join: Join,
-    /// Cancel what only leads here once the join has fired.
+    /// Its place in the list of nodes of its graph, as written.
+    pub place: u32,
+    /// What only leads here and is cancelled once the join has fired.
     pub cancel_rest: Box<[NodeIx]>,
     /// Edges out of it.
     pub out: Range<EdgeIx>,
     /// Where its incoming edges stand in [`Ir::in_edges`].
     pub into: Range<u32>,
+    /// Which parts of its output any expression reads. Empty: nothing is kept.
+    pub keeps: Keeps,
+    /// Where it stands in [`Ir::canonical`]: what is written the same means the same.
+    pub written: Range<u32>,
+}
+
+impl Deref for Node {
+    type Target = Step;
+
+    fn deref(&self) -> &Step {
+        &self.step
+    }
+}
+
+/// What a node says, wherever it stands. Other nodes are named by their ids; only the graph of a body is an index.
+#[derive(Debug)]
+pub struct Step {
+    /// Id, unique in the definition, bodies included.
+    pub id: Id,
+    /// What it does.
+    pub kind: Kind,
+    /// When it may start.
+    pub join: Join,
+    /// Cancel what only leads here once the join has fired.
+    pub cancels_rest: bool,
     /// What the optimizer may assume, and what the saga compensates.
     pub effect: Effect,
     /// Retry policy.
@@ -113,12 +137,6 @@ pub struct Node {
     pub concurrency_key: Option<Template>,
     /// How often its tool may be called.
     pub rate_limit: Option<RateLimit>,
-    /// Which parts of its output any expression reads. Empty: nothing is kept.
-    pub keeps: Keeps,
-    /// Place in the definition, for messages about a run.
-    pub pointer: Box<str>,
-    /// Where it stands in [`Ir::canonical`]: what is written the same means the same.
-    pub written: Range<u32>,
 }
 
 /// What the machine keeps of a result.
@@ -126,10 +144,19 @@ pub struct Node {
 pub enum Keeps {
     /// Nothing is read.
     Nothing,
-    /// These members are read (paths of member names below the output), sorted, none a prefix of another.
-    Paths(Box<[Box<[Box<str>]>]>),
+    /// These members are read, sorted, none a prefix of another.
+    Paths(Arc<[KeptPath]>),
     /// The whole output.
     All,
+}
+
+/// A member of an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptPath {
+    /// Member names, from the output down.
+    pub names: Box<[Box<str>]>,
+    /// The same as a JSON Pointer.
+    pub pointer: Box<str>,
 }
 
 /// What a node does.
@@ -311,11 +338,11 @@ pub struct Edge {
     /// Target.
     pub to: NodeIx,
     /// Taken only where this is true.
-    pub when: Option<Expression>,
+    pub when: Option<Arc<Expression>>,
     /// The way for failures (`on: "error"`).
     pub on_error: bool,
-    /// Place in the definition.
-    pub pointer: Box<str>,
+    /// Its place in the list of edges of its graph, as written.
+    pub place: u32,
     /// Where it stands in [`Ir::canonical`].
     pub written: Range<u32>,
 }
@@ -461,17 +488,13 @@ pub struct Compensation {
 }
 
 impl Keeps {
-    /// The kept path that `path` is or goes on below: its place in [`Keeps::Paths`] and its length. `None` when all
-    /// or nothing is kept, or the path is not kept.
+    /// The kept path that `path` is or goes on below. `None` when all or nothing is kept, or the path is not kept.
     #[must_use]
-    pub fn locate<S: AsRef<str>>(&self, path: &[S]) -> Option<(usize, usize)> {
+    pub fn locate<S: AsRef<str>>(&self, path: &[S]) -> Option<&KeptPath> {
         let Keeps::Paths(paths) = self else { return None };
-        paths
-            .iter()
-            .position(|kept| {
-                kept.len() <= path.len() && kept.iter().zip(path).all(|(have, want)| **have == *want.as_ref())
-            })
-            .map(|place| (place, paths[place].len()))
+        paths.iter().find(|kept| {
+            kept.names.len() <= path.len() && kept.names.iter().zip(path).all(|(have, want)| **have == *want.as_ref())
+        })
     }
 }
 
@@ -497,6 +520,25 @@ impl Ir {
     pub(crate) fn tree(&self) -> &Value {
         let limits = ValueLimits { bytes_max: self.canonical.len(), ..ValueLimits::default() };
         self.tree.get_or_init(|| parse(&self.canonical, &limits).unwrap_or(Value::Null))
+    }
+
+    /// Where a node stands in the definition (JSON Pointer).
+    #[must_use]
+    pub fn pointer_of(&self, node: &Node) -> String {
+        format!("{}/nodes/{}", self.pointer_of_graph(node.graph), node.place)
+    }
+
+    /// Where an edge stands in the definition (JSON Pointer).
+    #[must_use]
+    pub fn pointer_of_edge(&self, edge: &Edge) -> String {
+        let graph = self.nodes[edge.from as usize].graph;
+        format!("{}/edges/{}", self.pointer_of_graph(graph), edge.place)
+    }
+
+    /// Where a graph stands in the definition (JSON Pointer): the workflow's own is the whole.
+    fn pointer_of_graph(&self, graph: GraphIx) -> String {
+        let owner = self.graphs[graph as usize].owner.map(|owner| &self.nodes[owner as usize]);
+        owner.map_or_else(String::new, |owner| format!("{}/config/body", self.pointer_of(owner)))
     }
 
     /// What a node or an edge says, canonical JSON.

@@ -18,6 +18,7 @@ pub mod value;
 
 mod compile;
 mod document;
+mod id;
 mod nodes;
 mod schema;
 

@@ -25,7 +25,7 @@ const EXAMPLE: &str = r#"
 
 fn paths(keeps: &Keeps) -> Vec<String> {
     match keeps {
-        Keeps::Paths(paths) => paths.iter().map(|path| path.join(".")).collect(),
+        Keeps::Paths(paths) => paths.iter().map(|path| path.names.join(".")).collect(),
         other => vec![format!("{other:?}")],
     }
 }
@@ -51,7 +51,7 @@ fn the_example_compiles_to_what_it_says() {
     assert_eq!(ir.outgoing(ir.node("score").unwrap()).len(), 2);
     assert_eq!(ir.incoming(ir.node("ship").unwrap()).len(), 2);
     assert_eq!(ir.functions.iter().map(|name| &**name).collect::<Vec<_>>(), ["recall_shipment", "score_order", "ship"]);
-    assert_eq!(&*ir.edges[1].pointer, "/edges/1");
+    assert_eq!(ir.pointer_of_edge(&ir.edges[1]), "/edges/1");
     assert!(ir.unsupported.is_empty());
 }
 

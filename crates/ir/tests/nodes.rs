@@ -101,8 +101,8 @@ fn map() {
     let graph = &ir.graphs[body as usize];
     assert_eq!((graph.owner, graph.nodes.clone()), (Some(0), 1..3));
     assert_eq!((&*graph.roots, &*graph.leaves), (&[1][..], &[2][..]));
-    assert_eq!(&*ir.nodes[2].pointer, "/nodes/0/config/body/nodes/1");
-    assert_eq!(&*ir.edges[0].pointer, "/nodes/0/config/body/edges/0");
+    assert_eq!(ir.pointer_of(&ir.nodes[2]), "/nodes/0/config/body/nodes/1");
+    assert_eq!(ir.pointer_of_edge(&ir.edges[0]), "/nodes/0/config/body/edges/0");
     assert_eq!(
         refused(
             r#"{"id": "m", "type": "map", "config": {"over": "x${inputs.l}", "body": {"node": []}, "max_concurrency": 0}, "concurrency_key": "k"}"#

@@ -318,6 +318,15 @@ fn step(before: &Ir, after: &Json) -> Resolved {
     resolve(before, &out, None, &limits, &Limits::default()).unwrap_or_else(|refusal| panic!("{refusal:?}"))
 }
 
+/// Everything of an IR that a run sees.
+fn laid_out(ir: &Ir) -> String {
+    let ids: Vec<_> = ir.nodes.iter().map(|node| ir.node(&node.id)).collect();
+    let canonical = String::from_utf8_lossy(&ir.canonical);
+    let timeouts = (ir.timeout_ns, ir.compensation_timeout_ns);
+    let whole = (ir.hash, &ir.name, &ir.version, canonical, &ir.inputs_schema, timeouts, &ir.functions);
+    format!("{whole:#?} {ids:?} {:#?} {:#?} {:?} {:#?}", ir.nodes, ir.edges, ir.in_edges, ir.graphs)
+}
+
 fn changed(random: &mut Random, definition: &Json) -> Json {
     let mut after = definition.clone();
     for _ in 0..1 + random.below(4) {
@@ -345,6 +354,20 @@ proptest! {
         prop_assert_eq!((again.hash, &again.canonical), (resolved.ir.hash, &resolved.ir.canonical));
         // The same patch again resolves to nothing.
         prop_assert!(step(&again, &after).operations.is_empty());
+    }
+
+    /// A patch reads only what it changed: the definition, the one after it and so on are the same as compiled whole.
+    #[test]
+    fn what_is_compiled_in_part_is_what_is_compiled_whole(seed in any::<u64>()) {
+        let random = &mut Random(seed);
+        let mut ir = ok(&random::definition(random));
+        for _ in 0..4 {
+            let after = changed(random, &json_of(&ir));
+            let resolved = step(&ir, &after);
+            let whole = compile(&resolved.ir.canonical, None, &Limits::default()).unwrap();
+            prop_assert_eq!(laid_out(&resolved.ir), laid_out(&whole));
+            ir = resolved.ir;
+        }
     }
 
     #[test]

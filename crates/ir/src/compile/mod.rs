@@ -9,7 +9,10 @@ mod lower;
 mod order;
 mod reach;
 mod read;
+mod recompile;
 mod references;
+
+pub(crate) use recompile::{recompile, unchanged};
 
 use crate::document::Reader;
 use crate::value::ValueLimits;
@@ -35,7 +38,8 @@ pub fn compile(definition: &[u8], functions: Option<&FunctionTable>, limits: &Li
     if !reader.is_faultless() {
         return Err(reader.finish());
     }
-    match lower::lower(&mut reader, draft, order, ids) {
+    let text = lower::Text::of(&reader.document, &draft);
+    match lower::lower(&mut reader, draft, order, ids, text, None) {
         Some(ir) => Ok(ir),
         None => Err(reader.finish()),
     }

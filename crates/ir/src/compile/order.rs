@@ -2,15 +2,15 @@
 
 use super::read::Draft;
 use crate::document::{Reader, clip};
+use crate::id::{HashMap, Id, table};
 use crate::ir::Join;
 use crate::value::Value;
-use std::collections::HashMap;
 
 /// Nodes of a cycle that are named; the rest is counted.
 const NAMED_MAX: usize = 20;
 
 /// Node drafts by id. Looked up only, never walked, so its order cannot matter.
-pub(crate) type Ids = HashMap<Box<str>, u32>;
+pub(crate) type Ids = HashMap<Id, u32>;
 
 /// The order of all nodes and the edges out of each.
 pub(crate) struct Order {
@@ -27,15 +27,16 @@ pub(crate) struct Order {
 
 /// Indexes the ids; ids are unique in the whole definition.
 pub(crate) fn index(reader: &mut Reader<'_, '_>, draft: &Draft<'_>) -> Ids {
-    let mut ids: Ids = HashMap::with_capacity(draft.nodes.len());
+    let mut ids: Ids = table(draft.nodes.len());
     for (ix, node) in draft.nodes.iter().enumerate() {
-        if node.id.is_empty() {
+        let id = &node.step.id;
+        if id.is_empty() {
             continue;
         }
-        if let Some(before) = ids.insert(node.id.clone(), ix as u32) {
-            ids.insert(node.id.clone(), before);
+        if let Some(before) = ids.insert(id.clone(), ix as u32) {
+            ids.insert(id.clone(), before);
             let hint = "ids are unique in the whole definition, bodies included".to_owned();
-            let message = format!("the id {:?} is taken already", node.id);
+            let message = format!("the id {id:?} is taken already");
             reader.note_hint(node.id_at, "DUPLICATE_ID", message, Some(hint));
         }
     }
@@ -45,10 +46,11 @@ pub(crate) fn index(reader: &mut Reader<'_, '_>, draft: &Draft<'_>) -> Ids {
 /// Finds the ends of the edges.
 pub(crate) fn connect(reader: &mut Reader<'_, '_>, draft: &mut Draft<'_>, ids: &Ids) {
     let nodes = &draft.nodes;
-    for edge in &mut draft.edges {
+    // Those of a definition before know their ends already.
+    for edge in draft.edges.iter_mut().filter(|edge| edge.ends.is_none()) {
         let mut end = |(at, id): &(u32, std::borrow::Cow<'_, str>)| {
             let Some(&ix) = ids.get(&**id) else {
-                let near = reader.near(id, nodes.iter().map(|node| &*node.id));
+                let near = reader.near(id, nodes.iter().map(|node| &*node.step.id));
                 reader.note_hint(*at, "UNKNOWN_REFERENCE", format!("there is no node {:?}", clip(id)), near);
                 return None;
             };
@@ -88,11 +90,11 @@ pub(crate) fn sort(reader: &mut Reader<'_, '_>, draft: &Draft<'_>) -> Order {
         }
     }
     for (ix, node) in draft.nodes.iter().enumerate() {
-        if let (Join::Quorum { n, .. }, Some(at)) = (node.join, node.join_at)
+        if let Join::Quorum { n, .. } = node.step.join
             && n > waiting[ix]
         {
             let message = format!("a quorum of {n} cannot be reached with {} incoming edges", waiting[ix]);
-            reader.note(at, "BAD_VALUE", message);
+            reader.note(node.join_at, "BAD_VALUE", message);
         }
     }
     let mut order = Order {
@@ -200,7 +202,7 @@ fn find_unreachable(reader: &mut Reader<'_, '_>, draft: &Draft<'_>, order: &Orde
     }
     for ix in nodes.clone().filter(|&ix| !reached[local(ix)]) {
         let node = &draft.nodes[ix as usize];
-        let message = format!("the node {:?} is never reached: every edge to it is never taken", node.id);
+        let message = format!("the node {:?} is never reached: every edge to it is never taken", node.step.id);
         reader.note(node.at, "UNREACHABLE", message);
     }
 }
@@ -227,7 +229,7 @@ fn name_cycles(reader: &mut Reader<'_, '_>, draft: &Draft<'_>, order: &Order, gr
         let number = number as u32;
         let Some(&start) = knot.iter().filter(|&&ix| knot_of[(ix - base) as usize] == number).min() else { continue };
         // The shortest way from the first node of the knot back to it.
-        let mut came: HashMap<u32, (u32, u32)> = HashMap::new();
+        let mut came: HashMap<u32, (u32, u32)> = HashMap::default();
         let mut queue = std::collections::VecDeque::from([start]);
         let mut closing = None;
         'search: while let Some(ix) = queue.pop_front() {
@@ -250,7 +252,7 @@ fn name_cycles(reader: &mut Reader<'_, '_>, draft: &Draft<'_>, order: &Order, gr
         }
         path.push(start);
         path.reverse();
-        let mut names: Vec<&str> = path.iter().map(|&ix| &*draft.nodes[ix as usize].id).collect();
+        let mut names: Vec<&str> = path.iter().map(|&ix| &*draft.nodes[ix as usize].step.id).collect();
         let skipped = names.len().saturating_sub(NAMED_MAX);
         let more = format!("({skipped} more)");
         if skipped > 0 {
@@ -274,7 +276,7 @@ fn name_cycles(reader: &mut Reader<'_, '_>, draft: &Draft<'_>, order: &Order, gr
     }
     for ix in nodes.filter(|&ix| !reached[(ix - base) as usize] && knot_of[(ix - base) as usize] == u32::MAX) {
         let node = &draft.nodes[ix as usize];
-        reader.note(node.at, "UNREACHABLE", format!("only a cycle leads to the node {:?}", node.id));
+        reader.note(node.at, "UNREACHABLE", format!("only a cycle leads to the node {:?}", node.step.id));
     }
 }
 

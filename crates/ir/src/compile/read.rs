@@ -10,6 +10,7 @@ use crate::value::canonical::Extra;
 use crate::value::scan::{At, Kind};
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A definition as read.
 pub(crate) struct Draft<'a> {
@@ -32,7 +33,7 @@ pub(crate) struct GraphDraft {
     pub(crate) owner: Option<u32>,
     pub(crate) nodes: Range<u32>,
     pub(crate) edges: Range<u32>,
-    pub(crate) output: Option<(At, Template)>,
+    pub(crate) output: Option<(At, Arc<Template>)>,
     pub(crate) depth: usize,
 }
 
@@ -45,7 +46,7 @@ pub(crate) struct EdgeDraft<'a> {
     pub(crate) to: (At, Cow<'a, str>),
     /// Indexes of the drafts of its ends, where both are known.
     pub(crate) ends: Option<(u32, u32)>,
-    pub(crate) when: Option<(At, Expression)>,
+    pub(crate) when: Option<(At, Arc<Expression>)>,
     pub(crate) on_error: bool,
 }
 
@@ -146,7 +147,7 @@ fn read_graph<'a>(
             }
         }
     }
-    let output = output.map(|at| (at, reader.template(at)));
+    let output = output.map(|at| (at, Arc::new(reader.template(at))));
     draft.graphs.push(GraphDraft {
         owner: body.map(|(_, owner)| owner),
         nodes: first_node..draft.nodes.len() as u32,
@@ -156,13 +157,13 @@ fn read_graph<'a>(
     });
 }
 
-fn read_edge<'a>(reader: &mut Reader<'a, '_>, at: At, graph: GraphIx, place: u32) -> Option<EdgeDraft<'a>> {
+pub(super) fn read_edge<'a>(reader: &mut Reader<'a, '_>, at: At, graph: GraphIx, place: u32) -> Option<EdgeDraft<'a>> {
     let [from, to, when, on] = reader.fields(at, "an edge", ["from", "to", "when", "on"]);
     let from_at = reader.required(from, at, "an edge", "from");
     let to_at = reader.required(to, at, "an edge", "to");
     let from = from_at.and_then(|at| Some((at, reader.string(at, "from")?)));
     let to = to_at.and_then(|at| Some((at, reader.string(at, "to")?)));
-    let when = when.and_then(|at| Some((at, reader.expression(at, "when")?)));
+    let when = when.and_then(|at| Some((at, Arc::new(reader.expression(at, "when")?))));
     let on_error = on.and_then(|at| reader.word(at, "on", &["error"])).is_some();
     Some(EdgeDraft { at, place, graph, from: from?, to: to?, ends: None, when, on_error })
 }

@@ -47,8 +47,8 @@ pub(crate) fn check<'a>(reader: &mut Reader<'a, '_>, draft: &Draft<'a>, ids: &Id
     for graph in &draft.graphs {
         let owner = graph.owner.map(|owner| &draft.nodes[owner as usize]);
         let outer = |flags: &Vec<bool>| owner.is_some_and(|owner| flags[owner.graph as usize]);
-        in_map.push(outer(&in_map) || owner.is_some_and(|owner| matches!(owner.kind, Kind::Map { .. })));
-        in_loop.push(outer(&in_loop) || owner.is_some_and(|owner| !matches!(owner.kind, Kind::Map { .. })));
+        in_map.push(outer(&in_map) || owner.is_some_and(|owner| matches!(owner.step.kind, Kind::Map { .. })));
+        in_loop.push(outer(&in_loop) || owner.is_some_and(|owner| !matches!(owner.step.kind, Kind::Map { .. })));
     }
     let closed = draft.inputs.and_then(|at| closed_properties(&reader.document, at));
     let mut checker = Checker {
@@ -74,7 +74,8 @@ impl Checker<'_, '_, '_, '_> {
         for (ix, node) in draft.nodes.iter().enumerate() {
             let stand = Stand::Before(ix as u32);
             let at = node.at;
-            match &node.kind {
+            let step = &*node.step;
+            match &step.kind {
                 Kind::Function { input, config, .. } => {
                     self.template(input, at, stand);
                     self.optional(config.as_ref(), at, stand);
@@ -105,13 +106,13 @@ impl Checker<'_, '_, '_, '_> {
                 Kind::Approval(approval) => self.template(&approval.prompt, at, stand),
                 Kind::Join => {}
             }
-            if let Some(key) = &node.concurrency_key {
+            if let Some(key) = &step.concurrency_key {
                 self.template(key, node.concurrency_key_at, stand);
             }
-            if let Some(Fallback::Value(value)) = node.breaker.as_ref().and_then(|breaker| breaker.fallback.as_ref()) {
+            if let Some(Fallback::Value(value)) = step.breaker.as_ref().and_then(|breaker| breaker.fallback.as_ref()) {
                 self.template(value, node.breaker_at, stand);
             }
-            if let (Some(compensation), false) = (&node.compensation, node.id.is_empty()) {
+            if let (Some(compensation), false) = (&step.compensation, step.id.is_empty()) {
                 self.template(&compensation.input, node.compensation_at, Stand::At(ix as u32));
             }
         }
@@ -158,13 +159,13 @@ impl Checker<'_, '_, '_, '_> {
                 }
                 Root::Inputs => self.unknown_input(reference),
                 root => match root.node() {
-                    Some(node) => match self.ids.get(&node.id) {
+                    Some(node) => match self.ids.get(&*node.id) {
                         Some(&from) => {
                             self.read(expression, reference, from, at, stand);
                             None
                         }
                         None => {
-                            let near = self.reader.near(&node.id, self.draft.nodes.iter().map(|node| &*node.id));
+                            let near = self.reader.near(&node.id, self.draft.nodes.iter().map(|node| &*node.step.id));
                             Some((format!("there is no node {:?}", clip(&node.id)), near))
                         }
                     },
@@ -207,7 +208,7 @@ impl Checker<'_, '_, '_, '_> {
                 None => {
                     let place = self.place(at, expression.text());
                     let owner = self.draft.graphs[target as usize].owner;
-                    let owner = owner.map_or("", |owner| &*self.draft.nodes[owner as usize].id);
+                    let owner = owner.map_or("", |owner| &*self.draft.nodes[owner as usize].step.id);
                     let message = format!("the node {:?} stands inside {owner:?}", reference_id(reference));
                     let hint = format!("read `nodes.{owner}.output`: what is in a body is not seen outside it");
                     self.reader.note_hint(place, "NOT_UPSTREAM", message, Some(hint));
@@ -233,8 +234,8 @@ impl Checker<'_, '_, '_, '_> {
         for tag in no {
             let at = self.asked[tag as usize];
             let question = self.questions[tag as usize];
-            let from = &self.draft.nodes[question.from as usize].id;
-            let to = &self.draft.nodes[question.to as usize].id;
+            let from = &self.draft.nodes[question.from as usize].step.id;
+            let to = &self.draft.nodes[question.to as usize].step.id;
             let place = match self.place(at, &format!("nodes.{from}")) {
                 place if place != at => place,
                 _ => self.place(at, &format!("nodes[\"{from}\"]")),

@@ -32,7 +32,9 @@ impl Comparison<'_, '_> {
         self.failures(old, new);
         if self.before.output[old as usize] != self.after.output[new as usize] {
             let owner = self.after.ir.graphs[new as usize].owner.map(|ix| &self.after.ir.nodes[ix as usize]);
-            let place = owner.map_or("/output".to_owned(), |owner| format!("{}/config/body/output", owner.pointer));
+            let place = owner.map_or("/output".to_owned(), |owner| {
+                format!("{}/config/body/output", self.after.ir.pointer_of(owner))
+            });
             self.doubt("OUTPUT_CHANGED", &place, "the output is not shown to be the same".to_owned());
         }
         for ix in self.after.nodes_of(new) {
@@ -67,7 +69,7 @@ impl Comparison<'_, '_> {
                 continue;
             };
             let (at, twin_at) = (ix as usize, twin as usize);
-            let place = &*after.ir.nodes[twin_at].pointer;
+            let place = &*after.ir.pointer_of(&after.ir.nodes[twin_at]);
             if before.term[at] != after.term[twin_at] {
                 self.doubt("CALL_CHANGED", place, format!("{} is not shown to be given the same", node.id));
             }
@@ -96,7 +98,7 @@ impl Comparison<'_, '_> {
             let known = self.twin(ix, old).is_some_and(|twin| before.anchored[twin as usize]);
             if !known {
                 let node = &after.ir.nodes[ix as usize];
-                self.doubt("CALL_ADDED", &node.pointer, format!("{} was not done before", node.id));
+                self.doubt("CALL_ADDED", &after.ir.pointer_of(node), format!("{} was not done before", node.id));
             }
         }
     }
@@ -163,9 +165,13 @@ impl Comparison<'_, '_> {
             }
             if !self.names.conditions.implies(after.start[at], cases) {
                 let message = format!("{} is not shown to be done before in all these cases, in this order", node.id);
-                self.doubt("CALL_ADDED", &node.pointer, message);
+                self.doubt("CALL_ADDED", &after.ir.pointer_of(node), message);
             } else if body(&node.kind).is_some() && self.twin(ix, old).is_none() {
-                self.doubt("CALL_ADDED", &node.pointer, format!("{} holds a body and was not there before", node.id));
+                self.doubt(
+                    "CALL_ADDED",
+                    &after.ir.pointer_of(node),
+                    format!("{} holds a body and was not there before", node.id),
+                );
             }
         }
     }
@@ -193,7 +199,7 @@ impl Comparison<'_, '_> {
                 }
             }
             if !self.names.conditions.implies(cases, have) {
-                let place = format!("{}/when", after.ir.edges[edge].pointer);
+                let place = format!("{}/when", after.ir.pointer_of_edge(&after.ir.edges[edge]));
                 let message =
                     "the guard is not shown to be evaluated before in all these cases, in this order".to_owned();
                 self.doubt("GUARD_ADDED", &place, message);
@@ -221,7 +227,7 @@ impl Comparison<'_, '_> {
             if same.is_some_and(|was| self.before.survives[was as usize] != self.after.survives[ix as usize]) {
                 self.doubt(
                     "FAILURE_CHANGED",
-                    &node.pointer,
+                    &self.after.ir.pointer_of(node),
                     format!("a failure of {} is not taken as it was", node.id),
                 );
             }
@@ -247,8 +253,8 @@ impl Comparison<'_, '_> {
             if !self.names.conditions.implies(fatal_now, fatal_before) || !self.names.conditions.implies(still, fatal) {
                 let node = after.nodes_of(new).find(|&ix| after.term[ix as usize] == *term);
                 let node = node.map(|ix| &after.ir.nodes[ix as usize]);
-                let (id, place) = node.map_or(("", ""), |node| (&node.id, &node.pointer));
-                self.doubt("FAILURE_CHANGED", place, format!("a failure of {id} is not taken as it was"));
+                let (id, place) = node.map_or(("", String::new()), |node| (&*node.id, after.ir.pointer_of(node)));
+                self.doubt("FAILURE_CHANGED", &place, format!("a failure of {id} is not taken as it was"));
             }
         }
     }

@@ -53,8 +53,8 @@ fn is_iteration(root: &Root) -> bool {
 
 fn compiled(ir: &Ir, text: &str) -> Entry {
     let expression = Expression::compile(text, &ExpressionLimits::default()).ok();
-    let resolved = expression.and_then(|mut one| one.resolve(|id| ir.node(id)).is_ok().then_some(one));
-    resolved.map_or(Entry::Unknown, |one| Entry::Asks(Box::new(one)))
+    let known = expression.filter(|one| one.nodes().all(|id| ir.node(id).is_some()));
+    known.map_or(Entry::Unknown, |one| Entry::Asks(Box::new(one)))
 }
 
 /// What a loop's condition sees before the first iteration, where it looks at iterations only.

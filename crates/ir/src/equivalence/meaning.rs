@@ -5,8 +5,8 @@ use super::bits::Bits;
 use super::conditions::{ALWAYS, Cond, Conditions, NEVER};
 use super::entry::{Entry, entry};
 use crate::Ir;
-use crate::expressions::{Expression, Reference, Root, Template};
-use crate::ir::{Edge, Effect, Fallback, GraphIx, Join, Kind, Node, NodeIx, OnError, Timer};
+use crate::expressions::{Expression, NodeRef, Reference, Root, Template};
+use crate::ir::{Edge, Effect, Fallback, GraphIx, Join, Kind, Node, NodeIx, OnError, Step, Timer};
 use std::collections::HashMap;
 
 /// What a node gives, or a guard asks: equal numbers, equal meaning.
@@ -128,7 +128,7 @@ impl<'i> Meaning<'i> {
             self.racy[ix as usize] |= node.join != Join::All || !node.cancel_rest.is_empty();
             let mut read = Vec::new();
             let mut collect = |reference: &Reference| {
-                read.extend(reference.root.node().map(|node| node.ix));
+                read.extend(reference.root.node().map(|node| self.ix(node)));
                 String::new()
             };
             let _ = own_key(node, 0, &mut collect);
@@ -137,7 +137,7 @@ impl<'i> Meaning<'i> {
             for (_, edge) in self.ir.incoming(ix) {
                 let mut read = Vec::new();
                 let mut collect = |reference: &Reference| {
-                    read.extend(reference.root.node().map(|node| node.ix));
+                    read.extend(reference.root.node().map(|node| self.ix(node)));
                     String::new()
                 };
                 let _ = edge.when.as_ref().map(|guard| guard.key(&mut collect));
@@ -155,12 +155,17 @@ impl<'i> Meaning<'i> {
             let (Some(owner), Some(output)) = (graph.owner, &graph.output) else { continue };
             let mut read = Vec::new();
             let _ = output.key(&mut |reference| {
-                read.extend(reference.root.node().map(|node| node.ix));
+                read.extend(reference.root.node().map(|node| self.ix(node)));
                 String::new()
             });
             read.retain(|&other| !graph.nodes.contains(&other));
             self.note_races(owner, &read);
         }
+    }
+
+    /// The node that an expression names: it compiled, so there is one.
+    fn ix(&self, node: &NodeRef) -> NodeIx {
+        self.ir.node(&node.id).unwrap_or_default()
     }
 
     /// What reads a node that may not be decided yet takes part in a race; where it stands in a body, its owner does.
@@ -234,7 +239,7 @@ impl<'i> Meaning<'i> {
             };
             if self.anchored[at] && self.start[at] != NEVER {
                 let next = names.anchored.len();
-                self.number[at] = Some(*names.anchored.entry(node.id.clone()).or_insert(next));
+                self.number[at] = Some(*names.anchored.entry((*node.id).into()).or_insert(next));
             }
             for number in self.before[at].numbers().filter_map(|before| self.number[before]) {
                 self.since[at].add(number);
@@ -254,7 +259,7 @@ impl<'i> Meaning<'i> {
             for is_alias in [false, true] {
                 let own = own_key(node, body, &mut |reference| match reference.root.node() {
                     // What undoes a node reads what it gave.
-                    Some(own) if own.ix == ix => format!("own {} {:?}", reference.root.word(), reference.path),
+                    Some(own) if self.ix(own) == ix => format!("own {} {:?}", reference.root.word(), reference.path),
                     _ => self.named(reference, ix, graph, (context, is_alias), names),
                 });
                 let text = match (&node.kind, node.effect) {
@@ -415,7 +420,7 @@ impl<'i> Meaning<'i> {
             Root::Item | Root::Index => return inside(true),
             Root::Iteration | Root::Last => return inside(false),
             Root::Inputs | Root::Signal | Root::RunId | Root::RunStartedAt => return format!("{what} {path:?}"),
-            Root::Output(node) | Root::Status(node) | Root::Error(node) => node.ix,
+            Root::Output(node) | Root::Status(node) | Root::Error(node) => self.ix(node),
         };
         let at = node as usize;
         if is_alias {
@@ -461,15 +466,12 @@ fn is_anchored(node: &Node) -> bool {
 }
 
 /// All that a node says but its id, its edges and its body; what it reads is called as `name` calls it.
-fn own_key(node: &Node, body: Term, name: &mut dyn FnMut(&Reference) -> String) -> String {
-    let Node {
+fn own_key(step: &Step, body: Term, name: &mut dyn FnMut(&Reference) -> String) -> String {
+    let Step {
         id: _,
-        graph: _,
         kind,
         join,
-        cancel_rest: _,
-        out: _,
-        into: _,
+        cancels_rest: _,
         effect,
         retry,
         timeout_ns,
@@ -482,10 +484,7 @@ fn own_key(node: &Node, body: Term, name: &mut dyn FnMut(&Reference) -> String) 
         priority,
         concurrency_key,
         rate_limit,
-        keeps: _,
-        pointer: _,
-        written: _,
-    } = node;
+    } = step;
     let kind = kind_key(kind, body, name);
     let breaker = breaker.as_ref().map(|breaker| {
         let fallback = match &breaker.fallback {

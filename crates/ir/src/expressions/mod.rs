@@ -20,20 +20,17 @@ pub(crate) use evaluate::number_order;
 pub(crate) use functions::pattern;
 pub(crate) use template::{Compiler as TemplateCompiler, percent_encode};
 
-use crate::ir::NodeIx;
 use crate::limits::ExpressionLimits;
 use crate::value::Value;
 use ast::Ast;
 use evaluate::{Evaluator, Fault};
 use std::borrow::Cow;
 
-/// A node named in an expression: by id for events and state, by index for dense tables.
+/// A node named in an expression: by its id, so that an expression says the same wherever the node stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRef {
     /// Its id.
     pub id: Box<str>,
-    /// Its index in [`crate::Ir::nodes`].
-    pub ix: NodeIx,
 }
 
 /// What a scope knows of a member of an output.
@@ -155,7 +152,7 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// Compiles a text. Nodes are not looked up: their [`NodeRef::ix`] is 0 until the definition is compiled.
+    /// Compiles a text. Nodes are not looked up: whoever compiles the definition does that.
     ///
     /// # Errors
     /// The first fault.
@@ -174,17 +171,9 @@ impl Expression {
         Ok(Self { text: text.into(), ast, references })
     }
 
-    /// Looks its nodes up, for an expression that stands in no definition.
-    ///
-    /// # Errors
-    /// The id of the first node that is not found.
-    pub fn resolve(&mut self, find: impl Fn(&str) -> Option<NodeIx>) -> Result<(), String> {
-        for reference in &mut self.references {
-            if let Root::Output(node) | Root::Status(node) | Root::Error(node) = &mut reference.root {
-                node.ix = find(&node.id).ok_or_else(|| node.id.to_string())?;
-            }
-        }
-        Ok(())
+    /// The ids of the nodes that it reads.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.references.iter().filter_map(|reference| reference.root.node()).map(|node| &*node.id)
     }
 
     /// The text it was compiled from.
@@ -242,10 +231,5 @@ impl Expression {
     pub(crate) fn key(&self, name: &mut dyn FnMut(&Reference) -> String) -> String {
         let references: Vec<String> = self.references.iter().map(name).collect();
         format!("{:?}{references:?}", self.ast)
-    }
-
-    /// What it reads, to set the indexes of nodes.
-    pub(crate) fn references_mut(&mut self) -> &mut [Reference] {
-        &mut self.references
     }
 }

@@ -349,7 +349,7 @@ impl<'a> Parser<'_, 'a> {
             _ => {
                 let hint = "write `nodes.<id>.output`, `.status` or `.error`, or `nodes[\"a-b\"]` for other ids";
                 let id = self.step().ok_or_else(|| bad("`nodes` needs the id of a node, in plain text", hint))?;
-                let node = NodeRef { id: id.into(), ix: 0 };
+                let node = NodeRef { id: id.into() };
                 match self.step().as_deref() {
                     Some("output") => Root::Output(node),
                     Some("status") => Root::Status(node),

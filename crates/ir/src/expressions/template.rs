@@ -333,25 +333,6 @@ impl Template {
         format!("{}{parts:?}", self.secrets_are_literal)
     }
 
-    /// The references inside, to set the indexes of nodes.
-    pub(crate) fn each_reference_mut(&mut self, mut visit: impl FnMut(&mut Reference)) {
-        let mut all = |expression: &mut Expression| expression.references_mut().iter_mut().for_each(&mut visit);
-        match &mut self.shape {
-            Shape::Constant(_) => {}
-            Shape::Value(expression) => all(expression),
-            Shape::Text(pieces) => pieces.iter_mut().for_each(|piece| {
-                if let TextPiece::Value(expression) = piece {
-                    all(expression);
-                }
-            }),
-            Shape::Tree(pieces) => pieces.iter_mut().for_each(|piece| {
-                if let Piece::Value(expression) | Piece::Inside(expression) = piece {
-                    all(expression);
-                }
-            }),
-        }
-    }
-
     /// The expression, where the template is one `${…}` that only reads.
     pub(crate) fn single_reference(&self) -> Option<&Expression> {
         match &self.shape {

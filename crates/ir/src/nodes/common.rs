@@ -6,42 +6,25 @@ use super::breaker::{fill_breaker, read_breaker, template_of};
 use super::correction::read_correction;
 use super::retry::{compensation_retry, no_retry, read_retry, retry_json, seconds_json};
 use crate::document::{Reader, clip};
-use crate::expressions::Template;
 use crate::functions::{FunctionSpec, FunctionTable};
-use crate::ir::{
-    Breaker, Compensation, Correction, Effect, GraphIx, Join, Kind, NodeType, OnError, Priority, RateLimit, Retry,
-};
+use crate::id::Id;
+use crate::ir::{Compensation, Effect, GraphIx, Join, Kind, NodeType, OnError, Priority, RateLimit, Retry, Step};
 use crate::value::canonical::{Extra, write, write_string};
 use crate::value::scan::{At, Kind as Json};
+use std::sync::Arc;
 
 /// A node as read, before the graph is looked at.
 pub(crate) struct NodeDraft {
-    /// Slot of the node's object.
-    pub(crate) at: At,
-    /// Slot of its id.
-    pub(crate) id_at: At,
-    pub(crate) id: Box<str>,
+    pub(crate) step: Arc<Step>,
     pub(crate) graph: GraphIx,
     pub(crate) place: u32,
-    pub(crate) kind: Kind,
-    pub(crate) join: Join,
-    pub(crate) join_at: Option<At>,
-    pub(crate) cancel_rest: bool,
-    pub(crate) effect: Effect,
-    pub(crate) retry: Retry,
-    pub(crate) timeout_ns: Option<i64>,
-    pub(crate) schedule_to_close_ns: Option<i64>,
-    pub(crate) heartbeat_timeout_ns: Option<i64>,
-    pub(crate) breaker: Option<Box<Breaker>>,
+    /// Where it and its parts stand in the document, for messages: a part that is not there stands where the node does.
+    pub(crate) at: At,
+    pub(crate) id_at: At,
+    pub(crate) join_at: At,
     pub(crate) breaker_at: At,
-    pub(crate) correction: Option<Box<Correction>>,
-    pub(crate) on_error: OnError,
-    pub(crate) compensation: Option<Compensation>,
     pub(crate) compensation_at: At,
-    pub(crate) priority: Priority,
-    pub(crate) concurrency_key: Option<Template>,
     pub(crate) concurrency_key_at: At,
-    pub(crate) rate_limit: Option<RateLimit>,
 }
 
 /// The fields that a node type may look at.
@@ -130,7 +113,7 @@ pub(crate) fn read_node(
             "rate_limit",
         ],
     );
-    let id = reader.required(id_at, at, "a node", "id").and_then(|at| read_id(reader, at)).unwrap_or_default();
+    let id = reader.required(id_at, at, "a node", "id").and_then(|at| read_id(reader, at)).unwrap_or_else(|| "".into());
     let node_type = reader.required(type_at, at, "a node", "type").and_then(|at| read_type(reader, at));
     let common = Common { at, config, input };
     if input.is_some() && !matches!(node_type, Some(NodeType::Function) | None) {
@@ -226,38 +209,41 @@ pub(crate) fn read_node(
     if let Kind::Http(http) = &mut kind {
         http.expect_status.sort_unstable();
     }
-    NodeDraft {
-        at,
-        id_at: id_at.unwrap_or(at),
+    let step = Step {
         effect: effect.unwrap_or_else(|| default_effect(&kind)),
         id,
-        graph,
-        place,
         kind,
         join,
-        join_at,
-        cancel_rest: cancel_at.and_then(|at| reader.boolean(at, "cancel_rest")).unwrap_or(false),
+        cancels_rest: cancel_at.and_then(|at| reader.boolean(at, "cancel_rest")).unwrap_or(false),
         retry: retry.unwrap_or_else(no_retry),
         timeout_ns,
         schedule_to_close_ns,
         heartbeat_timeout_ns,
         breaker,
-        breaker_at: breaker_at.unwrap_or(at),
         correction,
         on_error: match on_error_at.and_then(|at| reader.word(at, "on_error", &["fail", "continue"])) {
             Some(1) => OnError::Continue,
             _ => OnError::Fail,
         },
         compensation,
-        compensation_at: compensation_at.unwrap_or(at),
         priority: match priority_at.and_then(|at| reader.word(at, "priority", &["high", "medium", "low"])) {
             Some(0) => Priority::High,
             Some(2) => Priority::Low,
             _ => Priority::Medium,
         },
         concurrency_key,
-        concurrency_key_at: key_at.unwrap_or(at),
         rate_limit,
+    };
+    NodeDraft {
+        step: Arc::new(step),
+        graph,
+        place,
+        at,
+        id_at: id_at.unwrap_or(at),
+        join_at: join_at.unwrap_or(at),
+        breaker_at: breaker_at.unwrap_or(at),
+        compensation_at: compensation_at.unwrap_or(at),
+        concurrency_key_at: key_at.unwrap_or(at),
     }
 }
 
@@ -277,10 +263,10 @@ fn read_seconds(
     Some(filled)
 }
 
-fn read_id(reader: &mut Reader<'_, '_>, at: At) -> Option<Box<str>> {
+fn read_id(reader: &mut Reader<'_, '_>, at: At) -> Option<Id> {
     let id = reader.string(at, "an id")?;
     if is_id(&id) {
-        return Some(id.into());
+        return Some(id.as_ref().into());
     }
     let message = format!("{:?} is no node id", clip(&id));
     let hint = "ids begin with a letter or `_`, go on with letters, digits, `_`, `.`, `-`, and have at most 128";

@@ -1,13 +1,17 @@
 //! Base and patches to a definition and its IR; a patch document to operations on ids; a patch dropped again.
 
-use super::operation::{Id, Operation};
-use super::parts::Parts;
+use super::operation::Operation;
+use super::parts::{Parts, node_id};
 use super::patch::{Patch, PatchError, PatchLimits};
 use super::pointer::Pointer;
 use super::resolve::between;
 use super::touch::{added_nodes, conflicts};
+use super::window::Window;
+use crate::compile::recompile;
+use crate::id::Id;
 use crate::value::{Value, ValueLimits, parse};
-use crate::{Diagnostic, FunctionTable, Ir, Limits, compile};
+use crate::{Diagnostic, FunctionSpec, FunctionTable, Ir, Limits, compile};
+use std::borrow::Cow;
 
 /// Why a patch is refused before anything is looked at that is the run's or the author's.
 #[derive(Debug)]
@@ -53,11 +57,13 @@ pub fn resolve(
     if !fixed.is_empty() {
         return Err(Refusal::Meaning(fixed));
     }
-    let mut old = Parts::of(before).map_err(misfit)?;
-    let table = functions.map(|functions| knowing(functions, &old));
-    let text = written(&after);
-    let ir = compile(&text, table.as_ref(), limits).map_err(Refusal::Meaning)?;
-    let mut new = Parts::of(&after).map_err(misfit)?;
+    let table = functions.map(|functions| knowing(functions, definition));
+    let (ir, is_whole) = match recompile(definition, &after, table.as_deref(), limits) {
+        Some(ir) => (ir, false),
+        None => (compile(&written(&after), table.as_deref(), limits).map_err(Refusal::Meaning)?, true),
+    };
+    let window = Window::of(before, &after);
+    let (mut old, mut new) = window.parts().map_err(misfit)?;
     let mut operations = between(&old, &new);
     let is_filled = table.is_some() && fill_in(&mut new, &ir, &calling_anew(&operations))?;
     if is_filled {
@@ -65,18 +71,25 @@ pub fn resolve(
     }
     // What is logged is the operations, so what counts is what they make.
     apply(&mut old, &operations)?;
-    let (ir, tree) = if !is_filled && *ir.canonical == *text && old.is_same(&new) {
-        (ir, after)
-    } else {
-        let made = old.whole();
-        match written(&made) {
-            text if *text == *ir.canonical => (ir, made),
-            text => (compile(&text, None, limits).map_err(Refusal::Meaning)?, made),
-        }
+    let is_same = old.is_same(&new);
+    let made = old.whole();
+    let is_it = match is_whole {
+        true => *ir.canonical == *written(&window.fill(&made)),
+        false => is_same && are_written(&ir, &made),
     };
+    let tree = if is_same && !is_filled { after } else { window.fill(&made) };
+    let ir = if is_it { ir } else { compile(&written(&tree), None, limits).map_err(Refusal::Meaning)? };
     // The next patch is most likely one of this definition.
     let _ = ir.tree.set(tree);
     Ok(Resolved { operations, ir })
+}
+
+/// Whether the nodes of the workflow's own graph are compiled as they are written: nothing else was filled in.
+fn are_written(ir: &Ir, workflow: &Value) -> bool {
+    workflow.member("nodes").map_or(&[][..], Value::items).iter().all(|node| {
+        let ix = node_id(node).ok().and_then(|id| ir.node(&id));
+        ix.is_some_and(|ix| *ir.text_of(&ir.nodes[ix as usize].written) == *written(node))
+    })
 }
 
 /// Takes over from a compiled definition what functions filled in to these nodes; whether there is anything.
@@ -100,15 +113,10 @@ fn fill_in(parts: &mut Parts, ir: &Ir, ids: &[Id]) -> Result<bool, Refusal> {
 }
 
 /// The table, and in it what the definition names already: that was looked up when it was registered.
-fn knowing(functions: &FunctionTable, definition: &Parts) -> FunctionTable {
-    let mut table = functions.clone();
-    for node in definition.ids().filter_map(|id| definition.nodes.get(id)) {
-        for holder in ["config", "compensation"] {
-            let name = node.value.member(holder).and_then(|holder| holder.member("name")).and_then(Value::as_text);
-            if let Some(name) = name {
-                table.entry(name.to_owned()).or_default();
-            }
-        }
+fn knowing<'f>(functions: &'f FunctionTable, definition: &Ir) -> Cow<'f, FunctionTable> {
+    let mut table = Cow::Borrowed(functions);
+    for name in definition.functions.iter().filter(|name| !functions.contains_key(&***name)) {
+        table.to_mut().insert(name.to_string(), FunctionSpec::default());
     }
     table
 }

@@ -15,10 +15,12 @@ mod pointer;
 mod resolve;
 mod security;
 mod touch;
+mod window;
 
+pub use crate::id::Id;
 pub use diff::diff;
 pub use materialize::{Refusal, Resolved, Standing, materialize, resolve, rollback};
-pub use operation::{After, EdgeKey, Id, Operation, read_operations, write_operations};
+pub use operation::{After, EdgeKey, Operation, read_operations, write_operations};
 pub use patch::{Action, Patch, PatchError, PatchLimits, PatchOperation};
 pub use pointer::{Pointer, PointerError};
 pub use security::{Allowed, Grant, check as check_security, check_approvals};

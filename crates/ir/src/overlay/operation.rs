@@ -3,12 +3,10 @@
 
 use super::parts::{Misfit, Owner, Parts, holds_graph, node_id};
 use super::pointer::Pointer;
+use crate::id::Id;
 use crate::value::{Value, ValueLimits, parse};
 use std::fmt;
 use std::sync::Arc;
-
-/// The id of a node.
-pub type Id = Arc<str>;
 
 /// What an edge is known by: there is one at most of each kind between two nodes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -323,7 +321,11 @@ pub fn read_operations(bytes: &[u8]) -> Result<Vec<Operation>, String> {
 
 /// The graph of an edge: that of both its ends.
 fn owner(parts: &Parts, key: &EdgeKey) -> Result<Owner, Misfit> {
-    let of = |id: &str| parts.nodes.get(id).map(|node| node.owner.clone()).ok_or_else(|| no_node(id));
+    let of = |id: &str| match parts.nodes.get(id) {
+        Some(node) => Ok(node.owner.clone()),
+        None if parts.is_window => Ok(None),
+        None => Err(no_node(id)),
+    };
     let (from, to) = (of(&key.from)?, of(&key.to)?);
     if from != to {
         return Err(format!("the ends of the edge {key} stand in two graphs"));

@@ -1,12 +1,10 @@
 //! A definition taken apart by id, so that its parts can be named without knowing where they stand.
 
-use super::operation::{EdgeKey, Id, shared_text};
+use super::operation::{EdgeKey, shared_text};
+use crate::id::{HashMap, Id};
 use crate::value::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Looked up only. Ids are the author's, so the hash has a seed of its own.
-pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
 /// The map or loop in whose body something stands; `None` is the workflow's own graph.
 pub(crate) type Owner = Option<Id>;
@@ -20,6 +18,8 @@ pub(crate) struct Parts {
     /// Looked up only: the graphs say in which order they are.
     pub(crate) nodes: HashMap<Id, Node>,
     pub(crate) edges: HashMap<EdgeKey, Value>,
+    /// A part of a definition ([`super::window`]): nodes that are not here stand in the workflow's own graph.
+    pub(crate) is_window: bool,
 }
 
 /// What stands in a graph, in the order written.
@@ -62,7 +62,13 @@ impl Parts {
     }
 
     pub(crate) fn empty() -> Self {
-        Self { workflow: Value::Null, graphs: BTreeMap::new(), nodes: HashMap::default(), edges: HashMap::default() }
+        Self {
+            workflow: Value::Null,
+            graphs: BTreeMap::new(),
+            nodes: HashMap::default(),
+            edges: HashMap::default(),
+            is_window: false,
+        }
     }
 
     /// Whether both are put together to the same definition.

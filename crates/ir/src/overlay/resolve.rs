@@ -1,8 +1,9 @@
 //! From two definitions to operations on ids.
 
-use super::operation::{After, EdgeKey, Id, Operation};
-use super::parts::{HashMap, Owner, Parts, holds_graph};
+use super::operation::{After, EdgeKey, Operation};
+use super::parts::{Owner, Parts, holds_graph};
 use super::pointer::Pointer;
+use crate::id::{HashMap, Id, table};
 use crate::value::Value;
 use std::hash::Hash;
 
@@ -73,7 +74,7 @@ pub(crate) fn between<'p>(before: &'p Parts, after: &'p Parts) -> Vec<Operation>
 
 /// Nodes that are the same ones in both: same id and type, in the body of the same holder, which stays too.
 fn staying<'p>(before: &'p Parts, after: &Parts) -> HashMap<&'p str, ()> {
-    let mut stays = HashMap::with_capacity_and_hasher(before.nodes.len(), foldhash::fast::RandomState::default());
+    let mut stays = table(before.nodes.len());
     let mut owners: Vec<Owner> = vec![None];
     while let Some(owner) = owners.pop() {
         for id in before.graphs.get(&owner).into_iter().flat_map(|graph| &graph.nodes) {

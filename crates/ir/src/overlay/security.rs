@@ -1,14 +1,16 @@
 //! The security gate: what a patch would reach that the definition did not reach before, against what its author may.
 
 use super::materialize::Resolved;
-use super::operation::{EdgeKey, Id, Operation};
+use super::operation::{EdgeKey, Operation};
 use super::pointer::Pointer;
 use super::touch::added_nodes;
 use crate::expressions::Expression;
+use crate::id::Id;
 use crate::ir::{Effect, Kind, Node};
 use crate::nodes::default_effect;
-use crate::value::{Value, ValueLimits, parse};
+use crate::value::Value;
 use crate::{Diagnostic, FunctionTable, Ir};
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
 /// What an author may use beside what the definition uses already.
@@ -134,13 +136,11 @@ pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>,
     if touched.is_empty() {
         return found;
     }
-    let (old, new) = (Written::of(before), Written::of(&patched.ir));
-    let known: Vec<(Use, &BTreeSet<&str>)> = before
-        .nodes
-        .iter()
-        .zip(&gates_before)
-        .flat_map(|(node, needs)| uses(node, old.node(node)).into_iter().map(move |reached| (reached, needs)))
-        .collect();
+    // Looked for only where something needs it.
+    let known = LazyCell::new(|| -> Vec<(Use, &BTreeSet<&str>)> {
+        let of = |(node, needs)| uses(before, node).into_iter().map(move |reached| (reached, needs));
+        before.nodes.iter().zip(&gates_before).flat_map(of).collect()
+    });
     for ix in touched.iter().filter_map(|id| patched.ir.node(id)).map(|ix| ix as usize) {
         let node = &patched.ir.nodes[ix];
         // What stands behind an approval is not known before it.
@@ -148,9 +148,14 @@ pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>,
             known.iter().any(|(have, needs)| have == reached && (grant.privileges || needs.is_subset(&gates[ix])))
         };
         let mut refuse = |code, place: &str, message| {
-            found.push(Diagnostic { code, pointer: format!("{}{place}", node.pointer), message, hint: None });
+            found.push(Diagnostic {
+                code,
+                pointer: format!("{}{place}", patched.ir.pointer_of(node)),
+                message,
+                hint: None,
+            });
         };
-        for reached in uses(node, new.node(node)) {
+        for reached in uses(&patched.ir, node) {
             if let Some((code, message)) = reached.refusal(grant).filter(|_| !is_known(&reached)) {
                 refuse(code, reached.place(), message);
             }
@@ -185,7 +190,7 @@ fn ungated(before: &Ir, needed: &[BTreeSet<&str>], after: &Ir, gates: &[BTreeSet
         if let Some(approval) = needs.difference(&gates[ix]).next() {
             found.push(Diagnostic {
                 code: "PRIVILEGE_GAINED",
-                pointer: after.nodes[ix].pointer.to_string(),
+                pointer: after.pointer_of(&after.nodes[ix]),
                 message: format!("{} would begin without the approval {approval}", node.id),
                 hint: None,
             });
@@ -199,6 +204,9 @@ fn ungated(before: &Ir, needed: &[BTreeSet<&str>], after: &Ir, gates: &[BTreeSet
 fn approvals(ir: &Ir) -> Vec<BTreeSet<&str>> {
     let mut gates: Vec<BTreeSet<&str>> = Vec::with_capacity(ir.nodes.len());
     // Nodes are in topological order, and a body comes after the node that holds it.
+    if !ir.nodes.iter().any(|node| matches!(node.kind, Kind::Approval(_))) {
+        return vec![BTreeSet::new(); ir.nodes.len()];
+    }
     for (ix, node) in (0..).zip(&ir.nodes) {
         let mut ways = ir.incoming(ix).map(|(_, edge)| {
             let from = &ir.nodes[edge.from as usize];
@@ -219,7 +227,11 @@ fn approvals(ir: &Ir) -> Vec<BTreeSet<&str>> {
 /// The approvals whose decision a guard reads.
 fn approvals_read<'e>(guard: &'e Expression, ir: &'e Ir) -> impl Iterator<Item = &'e str> {
     let nodes = guard.references().iter().filter_map(|reference| reference.root.node());
-    nodes.filter(|node| matches!(ir.nodes[node.ix as usize].kind, Kind::Approval(_))).map(|node| &*node.id)
+    nodes.filter(|node| is_approval(ir, &node.id)).map(|node| &*node.id)
+}
+
+fn is_approval(ir: &Ir, id: &str) -> bool {
+    ir.node(id).is_some_and(|ix| matches!(ir.nodes[ix as usize].kind, Kind::Approval(_)))
 }
 
 /// The approval that the guard of an edge reads.
@@ -263,24 +275,10 @@ fn unguarded(operation: &Operation, before: &Ir) -> Option<Diagnostic> {
     })
 }
 
-/// A definition as written, to look nodes up by their places.
-struct Written(Value);
-
-impl Written {
-    fn of(ir: &Ir) -> Self {
-        let limits = ValueLimits { bytes_max: usize::MAX, ..ValueLimits::default() };
-        Self(parse(&ir.canonical, &limits).unwrap_or(Value::Null))
-    }
-
-    fn node(&self, node: &Node) -> &Value {
-        Pointer::parse(&node.pointer).ok().and_then(|place| place.find(&self.0).ok()).unwrap_or(&Value::Null)
-    }
-}
-
-fn uses(node: &Node, written: &Value) -> Vec<Use> {
+/// What a node reaches.
+fn uses(ir: &Ir, node: &Node) -> Vec<Use> {
     let mut out = Vec::new();
     let mut target = String::new();
-    let config = written.member("config").unwrap_or(&Value::Null);
     match &node.kind {
         Kind::Function { name, .. } => {
             target = name.to_string();
@@ -305,8 +303,10 @@ fn uses(node: &Node, written: &Value) -> Vec<Use> {
         out.push(Use::Model(correction.model.to_string()));
     }
     if matches!(node.kind, Kind::Function { .. } | Kind::Http(_)) {
+        let written = Pointer::parse(&ir.pointer_of(node)).ok();
+        let written = written.and_then(|place| place.find(ir.tree()).ok());
         let mut names = Vec::new();
-        secrets(config, &mut names);
+        secrets(written.and_then(|node| node.member("config")).unwrap_or(&Value::Null), &mut names);
         out.extend(names.into_iter().map(|name| Use::Secret(name, target.clone())));
     }
     out

@@ -1,8 +1,9 @@
 //! What operations touch, and where two patches touch the same.
 
-use super::operation::{EdgeKey, Id, Operation};
+use super::operation::{EdgeKey, Operation};
 use super::parts::Parts;
 use super::pointer::Pointer;
+use crate::id::Id;
 use crate::value::Value;
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 
 use crate::state::symbols::{IdMap, Sym, Symbols};
 use apex_ir::Ir;
-use apex_ir::ir::{Keeps, Kind, NodeIx};
+use apex_ir::ir::{Kind, NodeIx};
 use std::sync::Arc;
 
 /// A compiled definition.
@@ -13,24 +13,13 @@ pub(crate) struct Program {
     /// Number of the id of each node.
     pub(crate) syms: Vec<Sym>,
     ixs: IdMap<Sym, NodeIx>,
-    /// JSON Pointers of what is kept of each node's output, in the order of [`Keeps::Paths`].
-    pub(crate) pointers: Vec<Box<[Box<str>]>>,
-    /// The whole output is kept: everything of it is read, or it is part of the output of its graph.
-    pub(crate) keeps_all: Vec<bool>,
 }
 
 impl Program {
     pub(crate) fn new(ir: Ir, symbols: &mut Symbols) -> Program {
         let syms: Vec<Sym> = ir.nodes.iter().map(|node| symbols.note(&node.id)).collect();
         let ixs = syms.iter().enumerate().map(|(ix, &sym)| (sym, ix as NodeIx)).collect();
-        let pointers = ir.nodes.iter().map(|node| pointers(&node.keeps)).collect();
-        let mut keeps_all: Vec<bool> = ir.nodes.iter().map(|node| node.keeps == Keeps::All).collect();
-        for graph in ir.graphs.iter().filter(|graph| graph.output.is_none()) {
-            for &leaf in &graph.leaves {
-                keeps_all[leaf as usize] = true;
-            }
-        }
-        Program { ir, syms, ixs, pointers, keeps_all }
+        Program { ir, syms, ixs }
     }
 
     /// The node with an id.
@@ -45,14 +34,6 @@ impl Program {
             _ => None,
         }
     }
-}
-
-fn pointers(keeps: &Keeps) -> Box<[Box<str>]> {
-    let Keeps::Paths(paths) = keeps else { return Box::default() };
-    let pointer = |path: &[Box<str>]| -> Box<str> {
-        path.iter().map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1"))).collect::<String>().into()
-    };
-    paths.iter().map(|path| pointer(path)).collect()
 }
 
 /// Compiled definitions by the hash that they were registered with; the one that was compiled first leaves first.

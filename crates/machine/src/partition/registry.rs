@@ -10,6 +10,7 @@ use crate::machine::Machine;
 use crate::partition::arms::Part;
 use crate::partition::program::Program;
 use crate::partition::turn::{refusal, refused};
+use crate::state::logged::Logged;
 use crate::state::run::Run;
 use crate::state::symbols::Sym;
 use crate::state::trial::MAIN;
@@ -229,7 +230,7 @@ pub(crate) struct Basis {
     /// Of the program.
     pub(crate) ir_hash: [u8; 32],
     /// Patches in force.
-    pub(crate) layers: Vec<Arc<[u8]>>,
+    pub(crate) layers: Vec<Logged>,
 }
 
 impl Run {

@@ -36,12 +36,15 @@ impl Versions<'_> {
             let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
             for name in names {
                 if before.get(name) != after.get(name) {
-                    found.push((format!("{}/{name}", new.pointer), format!("{name} of {id} is another one")));
+                    found.push((
+                        format!("{}/{name}", self.new.pointer_of(new)),
+                        format!("{name} of {id} is another one"),
+                    ));
                 }
             }
         }
         if edges_into(self.old, before) != edges_into(self.new, after) {
-            found.push((new.pointer.to_string(), format!("the edges into {id} are others")));
+            found.push((self.new.pointer_of(new), format!("the edges into {id} are others")));
         }
         found
     }
@@ -58,7 +61,7 @@ impl Versions<'_> {
         let come = beyond(&new, &old).into_iter().map(|edge| {
             let to = &self.new.nodes[edge.to as usize].id;
             let detail = format!("{from} is decided: the guard of an edge to {to} would not be evaluated any more");
-            (format!("{}/when", edge.pointer), detail)
+            (format!("{}/when", self.new.pointer_of_edge(edge)), detail)
         });
         gone.chain(come).collect()
     }

@@ -7,6 +7,7 @@ use crate::run::changes::{Change, Versions};
 use crate::run::routing::has_begun;
 use crate::state::run::{Kept, Node, ROOT, Status};
 use apex_ir::ir::{Keeps, NodeIx};
+use apex_ir::overlay::Id;
 use std::collections::BTreeSet;
 
 impl Machine {
@@ -28,11 +29,11 @@ impl Machine {
             let (Some(before), Some(after)) = (old.ix(node.sym), new.ix(node.sym)) else { continue };
             let moved = &new.ir.nodes[after as usize];
             if moved.graph != 0 {
-                found.push((moved.pointer.to_string(), format!("{} has begun, and would stand in a body", moved.id)));
+                found.push((new.ir.pointer_of(moved), format!("{} has begun, and would stand in a body", moved.id)));
                 continue;
             }
             if let Some(detail) = taken_back_otherwise(old, before, new, after) {
-                found.push((new.ir.nodes[after as usize].pointer.to_string(), detail));
+                found.push((new.ir.pointer_of(moved), detail));
             }
             if matches!(node.status, Status::Ok | Status::Failed) {
                 found.extend(versions.guards(before, after, node.status == Status::Failed));
@@ -54,7 +55,7 @@ impl Machine {
 
 /// A join that has fired takes back what only leads to it: of the nodes that both programs have, the same ones.
 fn taken_back_otherwise(old: &Program, before: NodeIx, new: &Program, after: NodeIx) -> Option<String> {
-    let names = |of: &Program, ix: NodeIx, in_other: &Program| -> BTreeSet<Box<str>> {
+    let names = |of: &Program, ix: NodeIx, in_other: &Program| -> BTreeSet<Id> {
         let rest = of.ir.nodes[ix as usize].cancel_rest.iter().map(|&ix| &of.ir.nodes[ix as usize].id);
         rest.filter(|id| in_other.ir.node(id).is_some()).cloned().collect()
     };
@@ -68,13 +69,14 @@ fn not_kept(old: &Program, before: NodeIx, new: &Program, after: NodeIx) -> Vec<
     let node = &new.ir.nodes[after as usize];
     let unknown = |path: &str| {
         let what = if path.is_empty() { "the whole output".to_owned() } else { format!("{path} of the output") };
-        (node.pointer.to_string(), format!("{what} of {} is read, which the run did not keep", node.id))
+        (new.ir.pointer_of(node), format!("{what} of {} is read, which the run did not keep", node.id))
     };
-    if new.keeps_all[after as usize] {
-        return vec![unknown("")];
-    }
-    let Keeps::Paths(paths) = &node.keeps else { return Vec::new() };
+    let paths = match &node.keeps {
+        Keeps::Nothing => return Vec::new(),
+        Keeps::All => return vec![unknown("")],
+        Keeps::Paths(paths) => paths,
+    };
     let keeps = &old.ir.nodes[before as usize].keeps;
-    let missing = paths.iter().zip(&new.pointers[after as usize]).filter(|(path, _)| keeps.locate(path).is_none());
-    missing.map(|(_, pointer)| unknown(pointer)).collect()
+    let missing = paths.iter().filter(|path| keeps.locate(&path.names).is_none());
+    missing.map(|path| unknown(&path.pointer)).collect()
 }

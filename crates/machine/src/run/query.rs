@@ -50,17 +50,15 @@ impl Machine {
     fn evaluate(&self, slot: u32, program: &Program, text: &str) -> Result<Vec<u8>, Refusal> {
         let no_expression = |message: String| refusal(code::EXPRESSION_INVALID, message);
         let limits = apex_ir::Limits::default().expression;
-        let mut expression = Expression::compile(text, &limits).map_err(|found| {
+        let expression = Expression::compile(text, &limits).map_err(|found| {
             let hint = found.hint.map_or_else(String::new, |hint| format!("; {hint}"));
             no_expression(format!("{} (byte {}){hint}", found.message, found.offset))
         })?;
-        expression
-            .resolve(|id| {
-                let ix = program.ir.node(id)?;
-                // What stands in a body has many instances, and no name here.
-                (program.ir.nodes[ix as usize].graph == 0).then_some(ix)
-            })
-            .map_err(|id| no_expression(format!("there is no node {id:?} in the graph of the workflow")))?;
+        // What stands in a body has many instances, and no name here.
+        let is_known = |id: &&str| program.ir.node(id).is_some_and(|ix| program.ir.nodes[ix as usize].graph == 0);
+        if let Some(id) = expression.nodes().find(|id| !is_known(id)) {
+            return Err(no_expression(format!("there is no node {id:?} in the graph of the workflow")));
+        }
         let Some(run) = self.state.run(slot) else { return Err(no_expression("the run has ended".into())) };
         let value = expression.evaluate(&View::new(run, program, ROOT), &mut self.budget());
         let failed = |message: String| refusal(code::EXPRESSION_FAILED, message);

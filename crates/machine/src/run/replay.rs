@@ -23,6 +23,7 @@ use crate::run::pause::unknown_run;
 use crate::run::start::Origin;
 use crate::run::verdict::{Fails, Verdict};
 use crate::state::fold::priority;
+use crate::state::logged::Logged;
 use crate::state::run::{Fault, Run};
 use crate::state::symbols::TextMap;
 use apex_ir::ir::{Effect, Kind};
@@ -94,7 +95,7 @@ impl<'h> Past<'h> {
     }
 
     /// The patches in force at its end.
-    fn overlay(&self) -> Vec<Arc<[u8]>> {
+    fn overlay(&self) -> Vec<Logged> {
         let mut layers: Vec<(u32, &[u8])> = Vec::new();
         for (_, event) in self.events() {
             match event {
@@ -312,7 +313,7 @@ impl Machine {
             let root = &*program.ir.nodes[program.root_of(ix) as usize].id;
             let is_done = (frozen.contains_key(root) || ended.contains(root)) && !open.contains(&*node.id);
             if again.may_run(program, ix) || !is_done {
-                found.push((node.pointer.to_string(), format!("{} writes, and would run", node.id)));
+                found.push((program.ir.pointer_of(node), format!("{} writes, and would run", node.id)));
             }
         }
         found

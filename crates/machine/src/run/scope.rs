@@ -65,6 +65,11 @@ impl<'a> View<'a> {
         None
     }
 
+    /// The node that an expression names.
+    fn ix(&self, node: &NodeRef) -> Option<NodeIx> {
+        self.program.ir.node(&node.id)
+    }
+
     /// The state of a node, in this scope or in the one around it that holds its graph.
     fn node(&self, ix: NodeIx) -> Option<&'a Node> {
         let graph = self.program.ir.nodes.get(ix as usize)?.graph;
@@ -127,10 +132,11 @@ impl expressions::Scope for View<'_> {
             Some(raw) => Member::Raw(Cow::Borrowed(raw)),
             None => Member::Missing,
         };
-        if let Some(pending) = self.pending(node.ix) {
+        let Some(ix) = self.ix(node) else { return Member::NoOutput };
+        if let Some(pending) = self.pending(ix) {
             return pending.output.map_or(Member::NoOutput, |output| below(output, path));
         }
-        let Some(state) = self.decided(node.ix) else { return Member::NoOutput };
+        let Some(state) = self.decided(ix) else { return Member::NoOutput };
         if state.status != Status::Ok {
             return Member::NoOutput;
         }
@@ -138,11 +144,8 @@ impl expressions::Scope for View<'_> {
             Kept::Nothing => Member::Missing,
             Kept::All(output) => below(output, path),
             Kept::Parts(parts) => {
-                let ix = node.ix as usize;
-                let located = self.program.ir.nodes[ix].keeps.locate(path);
-                let exact = located.and_then(|(place, length)| {
-                    let pointer = &self.program.pointers[ix][place];
-                    Some((length, &parts.iter().find(|(kept, _)| kept == pointer)?.1))
+                let exact = self.program.ir.nodes[ix as usize].keeps.locate(path).and_then(|path| {
+                    Some((path.names.len(), &parts.iter().find(|(kept, _)| *kept == path.pointer)?.1))
                 });
                 // A program that the run had before kept what stands above.
                 match exact.or_else(|| parts.iter().find_map(|(kept, value)| Some((leads_to(kept, path)?, value)))) {
@@ -154,16 +157,18 @@ impl expressions::Scope for View<'_> {
     }
 
     fn status(&self, node: &NodeRef) -> Option<&str> {
-        if let Some(pending) = self.pending(node.ix) {
+        let ix = self.ix(node)?;
+        if let Some(pending) = self.pending(ix) {
             return Some(if pending.output.is_some() { "ok" } else { "failed" });
         }
-        self.decided(node.ix)?.status.as_str()
+        self.decided(ix)?.status.as_str()
     }
 
     fn error(&self, node: &NodeRef) -> Option<Cow<'_, [u8]>> {
-        let fault = match self.pending(node.ix) {
+        let ix = self.ix(node)?;
+        let fault = match self.pending(ix) {
             Some(pending) => pending.error?,
-            None => self.decided(node.ix)?.error.as_deref()?,
+            None => self.decided(ix)?.error.as_deref()?,
         };
         let mut out = b"{\"type\":".to_vec();
         write_json_str(&fault.kind, &mut out);

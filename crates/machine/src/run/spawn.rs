@@ -7,9 +7,8 @@ use crate::machine::Machine;
 use crate::partition::registry::over;
 use crate::partition::turn::refusal;
 use crate::state::run::{Run, split_path};
-use apex_ir::overlay::{Id, Operation, added_nodes, adds_agent, nodes_added, read_operations};
+use apex_ir::overlay::{Id, Operation, adds_agent, nodes_added};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// The agent node that an author is; `None`: it is somebody else.
 fn agent_of(author: &str) -> Option<&str> {
@@ -19,7 +18,8 @@ fn agent_of(author: &str) -> Option<&str> {
 /// A patch in force, or one that may come into force.
 struct Counted<'r> {
     author: &'r str,
-    operations: Vec<Operation>,
+    /// The nodes that it adds.
+    added: &'r [Id],
 }
 
 impl Run {
@@ -30,11 +30,7 @@ impl Run {
         let counted = in_force
             .map(|layer| (&*layer.author, &layer.operations))
             .chain(held.map(|proposal| (&*proposal.author, &proposal.operations)));
-        let read = |(author, operations): (_, &Arc<[u8]>)| Counted {
-            author,
-            operations: read_operations(operations).unwrap_or_default(),
-        };
-        counted.map(read).collect()
+        counted.map(|(author, operations)| Counted { author, added: operations.added() }).collect()
     }
 
     /// Bytes of the operations of all its patches.
@@ -67,7 +63,7 @@ impl Machine {
         }
         let counted = run.counted();
         let sum = |is_meant: &dyn Fn(&Counted<'_>) -> bool| -> usize {
-            counted.iter().filter(|patch| is_meant(patch)).map(|patch| nodes_added(&patch.operations)).sum()
+            counted.iter().filter(|patch| is_meant(patch)).map(|patch| patch.added.len()).sum()
         };
         let before = sum(&|_| true);
         if before + added > limits.patched_nodes_max {
@@ -92,10 +88,10 @@ impl Machine {
 
 /// How many agents stand above one: it was added by a patch of one of them.
 fn depth_of(agent: &str, counted: &[Counted<'_>]) -> usize {
-    let mut added_by: BTreeMap<Id, &str> = BTreeMap::new();
+    let mut added_by: BTreeMap<&str, &str> = BTreeMap::new();
     for patch in counted {
         let Some(author) = agent_of(patch.author) else { continue };
-        added_by.extend(patch.operations.iter().flat_map(added_nodes).map(|id| (id, author)));
+        added_by.extend(patch.added.iter().map(|id| (&**id, author)));
     }
     let (mut depth, mut at) = (0, agent);
     // An author has begun and stays, so there is no circle; the bound is for what nobody thought of.

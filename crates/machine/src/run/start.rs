@@ -13,6 +13,7 @@ use crate::partition::program::Program;
 use crate::partition::registry::{Basis, over, unknown};
 use crate::partition::turn::{listed, refusal, refused};
 use crate::state::fold::priority_name;
+use crate::state::logged::Logged;
 use crate::state::symbols::Sym;
 use crate::state::trial::Drawn;
 use crate::view::RunState;
@@ -140,7 +141,7 @@ impl Machine {
     }
 
     /// What patches make of the version that a start names.
-    pub(crate) fn select_overlaid(&mut self, command: &StartRun, layers: &[Arc<[u8]>]) -> Result<Selected, Refusal> {
+    pub(crate) fn select_overlaid(&mut self, command: &StartRun, layers: &[Logged]) -> Result<Selected, Refusal> {
         let (version, ir_hash, program, drawn) = self.select_program(command)?;
         let (tenant, workflow) = (self.state.symbols.find(&command.tenant), self.state.symbols.find(&command.workflow));
         let (Some(tenant), Some(workflow), false) = (tenant, workflow, layers.is_empty()) else {
@@ -228,7 +229,7 @@ pub(crate) struct Origin<'c> {
     pub(crate) from: &'c str,
     pub(crate) freeze: bool,
     /// Its patches in force: the new run begins with them.
-    pub(crate) overlay: &'c [Arc<[u8]>],
+    pub(crate) overlay: &'c [Logged],
 }
 
 /// What a start came to.

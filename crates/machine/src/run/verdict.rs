@@ -136,19 +136,17 @@ impl Machine {
 }
 
 fn keep<'p>(program: &'p Program, ix: NodeIx, output: &'p [u8], verdict: &mut Verdict<'p>) {
-    let ix = ix as usize;
-    if program.keeps_all[ix] {
-        verdict.kept_all = true;
-        return;
-    }
-    let Keeps::Paths(paths) = &program.ir.nodes[ix].keeps else { return };
-    if output.len() <= KEEP_WHOLE_BYTES {
-        verdict.kept_all = true;
-        return;
-    }
-    for (path, pointer) in paths.iter().zip(&program.pointers[ix]) {
-        if let Some(raw) = value::cut(output, path) {
-            verdict.kept.push(KeptPart { path: pointer, value: Json(raw) });
+    let paths = match &program.ir.nodes[ix as usize].keeps {
+        Keeps::Nothing => return,
+        Keeps::Paths(paths) if output.len() > KEEP_WHOLE_BYTES => paths,
+        Keeps::Paths(_) | Keeps::All => {
+            verdict.kept_all = true;
+            return;
+        }
+    };
+    for path in paths.iter() {
+        if let Some(raw) = value::cut(output, &path.names) {
+            verdict.kept.push(KeptPart { path: &path.pointer, value: Json(raw) });
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Source<'a> {
     pub(crate) names: &'a [Sym],
 }
 
-type Read<T> = Result<T, RestoreError>;
+pub(crate) type Read<T> = Result<T, RestoreError>;
 
 impl<'a> Source<'a> {
     pub(crate) fn take(&mut self, count: usize) -> Read<&'a [u8]> {

@@ -5,6 +5,7 @@ pub(crate) mod codec;
 pub(crate) mod fold;
 pub(crate) mod letter;
 pub(crate) mod locks;
+pub(crate) mod logged;
 mod pages;
 pub(crate) mod patch_set;
 pub(crate) mod rates;

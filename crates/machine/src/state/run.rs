@@ -1,6 +1,7 @@
 //! The state of one run: its scopes, their nodes, and what it waits for. What is a cache over (state, IR), and so
 //! neither compared nor written, says so.
 
+use super::logged::Logged;
 use super::symbols::Sym;
 use super::trial::Drawn;
 use crate::action::JobKind;
@@ -114,7 +115,7 @@ pub(crate) struct Layer {
     /// From 1; 0: the run began with it.
     pub(crate) number: u32,
     /// On ids, as logged.
-    pub(crate) operations: Arc<[u8]>,
+    pub(crate) operations: Logged,
     /// That it made.
     pub(crate) epoch: u32,
     /// That dropping it made; 0: it is in force.
@@ -129,7 +130,7 @@ pub(crate) struct Layer {
 pub(crate) struct Proposal {
     pub(crate) number: u32,
     /// On ids, as logged; empty once it is rejected.
-    pub(crate) operations: Arc<[u8]>,
+    pub(crate) operations: Logged,
     /// In force when it was proposed: what was changed up to there it was compared with.
     pub(crate) epoch: u32,
     pub(crate) base_epoch: u32,

@@ -2,8 +2,8 @@
 
 use super::{Folding, Unfit};
 use crate::event::patch::{PatchApplied, PatchProposed, PatchRejected, PatchRolledBack};
+use crate::state::logged::Logged;
 use crate::state::run::{Layer, NO_SLOT, Proposal, ROOT};
-use std::sync::Arc;
 
 /// A patch in force.
 pub(super) fn layer(number: u32, operations: &[u8], epoch: u32) -> Layer {
@@ -45,7 +45,7 @@ impl Folding<'_> {
         extra.patches = extra.patches.max(e.number);
         if let Some(proposal) = extra.proposals.iter_mut().find(|proposal| proposal.number == e.number) {
             proposal.rejected = true;
-            proposal.operations = Arc::default();
+            proposal.operations = Logged::default();
         }
         Ok((ROOT, NO_SLOT))
     }
