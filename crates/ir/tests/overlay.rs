@@ -327,6 +327,57 @@ fn laid_out(ir: &Ir) -> String {
     format!("{whole:#?} {ids:?} {:#?} {:#?} {:?} {:#?}", ir.nodes, ir.edges, ir.in_edges, ir.graphs)
 }
 
+/// A chain of calls with a map in it, as authors of patches meet it: each call reads the one before.
+fn chain(random: &mut Random) -> Ir {
+    let call = |i: usize| {
+        let input = if i == 0 { "${inputs.x}".into() } else { format!("${{nodes.c{}.output.y}}", i - 1) };
+        json!({"id": format!("c{i}"), "type": "function", "config": {"name": "f"}, "input": {"x": input}})
+    };
+    let count = 8 + random.below(8);
+    let mut nodes: Vec<Json> = (0..count).map(call).collect();
+    let body = json!({"nodes": [join("x"), join("y")], "edges": [{"from": "x", "to": "y"}]});
+    let at = random.below(count);
+    nodes.insert(at, json!({"id": "m", "type": "map", "config": {"over": "${inputs.list}", "body": body}}));
+    let edge = |i: usize| json!({"from": format!("c{}", i - 1), "to": format!("c{i}"), "when": format!("nodes.c{}.status == 'ok'", i - 1)});
+    let edges: Vec<Json> = (1..count).map(edge).collect();
+    let inputs =
+        json!({"type": "object", "properties": {"x": {}, "list": {"type": "array"}}, "additionalProperties": false});
+    ok(&json!({"name": "w", "version": "1", "inputs": inputs, "nodes": nodes, "edges": edges, "timeout_s": 60}))
+}
+
+/// What an author might do to it, in a way that may be refused.
+fn edited(random: &mut Random, ir: &Ir, number: usize) -> Json {
+    let definition = json_of(ir);
+    let (nodes, edges) = (definition["nodes"].as_array().unwrap(), definition["edges"].as_array().unwrap());
+    let (node, edge) = (random.below(nodes.len()), random.below(edges.len()));
+    let read = nodes[node]["id"].as_str().unwrap().to_owned();
+    let (id, input) = (format!("p{number}"), json!({"x": format!("${{nodes.{read}.output}}")}));
+    let call = json!({"id": id, "type": "function", "config": {"name": "g"}, "input": input});
+    let to = nodes[random.below(nodes.len())]["id"].clone();
+    match random.below(9) {
+        0 | 1 => json!([
+            add(&format!("/nodes/{node}"), call),
+            add("/edges/-", json!({"from": read, "to": id})),
+            add(&format!("/edges/{edge}"), json!({"from": id, "to": to, "when": "inputs.x > 1"})),
+        ]),
+        2 => json!([{"op": "remove", "path": format!("/nodes/{node}")}]),
+        3 => json!([{"op": "remove", "path": format!("/edges/{edge}")}]),
+        4 => json!([add(&format!("/nodes/{node}/input"), input)]),
+        5 => json!([
+            add(&format!("/nodes/{node}/join"), json!({"quorum": 1})),
+            add(&format!("/nodes/{node}/cancel_rest"), json!(true))
+        ]),
+        6 => {
+            json!([{"op": "move", "from": format!("/nodes/{node}"), "path": "/nodes/-"}, {"op": "move", "from": format!("/edges/{edge}"), "path": "/edges/0"}])
+        }
+        7 => json!([add(
+            "/nodes/-",
+            json!({"id": id, "type": "map", "config": {"over": [1], "body": {"nodes": [join(&format!("q{number}"))]}}})
+        )]),
+        _ => json!([add(&format!("/edges/{edge}/when"), json!(format!("nodes.{read}.output.z.k")))]),
+    }
+}
+
 fn changed(random: &mut Random, definition: &Json) -> Json {
     let mut after = definition.clone();
     for _ in 0..1 + random.below(4) {
@@ -367,6 +418,38 @@ proptest! {
             let whole = compile(&resolved.ir.canonical, None, &Limits::default()).unwrap();
             prop_assert_eq!(laid_out(&resolved.ir), laid_out(&whole));
             ir = resolved.ir;
+        }
+    }
+
+    /// So it is with patches as authors write them; and what is refused is refused for the same reasons.
+    #[test]
+    fn a_patch_of_a_part_makes_what_the_whole_makes(seed in any::<u64>()) {
+        let random = &mut Random(seed);
+        let mut ir = chain(random);
+        let functions = FunctionTable::from([
+            ("f".to_owned(), FunctionSpec { timeout_s: Some(3.0), ..FunctionSpec::default() }),
+            ("g".to_owned(), FunctionSpec { effect: Some(Effect::Read), ..FunctionSpec::default() }),
+        ]);
+        for number in 0..8 {
+            let functions = (random.below(2) == 0).then_some(&functions);
+            let patch = edited(random, &ir, number).to_string();
+            // From bytes nothing is shared with what was compiled before.
+            let unshared = compile(&ir.canonical, None, &Limits::default()).unwrap();
+            let resolve = |ir: &Ir| {
+                resolve(ir, patch.as_bytes(), functions, &PatchLimits::default(), &Limits::default())
+            };
+            match (resolve(&ir), resolve(&unshared)) {
+                (Ok(resolved), Ok(other)) => {
+                    let whole = compile(&resolved.ir.canonical, None, &Limits::default()).unwrap();
+                    prop_assert_eq!(laid_out(&resolved.ir), laid_out(&whole));
+                    prop_assert_eq!(text(&resolved.operations), text(&other.operations));
+                    let again = materialize(&ir.canonical, &[&resolved.operations], &Limits::default()).unwrap();
+                    prop_assert_eq!(again.hash, resolved.ir.hash);
+                    ir = resolved.ir;
+                }
+                (Err(one), Err(other)) => prop_assert_eq!(format!("{one:?}"), format!("{other:?}")),
+                (one, other) => prop_assert!(false, "{:?} {:?}", one.is_ok(), other.is_ok()),
+            }
         }
     }
 
