@@ -18,7 +18,7 @@ SOURCE = Path(__file__).resolve().parents[3] / "wasm-passes" / "assemblyscript"
 @pytest.fixture(scope="module")
 def skip_join(tmp_path_factory: pytest.TempPathFactory) -> Found:
     """The pass, as its `package.json` builds it."""
-    assert shutil.which("npm"), "npm of Node 20 or later is needed to build it: apt-get install npm"
+    assert shutil.which("npm"), "Node 20 or newer with npm is needed to build it: see CONTRIBUTING.md"
     folder = tmp_path_factory.mktemp("assemblyscript") / "skip-join"
     shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("node_modules", "*.wasm"))
     for words in (["ci", "--ignore-scripts", "--no-audit", "--no-fund"], ["run", "build"]):
