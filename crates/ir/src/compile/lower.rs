@@ -198,8 +198,8 @@ fn keeps<'k>(
     nodes.iter().for_each(|node| node.step.each_expression(&mut visit));
     edges.iter().filter_map(|edge| edge.when.as_deref()).for_each(&mut visit);
     graphs.iter().filter_map(|graph| graph.output.as_deref()).flat_map(Template::expressions).for_each(&mut visit);
-    read.sort_unstable();
-    read.dedup();
+    let mut read = grouped(read, is_output.len());
+    read.chunk_by_mut(|a, b| a.0 == b.0).for_each(<[_]>::sort_unstable);
     let mut keeps: Vec<Keeps> =
         is_output.into_iter().map(|all| if all { Keeps::All } else { Keeps::Nothing }).collect();
     for of_node in read.chunk_by(|a, b| a.0 == b.0) {
@@ -223,6 +223,22 @@ fn keeps<'k>(
         };
     }
     keeps
+}
+
+/// By index, in linear time: there are few pairs to each, and many indexes.
+fn grouped<T: Copy>(pairs: Vec<(NodeIx, T)>, count: usize) -> Vec<(NodeIx, T)> {
+    let mut next = vec![0_u32; count + 1];
+    pairs.iter().for_each(|(ix, _)| next[*ix as usize + 1] += 1);
+    for ix in 0..count {
+        next[ix + 1] += next[ix];
+    }
+    let mut out = pairs.clone();
+    for pair in pairs {
+        let at = &mut next[pair.0 as usize];
+        out[*at as usize] = pair;
+        *at += 1;
+    }
+    out
 }
 
 fn kept_path(names: &[Box<str>]) -> KeptPath {

@@ -82,13 +82,17 @@ struct Known {
 
 impl Known {
     fn of(ir: &Ir) -> Self {
-        let mut edges: Vec<Vec<EdgeIx>> = vec![Vec::new(); ir.graphs.len()];
-        for (ix, edge) in (0..).zip(&ir.edges) {
-            edges[ir.nodes[edge.from as usize].graph as usize].push(ix);
+        let mut nodes: Vec<Vec<NodeIx>> = ir.graphs.iter().map(|graph| vec![NONE; graph.nodes.len()]).collect();
+        for (ix, node) in (0..).zip(&ir.nodes) {
+            nodes[node.graph as usize][node.place as usize] = ix;
         }
-        edges.iter_mut().for_each(|edges| edges.sort_unstable_by_key(|&ix| ir.edges[ix as usize].place));
-        let mut nodes: Vec<Vec<NodeIx>> = ir.graphs.iter().map(|graph| graph.nodes.clone().collect()).collect();
-        nodes.iter_mut().for_each(|nodes| nodes.sort_unstable_by_key(|&ix| ir.nodes[ix as usize].place));
+        let graph = |edge: &Edge| ir.nodes[edge.from as usize].graph as usize;
+        let mut counts = vec![0; ir.graphs.len()];
+        ir.edges.iter().for_each(|edge| counts[graph(edge)] += 1);
+        let mut edges: Vec<Vec<EdgeIx>> = counts.into_iter().map(|count| vec![NONE; count]).collect();
+        for (ix, edge) in (0..).zip(&ir.edges) {
+            edges[graph(edge)][edge.place as usize] = ix;
+        }
         Self { nodes, edges }
     }
 }
