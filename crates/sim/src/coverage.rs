@@ -24,18 +24,46 @@ macro_rules! commands {
 commands! {
     sent: RegisterWorkflow TagWorkflow StartRun ReplayRun SupplyHistory PutSchedule ChangeSchedule CancelRun PauseRun
         ResumeRun SignalRun PublishSignal ResolveApproval JobResult Heartbeat DropDeadLetter Erase Tick MigrateRun
-        ApplyPatch RollbackPatch PatchWorkflow UnpatchWorkflow;
-    // Patches that wait for a person: `crates/machine/tests`, `runs/proposal.rs` and `simulation.rs`.
-    elsewhere: ApprovePatch
+        ApplyPatch ApprovePatch RollbackPatch PatchWorkflow UnpatchWorkflow;
+    elsewhere:
 }
 
-/// Events that no command of these histories leads to.
-pub const ELSEWHERE: &[&str] = &["PatchProposed", "PatchRejected"];
-
-/// Events that must have been recorded: all that there are, but for those.
+/// Events that must have been recorded: all that there are.
 pub fn events() -> impl Iterator<Item = &'static str> {
-    (0..=u8::MAX).filter_map(type_name).filter(|name| !ELSEWHERE.contains(name))
+    (0..=u8::MAX).filter_map(type_name)
 }
+
+/// What must have become of patches on runs, by the kind of their author where that matters.
+pub const PATCHES: &[&str] = &[
+    "applied client",
+    "applied optimizer",
+    "applied agent",
+    "proposed client",
+    "proposed optimizer",
+    "proposed agent",
+    "approved client",
+    "approved optimizer",
+    "approved agent",
+    "approved on another epoch",
+    "rejected",
+    "lapsed",
+    "agent refused PATCH_SHAPE_REFUSED",
+    "agent refused PATCH_MEANING_REFUSED",
+    "agent refused PATCH_SECURITY_REFUSED",
+    "agent refused PATCH_CONFLICT",
+    "agent refused LIMIT_EXCEEDED",
+    "agent refused WRONG_STATE",
+    "over patches_per_run_max",
+    "over proposals_per_run_max",
+    "over agent_nodes_max",
+    "over agent_depth_max",
+    "not approved PATCH_SECURITY_REFUSED",
+    "not approved PATCH_MEANING_REFUSED",
+    "not approved PATCH_CONFLICT",
+    "not approved PATCH_NOT_FOUND",
+    "not approved WRONG_STATE",
+    "not approved RUN_ENDED",
+];
 
 /// Faults that must have been met.
 pub const FAULTS: &[&str] = &[
@@ -106,6 +134,8 @@ pub struct Coverage {
     pub refusals: BTreeMap<String, u64>,
     /// Faults met.
     pub faults: BTreeMap<String, u64>,
+    /// What became of patches on runs.
+    pub patches: BTreeMap<String, u64>,
     /// Transitions of runs.
     pub runs: BTreeMap<Move, u64>,
     /// Transitions of nodes.
@@ -145,6 +175,18 @@ impl Coverage {
         count(&mut self.faults, name);
     }
 
+    pub(crate) fn patch(&mut self, name: &str) {
+        count(&mut self.patches, name);
+    }
+
+    /// A limit of patches, where a refusal names it.
+    pub(crate) fn limit(&mut self, message: &str) {
+        let name = message.split(" (").next().unwrap_or_default();
+        if PATCHES.contains(&name) {
+            self.patch(name);
+        }
+    }
+
     pub(crate) fn run_moved(&mut self, from: &str, event: &str, to: &str) {
         if from != to {
             *self.runs.entry((from.into(), event.into(), to.into())).or_default() += 1;
@@ -168,6 +210,7 @@ impl Coverage {
         sum(&mut self.events, other.events);
         sum(&mut self.refusals, other.refusals);
         sum(&mut self.faults, other.faults);
+        sum(&mut self.patches, other.patches);
         sum(&mut self.runs, other.runs);
         sum(&mut self.nodes, other.nodes);
         sum(&mut self.steps, other.steps);
@@ -185,6 +228,7 @@ impl Coverage {
             ("event", &events, &self.events),
             ("refusal", REFUSALS, &self.refusals),
             ("fault", FAULTS, &self.faults),
+            ("patch", PATCHES, &self.patches),
         ] {
             let not_met = names.iter().filter(|name| !met.contains_key(**name));
             missing.extend(not_met.map(|name| format!("{what} {name}")));
@@ -217,6 +261,7 @@ impl Coverage {
             "events": self.events,
             "refusals": self.refusals,
             "faults": self.faults,
+            "patches": self.patches,
             "transitions": {"run": moves(&self.runs), "node": moves(&self.nodes), "compensation": moves(&self.steps)},
         })
     }

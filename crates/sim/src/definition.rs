@@ -116,7 +116,10 @@ pub(crate) fn node(chance: &mut Chance, id: &str, within: Within, is_left_out: &
         }
         3..=5 if within.depth < 2 => map(chance, id, within, is_left_out),
         14 if within.depth < 2 => iteration(chance, id, within, is_left_out),
-        15 => json!({"type": "agent", "config": {"model": "m", "prompt": "Is ${inputs.x} much?"}}),
+        15 | 19 => {
+            let may_patch = !chance.one_in(3);
+            json!({"type": "agent", "config": {"model": "m", "prompt": "Is ${inputs.x} much?", "may_patch": may_patch}})
+        }
         16 if within.children > 0 => composite(chance, within.children),
         17 | 18 => signal(chance),
         6 => json!({"type": "http", "config": {"method": "GET", "url": "https://example.com/a"}}),

@@ -56,7 +56,7 @@ impl Draft {
             .filter(|&at| !is_careful || nodes[at]["id"].as_str().is_none_or(|id| !begun.contains(id)))
             .collect();
         let at = chance.pick(&free).copied();
-        match (chance.below(16), at) {
+        match (chance.below(17), at) {
             (0..5, _) => self.adds_node(chance, &nodes, &free, id, children),
             (5 | 6, Some(at)) if nodes.len() > 1 => self.removes_node(&nodes, at),
             (7, _) => self.removes_edge(chance),
@@ -70,6 +70,7 @@ impl Draft {
             (10..13, Some(at)) => self.sets_member(chance, &nodes[at], at),
             (13, Some(at)) => self.changes_body(chance, &nodes[at], at, id),
             (14, _) => self.sets_workflow(chance),
+            (15, _) => self.moves(chance),
             // A policy may change of what has begun, too.
             _ => {
                 let at = chance.below(nodes.len() as u64) as usize;
@@ -115,6 +116,18 @@ impl Draft {
         let edges = self.list("edges").len() as u64;
         if edges > 0 {
             self.remove(format!("/edges/{}", chance.below(edges)));
+        }
+    }
+
+    /// Something stands in another place of its list.
+    fn moves(&mut self, chance: &mut Chance) {
+        let name = chance.of_these(&["nodes", "edges"]);
+        let list = self.list(name);
+        let from = chance.below(list.len() as u64) as usize;
+        let to = chance.below(list.len() as u64);
+        if let Some(moved) = list.get(from) {
+            self.remove(format!("/{name}/{from}"));
+            self.add(format!("/{name}/{to}"), moved.clone());
         }
     }
 
@@ -192,6 +205,13 @@ impl Draft {
         let new = json!({"id": id, "type": "function", "config": {"name": function}, "effect": "write",
             "input": {"x": "${inputs.x}"}});
         self.add("/nodes/-".into(), new);
+    }
+
+    /// Adds an agent that may patch, behind a node.
+    pub(crate) fn asks(&mut self, id: &str, from: &str) {
+        let config = json!({"model": "m", "prompt": "And then?", "may_patch": true});
+        self.add("/nodes/-".into(), json!({"id": id, "type": "agent", "config": config}));
+        self.add("/edges/-".into(), json!({"from": from, "to": id}));
     }
 
     /// Makes nonsense of it.

@@ -120,6 +120,7 @@ fn many(from: u64, histories: u64, threads: usize, json: bool) -> ExitCode {
             break;
         }
         if seed - from >= histories * PATIENCE {
+            say(&coverage, json);
             eprintln!("never met in {} histories: {}", coverage.histories, missing.join(", "));
             return ExitCode::FAILURE;
         }
@@ -140,6 +141,7 @@ fn say(coverage: &Coverage, json: bool) {
         ("events", &coverage.events),
         ("refusals", &coverage.refusals),
         ("faults", &coverage.faults),
+        ("patches", &coverage.patches),
     ] {
         let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
         println!("{what}: {}", counts.join(", "));

@@ -8,16 +8,20 @@ use crate::edits::Draft;
 use crate::house::Asked;
 use crate::oracle::judge::Judge;
 use crate::oracle::parts::Parts;
-use crate::oracle::programs::{Fate, Patch, Wish};
+use crate::oracle::parts::changes;
+use crate::oracle::patches::Patch;
+use crate::oracle::programs::{Fate, Wish};
 use crate::wrong::{Wrong, check};
 use apex_machine::command::{
-    Allowed, ApplyPatch, Grant, MigrateRun, PatchRule, PatchRules, RegisterWorkflow, RollbackPatch, Selector,
+    Allowed, ApplyPatch, ApprovePatch, Grant, MigrateRun, Outcome, PatchPolicy, PatchRule, PatchRules,
+    RegisterWorkflow, ResultPatch, RollbackPatch, Selector,
 };
 use apex_machine::record::split_records;
 use apex_machine::render::payload_json;
-use apex_machine::{Answer, Command, Config, Machine, Refusal, RunId};
+use apex_machine::{Answer, Command, Config, Job, Machine, Refusal, RunId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A function that authors may not call, mostly.
@@ -35,7 +39,7 @@ impl Expected {
     fn of(fate: Option<Fate>) -> Expected {
         match fate {
             None => Expected::Refused(BTreeSet::from(["RUN_NOT_FOUND"])),
-            Some(Fate::Made(_)) => Expected::Taken,
+            Some(Fate::Made(_) | Fate::Held(_) | Fate::Rejected) => Expected::Taken,
             Some(Fate::Stands) => Expected::Standing,
             Some(Fate::Refused(codes)) => Expected::Refused(codes),
         }
@@ -69,10 +73,11 @@ impl World<'_> {
             self.turn()?;
             self.write(usize::MAX)?;
         }
-        match chance.below(8) {
+        match chance.below(12) {
             0..5 if self.plan.has("patch") => self.patch(chance)?,
             5 if self.plan.has("patch") => self.roll_back(chance),
-            6 | 7 if self.plan.has("migration") => self.migrate(chance)?,
+            6..10 if self.plan.has("patch") => self.approve(chance),
+            10 | 11 if self.plan.has("migration") => self.migrate(chance)?,
             _ => {}
         }
         Ok(())
@@ -80,33 +85,32 @@ impl World<'_> {
 
     fn wish(&mut self, run_id: RunId, wish: Wish, command: Command) {
         let expected = Expected::of(self.ledger.fate(&run_id, &wish, &compiles));
-        self.ledger.offers(run_id).wishes.push(wish.clone());
+        self.ledger.offers(run_id).wish = Some(wish.clone());
         let was_at_rest = !self.house.more;
         self.ask(Some(Asked::Change { run_id, wish: Box::new(wish), expected, was_at_rest }), command);
     }
 
     fn patch(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
-        let Some(run_id) = self.some_run(chance) else { return Ok(()) };
-        let document = self.read_definition(&run_id)?;
+        let Some(run_id) = self.run_to_change(chance) else { return Ok(()) };
+        let document = Rc::new(self.read_definition(&run_id)?);
         let judge = &self.ledger.judges[&run_id];
         let epoch = judge.programs.epoch();
-        self.read.insert((run_id, epoch), document.clone());
+        self.read.insert((run_id, epoch), Rc::clone(&document));
         // One that came later than others; one from a time to come.
         let before = chance.below(epoch + 1);
         let base_epoch = match chance.below(6) {
             0 => Some(epoch),
             1 | 2 if self.read.contains_key(&(run_id, before)) => Some(before),
             3 if chance.one_in(8) => Some(epoch + 1),
-            _ => None,
+            // What an agent gave, and is not decided yet, may make another one of what is in force.
+            _ => self.house.more.then_some(epoch),
         };
         let read = |epoch: Option<u64>| epoch.and_then(|epoch| self.read.get(&(run_id, epoch))).unwrap_or(&document);
-        let mut draft = Draft::of(read(base_epoch).clone());
+        let seen = Rc::clone(read(base_epoch));
+        let mut draft = Draft::of((*seen).clone());
         let (begun, children) = (judge.begun(), children_of(judge));
-        let mut grant = Grant::all();
-        let is_forbidden = chance.one_in(12);
-        if is_forbidden {
-            let allowed = chance.one_in(3).then(|| FORBIDDEN.to_owned());
-            grant.functions = Allowed::Only(allowed.into_iter().collect());
+        let rule = drawn_rule(chance);
+        if rule.grant != Grant::all() && chance.one_in(2) {
             self.tokens += 1;
             draft.calls(FORBIDDEN, &format!("p{}", self.tokens));
         } else {
@@ -118,37 +122,131 @@ impl World<'_> {
                 draft.spoil(chance);
             }
         }
-        // It may be called already: then there is nothing to forbid.
-        let calls_it = self.ledger.judges[&run_id].programs.document().to_string().contains(FORBIDDEN);
-        let is_forbidden = grant.functions == Allowed::Only(BTreeSet::new()) && !calls_it;
+        let is_proved = chance.one_in(8);
         let mut patch = Patch {
+            author: if is_proved { "optimizer:pass@1".into() } else { "me".into() },
             operations: Value::Array(draft.operations),
+            seen,
             document: draft.document,
             base_epoch,
+            exact: is_proved,
             key: if chance.one_in(4) { format!("key{}", chance.below(3)) } else { String::new() },
-            is_forbidden,
+            rule,
         };
         let asked = self.patches.get(&run_id).filter(|_| chance.one_in(4));
-        if let Some((again, its_grant)) = asked.cloned() {
+        if let Some(again) = asked.cloned() {
             // A client that heard nothing asks again.
-            let document = Draft::again(read(again.base_epoch).clone(), &again.operations).document;
-            (patch, grant) = (Patch { document, is_forbidden: false, ..again }, its_grant);
-        } else if !patch.key.is_empty() && !is_forbidden {
-            self.patches.insert(run_id, (patch.clone(), grant.clone()));
+            let seen = Rc::clone(read(again.base_epoch));
+            let document = Draft::again((*seen).clone(), &again.operations).document;
+            patch = Patch { seen, document, ..again };
+        } else if !patch.key.is_empty() {
+            self.patches.insert(run_id, patch.clone());
+        }
+        if !changes_plainly(&patch.seen, patch.document.as_ref()) {
+            return Ok(());
         }
         let command = ApplyPatch {
             tenant: TENANT.into(),
             run_id,
             operations: patch.operations.to_string().into_bytes(),
             reason: "so".into(),
-            author: "me".into(),
+            author: patch.author.clone(),
             base_epoch: patch.base_epoch.map(|epoch| epoch as u32),
-            exact: false,
+            exact: patch.exact,
             idempotency_key: patch.key.clone(),
-            rules: granting(grant),
+            rules: ruling(&patch.author, patch.rule.clone()),
         };
         self.wish(run_id, Wish::Patch(patch), Command::ApplyPatch(Box::new(command)));
         Ok(())
+    }
+
+    /// One for which a patch waits, at times: what becomes of that depends on what comes in between.
+    fn run_to_change(&self, chance: &mut Chance) -> Option<RunId> {
+        let judges = self.ledger.judges.iter();
+        let waiting: Vec<RunId> =
+            judges.filter(|(_, judge)| judge.waiting().next().is_some()).map(|(run_id, _)| *run_id).collect();
+        chance.pick(&waiting).filter(|_| chance.one_in(2)).copied().or_else(|| self.some_run(chance))
+    }
+
+    /// A person decides about a patch that waits, or about another one.
+    fn approve(&mut self, chance: &mut Chance) {
+        let judges = || self.ledger.judges.iter();
+        let waiting: Vec<(RunId, u64)> =
+            judges().flat_map(|(run_id, judge)| judge.waiting().map(|number| (*run_id, number))).collect();
+        let patched = judges().filter(|(_, judge)| judge.programs.last_number > 0);
+        let any: Vec<(RunId, u64)> =
+            patched.map(|(run_id, judge)| (*run_id, 1 + chance.below(judge.programs.last_number + 1))).collect();
+        let one = if chance.one_in(5) { chance.pick(&any) } else { chance.pick(&waiting) };
+        let Some(&(run_id, number)) = one else { return };
+        let author = self.ledger.judges[&run_id].author_of(number);
+        let mut rule = PatchRule { policy: PatchPolicy::Apply, grant: Grant::all() };
+        if chance.one_in(3) {
+            rule.grant.functions = Allowed::Only(BTreeSet::from([FORBIDDEN.to_owned()]));
+        }
+        let (approve, patch_id) = (!chance.one_in(4), format!("{run_id}~p{number}"));
+        let wish = Wish::Decide { number, approve, grant: rule.grant.clone() };
+        let (tenant, reason, by, rules) = (TENANT.into(), "well".into(), "boss".into(), ruling(&author, rule));
+        let command = ApprovePatch { tenant, patch_id, approve, reason, by, rules };
+        self.wish(run_id, wish, Command::ApprovePatch(command));
+    }
+
+    /// What an agent says beside its output, at times: how it would change its run. It may be told that it may not.
+    pub(super) fn advice(&mut self, job: &Job, output: Vec<u8>, chance: &mut Chance) -> Outcome {
+        let judge = &self.ledger.judges[&job.run_id];
+        let (epoch, document) = match &job.patching {
+            Some(shown) => (u64::from(shown.epoch), serde_json::from_slice(&shown.definition).unwrap_or_default()),
+            None => (judge.programs.epoch(), (**judge.programs.document()).clone()),
+        };
+        let mut draft = Draft::of(document.clone());
+        let (begun, children) = (judge.begun(), children_of(judge));
+        let mut rule = drawn_rule(chance);
+        if rule.grant != Grant::all() {
+            rule.policy = PatchPolicy::Apply;
+        }
+        self.tokens += 1;
+        let id = format!("p{}", self.tokens);
+        match chance.below(6) {
+            0..3 => draft.asks(&id, &job.node),
+            3 if rule.grant != Grant::all() => draft.calls(FORBIDDEN, &id),
+            _ => draft.draw(chance, &begun, &id, children),
+        }
+        if chance.one_in(12) {
+            draft.spoil(chance);
+        }
+        let is_plain = changes_plainly(&document, draft.document.as_ref());
+        let operations = match chance.below(16) {
+            0 => json!({"no": "list"}),
+            _ if !is_plain => return Outcome::Ok(output),
+            _ => Value::Array(draft.operations),
+        };
+        let patch = ResultPatch {
+            operations: operations.to_string().into_bytes(),
+            reason: "it helps".into(),
+            base_epoch: epoch as u32,
+            rules: ruling("agent:", rule),
+        };
+        Outcome::Patched(output, Box::new(patch))
+    }
+
+    /// The patch in an outcome, as the oracle knows it.
+    pub(super) fn advised(&self, job: &Job, outcome: &Outcome) -> Option<Box<Patch>> {
+        let Outcome::Patched(_, patch) = outcome else { return None };
+        let operations: Value = serde_json::from_slice(&patch.operations).ok()?;
+        let seen: Value = match &job.patching {
+            Some(shown) => serde_json::from_slice(&shown.definition).ok()?,
+            None => (*self.ledger.judges[&job.run_id].programs.at(u64::from(patch.base_epoch))).clone(),
+        };
+        let document = Draft::again(seen.clone(), &operations).document.filter(|_| operations.is_array());
+        Some(Box::new(Patch {
+            author: format!("agent:{}", job.node),
+            operations,
+            seen: Rc::new(seen),
+            document,
+            base_epoch: Some(u64::from(patch.base_epoch)),
+            exact: false,
+            key: job.attempt.to_string(),
+            rule: patch.rules.agent.clone(),
+        }))
     }
 
     /// The definition that a run goes on under, as its clients read it.
@@ -174,12 +272,13 @@ impl World<'_> {
         let is_unknown = chance.one_in(8);
         let number = if is_unknown { last + 1 } else { 1 + chance.below(last) };
         let (reason, by, patch_id) = ("no".into(), "me".into(), format!("{run_id}~p{number}"));
-        let command = RollbackPatch { tenant: TENANT.into(), patch_id, reason, by, rules: granting(Grant::all()) };
+        let rules = Arc::new(PatchRules::open());
+        let command = RollbackPatch { tenant: TENANT.into(), patch_id, reason, by, rules };
         self.wish(run_id, Wish::RollBack { number }, Command::RollbackPatch(command));
     }
 
     fn migrate(&mut self, chance: &mut Chance) -> Result<(), Wrong> {
-        let Some(run_id) = self.some_run(chance) else { return Ok(()) };
+        let Some(run_id) = self.run_to_change(chance) else { return Ok(()) };
         let workflow = self.ledger.judges[&run_id].history[0].text("workflow").to_owned();
         if chance.one_in(2) {
             self.register(&workflow, false)?;
@@ -206,24 +305,36 @@ impl World<'_> {
         expected: &Expected,
         answer: &Answer,
     ) -> Result<(), Wrong> {
-        let programs = &self.ledger.judges[run_id].programs;
+        let judge = &self.ledger.judges[run_id];
+        let programs = &judge.programs;
         let details: Value = serde_json::from_slice(&answer.details).unwrap_or_default();
         if answer.existing {
             check!(*expected != Expected::Taken, "it is something new");
         }
         if let Wish::Migrate { .. } = wish {
-            check!(
-                details["version"] == programs.version && details["epoch"] == programs.epoch(),
-                "invariant 1: it runs {programs:?}"
-            );
+            // An agent may have patched it since.
+            let until = judge.history.iter().take_while(|h| h.offset <= answer.offset);
+            let epoch = until.filter(|h| matches!(h.name, "PatchApplied" | "PatchRolledBack" | "RunMigrated")).count();
+            let is_so = details["version"] == programs.version && details["epoch"] == epoch;
+            check!(is_so, "invariant 1: it runs {} in epoch {epoch}", programs.version);
             return Ok(());
         }
         let id = details["patch_id"].as_str().unwrap_or_default();
         let number = id.strip_prefix(&format!("{run_id}~p")).and_then(|number| number.parse().ok());
+        if let Some(held) = programs.held.iter().find(|held| Some(held.number) == number) {
+            let state = if held.is_rejected { "REJECTED" } else { "PROPOSED" };
+            check!(details["state"] == state && details["epoch"] == 0, "invariant 1: patch {id} is {state}");
+            return Ok(());
+        }
         let layer = programs.layers.iter().find(|layer| Some(layer.number) == number);
         let layer = layer.ok_or_else(|| Wrong(format!("invariant 1: patch {id} is not durable")))?;
-        let epoch = if let Wish::RollBack { .. } = wish { layer.dropped } else { Some(layer.epoch) };
+        let (epoch, state) = match wish {
+            Wish::RollBack { .. } => (layer.dropped, "ROLLED_BACK"),
+            Wish::Patch(_) if layer.dropped.is_some() => (Some(layer.epoch), "ROLLED_BACK"),
+            _ => (Some(layer.epoch), "APPLIED"),
+        };
         check!(details["epoch"] == json!(epoch), "invariant 1: patch {id} made epoch {epoch:?}");
+        check!(details["state"] == state, "invariant 1: patch {id} is {state}");
         Ok(())
     }
 
@@ -282,8 +393,34 @@ pub(super) fn compiles(document: &Value) -> bool {
     registered(document).is_some()
 }
 
-/// Rules under which clients may what a grant says.
-fn granting(grant: Grant) -> Arc<PatchRules> {
-    let open = PatchRules::open();
-    Arc::new(PatchRules { client: PatchRule { grant, ..open.client }, ..open })
+/// Whether what moves can be told in one way only: else nobody but the machine knows which of two neighbours did.
+pub(super) fn changes_plainly(seen: &Value, document: Option<&Value>) -> bool {
+    document.is_none_or(|document| changes(seen, document).1)
+}
+
+/// What becomes of patches of a kind of author, and what they may call.
+fn drawn_rule(chance: &mut Chance) -> PatchRule {
+    let policy = match chance.below(16) {
+        0 => PatchPolicy::Refuse,
+        1..6 => PatchPolicy::Approve,
+        _ => PatchPolicy::Apply,
+    };
+    let mut grant = Grant::all();
+    if chance.one_in(8) {
+        let allowed = chance.one_in(3).then(|| FORBIDDEN.to_owned());
+        grant.functions = Allowed::Only(allowed.into_iter().collect());
+    }
+    PatchRule { policy, grant }
+}
+
+/// One rule for the kind of an author; of the others there are no patches.
+fn ruling(author: &str, rule: PatchRule) -> Arc<PatchRules> {
+    let none = || PatchRule { policy: PatchPolicy::Refuse, grant: Grant::default() };
+    let mut rules = PatchRules { client: none(), agent: none(), optimizer: none(), functions: None };
+    match author.split_once(':') {
+        Some(("agent", _)) => rules.agent = rule,
+        Some(("optimizer", _)) => rules.optimizer = rule,
+        _ => rules.client = rule,
+    }
+    Arc::new(rules)
 }

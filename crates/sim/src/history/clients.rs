@@ -234,7 +234,15 @@ impl World<'_> {
 
     /// What comes of a job; a model proposes another input at times.
     pub(super) fn outcome_of(&mut self, job: u64, chance: &mut Chance) -> Outcome {
-        let is_correction = self.house.jobs.get(&job).is_some_and(|job| job.kind == JobKind::Correction);
+        let of_kind = |kind| self.house.jobs.get(&job).filter(|job| job.kind == kind);
+        if let Some(agent) = of_kind(JobKind::Agent).cloned()
+            && self.plan.has("patch")
+            && (agent.patching.is_some() && !chance.one_in(3) || chance.one_in(12))
+        {
+            let output = self.outcome(chance);
+            return if let Outcome::Ok(output) = output { self.advice(&agent, output, chance) } else { output };
+        }
+        let is_correction = of_kind(JobKind::Correction).is_some();
         match chance.below(4) {
             0 | 1 if is_correction => Outcome::Ok(json!({"input": {"x": 9}, "reason": "so"}).to_string().into_bytes()),
             2 if is_correction => Outcome::Ok(b"{\"input\":9}".to_vec()),
@@ -271,7 +279,8 @@ impl World<'_> {
         } else {
             self.house.jobs.remove(&id);
         }
-        let told = told(&job, &outcome, self.large);
+        let mut told = told(&job, &outcome, self.large);
+        told.patch = self.advised(&job, &outcome).filter(|_| told.status == "ok");
         self.ledger.offers(job.run_id).told.push_back(told);
         let asked = Asked::Result {
             run_id: job.run_id,
@@ -559,5 +568,6 @@ fn told(job: &Job, outcome: &Outcome, large: usize) -> Told {
         error: error.into(),
         message: if let Outcome::TimedOut { message } = outcome { message.clone() } else { String::new() },
         retryable,
+        patch: None,
     }
 }

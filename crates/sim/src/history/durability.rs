@@ -4,6 +4,7 @@ use super::changes::compiles;
 use super::{PARTITIONS, World};
 use crate::house::Asked;
 use crate::oracle::judge::Happening;
+use crate::oracle::programs::Wish;
 use crate::oracle::run::{Phase, Work, job_key};
 use crate::wrong::{Wrong, check};
 use apex_machine::{Answer, Job, JobKind, Refusal, Released, Reply};
@@ -115,6 +116,12 @@ impl World<'_> {
             Ok(answer) => self.answered(&asked, answer),
             Err(refusal) => {
                 self.coverage.refusal(refusal.code);
+                if let Asked::Change { wish, .. } = &asked {
+                    self.coverage.limit(&refusal.message);
+                    if matches!(**wish, Wish::Decide { .. }) {
+                        self.coverage.patch(&format!("not approved {}", refusal.code));
+                    }
+                }
                 self.refused(&asked, refusal)
             }
         }

@@ -14,14 +14,15 @@ use crate::definition::WORKFLOWS;
 use crate::disk::SimDisk;
 use crate::house::{Asked, House};
 use crate::oracle::ledger::Ledger;
-use crate::oracle::programs::Patch;
+use crate::oracle::patches::Patch;
 use crate::plan::Plan;
 use crate::wrong::Wrong;
 use apex_log::{MasterKeys, Options};
-use apex_machine::command::{Grant, StartRun};
+use apex_machine::command::StartRun;
 use apex_machine::{Command, Config, RunId};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 const SECOND: i64 = 1_000_000_000;
 /// 2026-01-01.
@@ -56,9 +57,9 @@ struct World<'p> {
     /// The last version of each workflow.
     documents: BTreeMap<String, Value>,
     /// The last patch with a key of each run, which may be asked for again.
-    patches: BTreeMap<RunId, (Patch, Grant)>,
+    patches: BTreeMap<RunId, Patch>,
     /// Definitions that clients have read, by run and epoch.
-    read: BTreeMap<(RunId, u64), Value>,
+    read: BTreeMap<(RunId, u64), Rc<Value>>,
     batch: Vec<(u64, Command)>,
     /// A result that would be over its bound.
     large: usize,
@@ -94,6 +95,16 @@ pub(crate) fn run(plan: &Plan, coverage: &mut Coverage) -> Result<(), Wrong> {
         }
         if few_awake {
             config.limits.runs_awake_max = 1;
+        }
+        // Drawn apart from the rest, as what is encrypted.
+        let mut chance = Chance::of(plan.seed, "patches", 0);
+        if chance.one_in(2) {
+            config.limits.proposals_per_run_max = 1 + chance.below(2) as usize;
+            config.limits.agent_nodes_max = 1 + chance.below(3) as usize;
+            config.limits.agent_depth_max = 1;
+        }
+        if chance.one_in(8) {
+            config.limits.patches_per_run_max = 2;
         }
         if short_keys {
             config.limits.idempotency_ttl_ns = 40 * SECOND;

@@ -1,5 +1,6 @@
 //! Patches on workflows, and arms of tags.
 
+use super::changes::changes_plainly;
 use super::{TENANT, World};
 use crate::chance::Chance;
 use crate::definition::WORKFLOWS;
@@ -55,6 +56,9 @@ impl World<'_> {
         }
         if chance.one_in(10) {
             draft.spoil(chance);
+        }
+        if !changes_plainly(document, draft.document.as_ref()) {
+            return;
         }
         let wanted = Wanted {
             workflow: workflow.into(),

@@ -5,6 +5,7 @@ use super::around::Around;
 pub(crate) use super::children::Parent;
 use super::definition::{Graph, SECOND, nanoseconds};
 use super::expression::NoValue;
+use super::patches::Patch;
 use super::programs::{Compiles, Programs, Wish};
 use super::run::{
     Ending, Failure, Items, Iterations, Limits, Phase, Readiness, Run, Undoing, Verdict, Work, job_key, split,
@@ -58,6 +59,8 @@ pub(crate) struct Told {
     pub(crate) error: String,
     pub(crate) message: String,
     pub(crate) retryable: bool,
+    /// Of an agent: how it would change its run.
+    pub(crate) patch: Option<Box<Patch>>,
 }
 
 /// A decision of a person.
@@ -82,8 +85,8 @@ pub(crate) struct Offers {
     pub(crate) signals: Vec<Sent>,
     pub(crate) pauses: u64,
     pub(crate) resumes: u64,
-    /// Other definitions.
-    pub(crate) wishes: Vec<Wish>,
+    /// Another definition: the last that was asked for, for the one before was answered by then.
+    pub(crate) wish: Option<Wish>,
 }
 
 /// One run.
@@ -109,6 +112,8 @@ pub(crate) struct Judge {
     pub(crate) kept: Option<BTreeMap<String, Verdict>>,
     /// The records of that run are gone, it was told.
     pub(crate) is_cut_off: bool,
+    /// The node whose patch was decided, and whose result follows.
+    pub(crate) answering: Option<String>,
 }
 
 pub(super) fn same_error(error: NoValue) -> Wrong {
@@ -140,6 +145,7 @@ impl Judge {
             is_fast: start.text("fidelity") == "fast",
             kept: None,
             is_cut_off: false,
+            answering: None,
         })
     }
 
@@ -166,6 +172,10 @@ impl Judge {
                 if undoing.in_flight { "being undone" } else { "waits to be undone again" }
             });
         self.history.push(h.clone());
+        if let Some(answering) = self.answering.take() {
+            let is_it = h.name == "ToolResultReceived" && h.text("node") == answering;
+            check!(is_it, "{} stands between a patch of {answering} and the result that it came with", h.name);
+        }
         let asks = match h.name {
             "ToolCallRequested" | "ChildStarted" => h.number("attempt") == 1 && h.text("kind") != "correction",
             "ApprovalRequested" => true,
@@ -173,12 +183,17 @@ impl Judge {
             _ => false,
         };
         let followed = match h.name {
-            "PatchApplied" | "PatchRolledBack" | "RunMigrated" => self.goes_on_under(h, around, compiles),
+            "PatchApplied" | "PatchProposed" | "PatchRejected" | "PatchRolledBack" | "RunMigrated" => {
+                self.decides(h, around, compiles, coverage)
+            }
             _ if asks => self.is_asked_again(&node).and_then(|()| self.apply(h, around)),
             _ => self.apply(h, around),
         };
         followed.map_err(|wrong| Wrong(format!("{} {}: {wrong}\n{}", h.name, h.payload, self.tail())))?;
         self.note_decided();
+        if self.run.phase == Phase::Ended && self.programs.held.iter().any(|held| !held.is_rejected) {
+            coverage.patch("lapsed");
+        }
         coverage.run_moved(from, h.name, self.run.state());
         if h.name.starts_with("Compensation") && h.name != "CompensationPlanned" || h.flag("compensation") {
             let to = match h.name {
@@ -576,6 +591,7 @@ impl Judge {
                 let key = job_key(instance, corrects.is_some());
                 let may_write = node.write && corrects.is_none();
                 let (told, unknown) = self.outcome(h, &key, instance, attempt, &limits, may_write)?;
+                self.is_passed_over(told.patch.as_deref())?;
                 self.counted(h, node, &told, watched.as_ref(), &input, around)?;
                 check!(h.flag("unknown") == unknown, "whether it happened is to be unknown: {unknown}");
                 if unknown {
@@ -726,6 +742,7 @@ impl Judge {
             error: error.into(),
             message: String::new(),
             retryable,
+            patch: None,
         };
         if status == "timeout" {
             let is_over = |due: Option<i64>| due.is_some_and(|due| h.time >= due);

@@ -340,6 +340,7 @@ impl Ledger {
         for judge in self.judges.values_mut() {
             judge.offers.beats.clear();
             judge.handed_out.clear();
+            judge.answering = None;
             if judge.run.phase == Phase::Failing {
                 judge.lost.extend(judge.run.in_flight());
             }

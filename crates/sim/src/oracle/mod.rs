@@ -11,6 +11,7 @@ pub(crate) mod expression;
 pub(crate) mod judge;
 pub(crate) mod ledger;
 pub(crate) mod parts;
+pub(crate) mod patches;
 pub(crate) mod programs;
 pub(crate) mod registry;
 pub(crate) mod replays;

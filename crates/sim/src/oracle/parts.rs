@@ -1,5 +1,5 @@
 //! Definitions taken apart by id, and what makes one of another: what a patch does, whatever way it was written. The
-//! order of lists has no meaning here.
+//! order of lists is no part of it; that one is another is a change of its own.
 
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,9 +23,27 @@ pub(crate) struct Parts {
 /// One thing that is another one, comes (with what it is then) or goes.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Change {
-    Edge { key: EdgeKey, was: bool, is: Option<(Owner, Value)> },
-    Node { id: String, is: Option<(Owner, Value)> },
-    Member { node: Option<String>, at: Vec<String>, is: Option<Value> },
+    Edge {
+        key: EdgeKey,
+        was: bool,
+        is: Option<(Owner, Value)>,
+    },
+    Node {
+        id: String,
+        is: Option<(Owner, Value)>,
+    },
+    Member {
+        node: Option<String>,
+        at: Vec<String>,
+        is: Option<Value>,
+    },
+    /// It stands in another place of its list.
+    NodeMoved {
+        id: String,
+    },
+    EdgeMoved {
+        key: EdgeKey,
+    },
 }
 
 /// What can be touched: the workflow, a node, an edge.
@@ -111,7 +129,7 @@ impl Parts {
     }
 
     /// What makes another definition of this one, in an order in which it can be done.
-    pub(crate) fn changes(&self, other: &Parts) -> Vec<Change> {
+    fn changes(&self, other: &Parts) -> Vec<Change> {
         let mut changes = Vec::new();
         let keys: BTreeSet<&EdgeKey> = self.edges.keys().chain(other.edges.keys()).collect();
         let mut coming = Vec::new();
@@ -158,6 +176,8 @@ impl Parts {
                 let fits = is_right && *was == self.edges.contains_key(key);
                 fits.then(|| self.edges.insert(key.clone(), (place, edge.clone()))).map(drop)
             }
+            Change::NodeMoved { id } => self.nodes.contains_key(id).then_some(()),
+            Change::EdgeMoved { key } => self.edges.contains_key(key).then_some(()),
             Change::Node { id, is: None } => self.nodes.contains_key(id).then(|| self.take(id)),
             Change::Node { id, is: Some((owner, node)) } => {
                 let has_place = owner.as_ref().is_none_or(|owner| self.nodes.contains_key(owner));
@@ -213,7 +233,76 @@ fn members(node: &Option<String>, at: &mut Vec<String>, old: &Value, new: &Value
     }
 }
 
+/// What makes another definition of one, and whether that can be told in one way only: of two neighbours that change
+/// places either has moved.
+pub(crate) fn changes(old: &Value, new: &Value) -> (Vec<Change>, bool) {
+    let (before, after) = (Parts::of(old), Parts::of(new));
+    let mut changes = before.changes(&after);
+    let (lists, others) = (lists_of(None, old), lists_of(None, new));
+    let mut is_plain = true;
+    for (owner, (nodes, edges)) in &lists {
+        let Some((new_nodes, new_edges)) = others.get(owner) else { continue };
+        if owner.as_ref().is_some_and(|owner| !before.stays(&after, owner)) {
+            continue;
+        }
+        let (moved, is_one_way) = moved(nodes, new_nodes, |id| before.stays(&after, id));
+        changes.extend(moved.into_iter().map(|id| Change::NodeMoved { id }));
+        is_plain &= is_one_way;
+        let (moved, is_one_way) = moved_edges(edges, new_edges);
+        changes.extend(moved.into_iter().map(|key| Change::EdgeMoved { key }));
+        is_plain &= is_one_way;
+    }
+    (changes, is_plain)
+}
+
+fn moved_edges(old: &[EdgeKey], new: &[EdgeKey]) -> (Vec<EdgeKey>, bool) {
+    moved(old, new, |key| old.contains(key))
+}
+
+/// Ids of nodes and keys of edges as they are listed, by the node that holds the graph.
+fn lists_of(owner: Owner, holder: &Value) -> BTreeMap<Owner, (Vec<String>, Vec<EdgeKey>)> {
+    let list = |name: &str| holder[name].as_array().into_iter().flatten();
+    let mut lists = BTreeMap::new();
+    let mut ids = Vec::new();
+    for node in list("nodes") {
+        let id = node["id"].as_str().unwrap_or_default().to_owned();
+        if holds_graph(node) {
+            lists.append(&mut lists_of(Some(id.clone()), &node["config"]["body"]));
+        }
+        ids.push(id);
+    }
+    lists.insert(owner, (ids, list("edges").map(key_of).collect()));
+    lists
+}
+
+/// What of a list has to move so that it becomes another one, as little as can be, and whether there is one such choice.
+fn moved<K: Clone + PartialEq>(old: &[K], new: &[K], stays: impl Fn(&K) -> bool) -> (Vec<K>, bool) {
+    let stay = new.iter().filter(|key| stays(key));
+    let stay: Vec<(&K, usize)> =
+        stay.filter_map(|key| Some((key, old.iter().position(|other| other == key)?))).collect();
+    // For each the longest row of ones that keep their order and end with it: its length, the one before, how many.
+    let mut rows: Vec<(usize, Option<usize>, u64)> = Vec::new();
+    for (at, (_, place)) in stay.iter().enumerate() {
+        let before = (0..at).filter(|&other| stay[other].1 < *place);
+        let longest = before.clone().map(|other| rows[other].0).max().unwrap_or(0);
+        let last = before.clone().find(|&other| rows[other].0 == longest);
+        let ways = before.filter(|&other| rows[other].0 == longest).map(|other| rows[other].2).sum::<u64>().max(1);
+        rows.push((longest + 1, last, ways));
+    }
+    let longest = rows.iter().map(|row| row.0).max().unwrap_or(0);
+    let ends: Vec<usize> = (0..rows.len()).filter(|&at| rows[at].0 == longest).collect();
+    let ways: u64 = ends.iter().map(|&at| rows[at].2).sum();
+    let kept: Vec<usize> = std::iter::successors(ends.first().copied(), |&at| rows[at].1).collect();
+    let moved = (0..stay.len()).filter(|at| !kept.contains(at)).map(|at| stay[at].0.clone());
+    (moved.collect(), ways <= 1)
+}
+
 impl Change {
+    /// The node that comes.
+    pub(crate) fn adds(&self) -> Option<&Value> {
+        if let Change::Node { is: Some((_, node)), .. } = self { Some(node) } else { None }
+    }
+
     fn touches(&self) -> Vec<Touch<'_>> {
         match self {
             Change::Edge { key, .. } => {
@@ -228,6 +317,8 @@ impl Change {
             Change::Member { node, at, .. } => {
                 vec![(node.as_deref().map_or(Thing::Workflow, Thing::Node), at.clone(), true)]
             }
+            Change::NodeMoved { id } => vec![(Thing::Node(id), path(&["id"]), false)],
+            Change::EdgeMoved { key } => vec![(Thing::Edge(key), Vec::new(), false)],
         }
     }
 }
@@ -271,11 +362,10 @@ mod tests {
 
     #[test]
     fn two_patches_conflict_where_they_touch_the_same() {
-        let base = Parts::of(&row(&["a", "b"]));
         let to = |change: &dyn Fn(&mut Value)| {
             let mut document = row(&["a", "b"]);
             change(&mut document);
-            base.changes(&Parts::of(&document))
+            changes(&row(&["a", "b"]), &document).0
         };
         let skips = to(&|d| d["nodes"][0]["on_error"] = json!("continue"));
         let waits = to(&|d| d["nodes"][0]["timeout_s"] = json!(3));
@@ -284,5 +374,20 @@ mod tests {
         assert!(!conflict(&skips, &waits) && !conflict(&skips, &cuts));
         assert!(conflict(&skips, &skips) && conflict(&cuts, &drops));
         assert!(conflict(&drops, &to(&|d| d["nodes"][1]["timeout_s"] = json!(3))));
+    }
+
+    #[test]
+    fn another_order_is_a_change_that_needs_what_moves() {
+        let to = |ids: &[&str]| {
+            let mut document = row(&["a", "b", "c"]);
+            document["nodes"] = row(ids)["nodes"].clone();
+            changes(&row(&["a", "b", "c"]), &document)
+        };
+        let (last, is_plain) = to(&["b", "c", "a"]);
+        assert_eq!((&last, is_plain), (&vec![Change::NodeMoved { id: "a".into() }], true));
+        assert!(!to(&["b", "a", "c"]).1, "either has moved");
+        assert_eq!(to(&["a", "b", "c"]), (Vec::new(), true));
+        let (gone, _) = changes(&row(&["a", "b"]), &row(&["b"]));
+        assert!(conflict(&last, &gone) && !conflict(&last, &last));
     }
 }

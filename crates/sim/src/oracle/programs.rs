@@ -4,15 +4,16 @@
 use super::around::Around;
 use super::definition::Graph;
 use super::judge::{Happening, Judge};
-use super::parts::{Change, Parts, conflict};
+use super::parts::{Change, Parts};
+use super::patches::{Held, Patch, node_of};
 use super::registry::Registry;
 use super::run::{Phase, Verdict};
+use crate::coverage::Coverage;
 use crate::wrong::{Wrong, check};
-use apex_machine::command::Selector;
+use apex_machine::command::{Grant, Selector};
 use apex_machine::{Limits, RunId};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::rc::Rc;
 
 /// Members of a node that say how it is to be tried from now on, and nothing about what it did.
@@ -38,52 +39,47 @@ pub(crate) struct Beside<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {
     pub(crate) number: u64,
-    changes: Rc<Vec<Change>>,
+    pub(super) changes: Rc<Vec<Change>>,
     pub(crate) epoch: u64,
     /// In which epoch it was dropped.
     pub(crate) dropped: Option<u64>,
-    asked: Rc<Patch>,
-}
-
-/// A patch that was offered.
-#[derive(Clone)]
-pub(crate) struct Patch {
-    pub(crate) operations: Value,
-    /// What its author wants of the definition at `base_epoch`; `None`: an operation does not fit.
-    pub(crate) document: Option<Value>,
-    /// As asked for; `None`: the one in force.
-    pub(crate) base_epoch: Option<u64>,
-    pub(crate) key: String,
-    /// It calls a function that its author may not.
-    pub(crate) is_forbidden: bool,
-}
-
-impl fmt::Debug for Patch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on epoch {:?}", self.operations, self.base_epoch)
-    }
+    pub(super) asked: Rc<Patch>,
 }
 
 /// A change of the definition that was offered to a run.
 #[derive(Debug, Clone)]
 pub(crate) enum Wish {
     Patch(Patch),
-    RollBack { number: u64 },
-    Migrate { selector: Selector },
+    /// About one that was held for a person. With what its author may by then.
+    Decide {
+        number: u64,
+        approve: bool,
+        grant: Grant,
+    },
+    RollBack {
+        number: u64,
+    },
+    Migrate {
+        selector: Selector,
+    },
 }
 
 /// What a wish makes of a run.
 #[derive(Debug)]
 pub(crate) struct Made {
-    document: Value,
-    layers: Vec<Layer>,
+    pub(super) document: Value,
+    pub(super) layers: Vec<Layer>,
     /// The version and its definition, where the run moves.
-    version: Option<(String, Rc<Value>)>,
+    pub(super) version: Option<(String, Rc<Value>)>,
 }
 
-/// What comes of a wish: another definition, nothing (it holds already), or the codes that it may be refused with.
+/// What comes of a wish: another definition, a patch that waits for a person or that one has rejected, nothing (it holds
+/// already), or the codes that it may be refused with.
+#[derive(Debug)]
 pub(crate) enum Fate {
     Made(Box<Made>),
+    Held(Box<Held>),
+    Rejected,
     Stands,
     Refused(BTreeSet<&'static str>),
 }
@@ -93,12 +89,15 @@ pub(crate) enum Fate {
 pub(crate) struct Programs {
     pub(crate) version: String,
     /// Of the version.
-    base: Rc<Value>,
+    pub(super) base: Rc<Value>,
     pub(crate) layers: Vec<Layer>,
+    pub(crate) held: Vec<Held>,
+    /// Of a patch of this run; those that were refused in a result have one, too.
+    pub(crate) last_number: u64,
     /// By epoch.
     documents: Vec<Rc<Value>>,
     /// The epoch of the last migration.
-    migrated: u64,
+    pub(super) migrated: u64,
     /// In which epoch each node of the workflow's own graph was decided.
     decided_in: BTreeMap<String, u64>,
 }
@@ -110,7 +109,8 @@ impl Programs {
         let layers: Vec<Layer> = layers.map(|layer| Layer { number: 0, epoch: 0, ..layer }).collect();
         let document = Rc::new(materialized(&base, &layers)?);
         let (version, documents) = (version.to_owned(), vec![document]);
-        Some(Programs { version, base, layers, documents, migrated: 0, decided_in: BTreeMap::new() })
+        let (held, decided_in) = (Vec::new(), BTreeMap::new());
+        Some(Programs { version, base, layers, held, last_number: 0, documents, migrated: 0, decided_in })
     }
 
     pub(crate) fn epoch(&self) -> u64 {
@@ -133,13 +133,13 @@ impl Programs {
 }
 
 /// What layers in force make of a version.
-fn materialized(base: &Value, layers: &[Layer]) -> Option<Value> {
+pub(super) fn materialized(base: &Value, layers: &[Layer]) -> Option<Value> {
     let mut parts = Parts::of(base);
     layers.iter().filter(|layer| layer.dropped.is_none()).try_for_each(|layer| parts.apply(&layer.changes))?;
     Some(parts.document())
 }
 
-fn refused(code: &'static str) -> Fate {
+pub(super) fn refused(code: &'static str) -> Fate {
     Fate::Refused(BTreeSet::from([code]))
 }
 
@@ -151,85 +151,17 @@ impl Judge {
         }
         match wish {
             Wish::Patch(patch) => self.fate_of_patch(patch, beside),
+            Wish::Decide { number, approve, grant } => self.fate_of_decision(*number, *approve, grant, beside),
             Wish::RollBack { number } => self.fate_of_rollback(*number, beside),
             Wish::Migrate { selector } => self.fate_of_migration(selector, beside),
         }
     }
 
     /// Whether the definition of a run is fixed, whatever is asked for.
-    fn is_fixed(&self, beside: Beside<'_>) -> bool {
+    pub(super) fn is_fixed(&self, beside: Beside<'_>) -> bool {
         let above = self.parent.as_ref().and_then(|parent| beside.judges.get(&parent.run)).map(|above| &above.run);
         let is_told = above.is_some_and(|above| above.phase != Phase::Ended && above.ending.contains_key(&self.run.id));
         self.run.phase != Phase::Running || self.kept.is_some() || is_told
-    }
-
-    fn fate_of_patch(&self, patch: &Patch, beside: Beside<'_>) -> Fate {
-        let programs = &self.programs;
-        let has_key = |layer: &&Layer| layer.number > 0 && !patch.key.is_empty() && layer.asked.key == patch.key;
-        if let Some(layer) = programs.layers.iter().find(has_key) {
-            let asked = |patch: &Patch| (patch.operations.clone(), patch.base_epoch);
-            let is_same = asked(&layer.asked) == asked(patch);
-            return if is_same { Fate::Stands } else { refused("IDEMPOTENCY_KEY_REUSED") };
-        }
-        if self.is_fixed(beside) {
-            return refused("WRONG_STATE");
-        }
-        let base_epoch = patch.base_epoch.unwrap_or(programs.epoch());
-        if base_epoch > programs.epoch() || base_epoch < programs.migrated {
-            return refused("PATCH_CONFLICT");
-        }
-        let Some(wanted) = &patch.document else { return refused("PATCH_SHAPE_REFUSED") };
-        let (before, after) = (Parts::of(programs.at(base_epoch)), Parts::of(wanted));
-        let changes = before.changes(&after);
-        if changes.is_empty() || wanted["name"] != programs.base["name"] || !(beside.compiles)(wanted) {
-            return refused("PATCH_MEANING_REFUSED");
-        }
-        let mut codes = BTreeSet::new();
-        if patch.is_forbidden {
-            codes.insert("PATCH_SECURITY_REFUSED");
-        }
-        if beside.limits.patches_per_run_max <= programs.layers.len() {
-            codes.insert("LIMIT_EXCEEDED");
-        }
-        let since = |layer: &&Layer| layer.epoch > base_epoch || layer.dropped.is_some_and(|epoch| epoch > base_epoch);
-        if programs.layers.iter().filter(since).any(|layer| conflict(&changes, &layer.changes)) {
-            codes.insert("PATCH_CONFLICT");
-            return Fate::Refused(codes);
-        }
-        let number = programs.layers.last().map_or(0, |layer| layer.number) + 1;
-        let (epoch, changes) = (programs.epoch() + 1, Rc::new(changes));
-        let mut layers = programs.layers.clone();
-        layers.push(Layer { number, changes, epoch, dropped: None, asked: Rc::new(patch.clone()) });
-        let made = materialized(&programs.base, &layers).filter(|document| (beside.compiles)(document));
-        match made {
-            None => _ = codes.insert("PATCH_CONFLICT"),
-            Some(document) if codes.is_empty() => {
-                return self.if_it_fits(document, layers, None, "PATCH_MEANING_REFUSED");
-            }
-            Some(_) => {}
-        }
-        Fate::Refused(codes)
-    }
-
-    fn fate_of_rollback(&self, number: u64, beside: Beside<'_>) -> Fate {
-        let mut layers = self.programs.layers.clone();
-        let found = layers.iter().position(|layer| layer.number == number && number > 0);
-        let Some(at) = found else { return refused("PATCH_NOT_FOUND") };
-        if layers[at].dropped.is_some() {
-            return Fate::Stands;
-        }
-        if self.is_fixed(beside) {
-            return refused("WRONG_STATE");
-        }
-        let stands = |layer: &&Layer| layer.dropped.is_none() && conflict(&layers[at].changes, &layer.changes);
-        if layers[at + 1..].iter().any(|layer| stands(&layer)) {
-            return refused("PATCH_CONFLICT");
-        }
-        layers[at].dropped = Some(self.programs.epoch() + 1);
-        match materialized(&self.programs.base, &layers).filter(|document| (beside.compiles)(document)) {
-            Some(document) => self.if_it_fits(document, layers, None, "PATCH_STARTED"),
-            None => refused("PATCH_CONFLICT"),
-        }
     }
 
     fn fate_of_migration(&self, selector: &Selector, beside: Beside<'_>) -> Fate {
@@ -252,7 +184,7 @@ impl Judge {
     }
 
     /// Another definition, where the run can go on under it; else the code.
-    fn if_it_fits(
+    pub(super) fn if_it_fits(
         &self,
         document: Value,
         layers: Vec<Layer>,
@@ -273,12 +205,12 @@ impl Judge {
     }
 
     /// Why the run cannot go on under a definition.
-    fn misfit(&self, document: &Value) -> Option<String> {
+    pub(super) fn misfit(&self, document: &Value) -> Option<String> {
         let (old, new) = (&**self.programs.document(), document);
         let (old_graph, new_graph) = (Graph::of(old), Graph::of(new));
         let root = self.run.root();
         for id in self.begun() {
-            let (Some(before), Some(after)) = (node_of(old, &id), node_of(new, &id)) else {
+            let (Some(before), Some(after)) = (root_node(old, &id), root_node(new, &id)) else {
                 return Some(format!("{id} has begun, and is gone"));
             };
             if said(before) != said(after) || edges_into(old, &id) != edges_into(new, &id) {
@@ -326,42 +258,71 @@ impl Judge {
         }
     }
 
-    /// The run goes on under another definition: what a wish makes of it.
-    pub(super) fn goes_on_under(
-        &mut self,
-        h: &Happening,
-        around: &mut Around<'_>,
-        compiles: Compiles<'_>,
-    ) -> Result<(), Wrong> {
+    /// The wish that an event grants, which is one less.
+    fn wish_of(&mut self, h: &Happening, registry: &Registry) -> Result<Wish, Wrong> {
+        // Of a patch that was held a person says so; one in a result is refused with a code.
+        let by_person = h.flag("approved") || (h.name == "PatchRejected" && h.text("code").is_empty());
+        let author = h.text("author");
+        if let (Some(instance), false) = (node_of(author), by_person) {
+            return self.patch_told(h, instance);
+        }
         let is_it = |wish: &Wish| match (h.name, wish) {
-            ("PatchApplied", Wish::Patch(patch)) => {
-                patch.operations == h.payload["patch"] && patch.key == h.text("idempotency_key")
+            ("PatchApplied" | "PatchRejected", Wish::Decide { number, approve, .. }) => {
+                by_person && *number == h.number("number") && *approve == (h.name == "PatchApplied")
+            }
+            ("PatchApplied" | "PatchProposed", Wish::Patch(patch)) => {
+                let is_mine = patch.author == author && patch.key == h.text("idempotency_key");
+                !by_person && is_mine && patch.operations == h.payload["patch"]
             }
             ("PatchRolledBack", Wish::RollBack { number }) => *number == h.number("number"),
             ("RunMigrated", Wish::Migrate { selector }) => {
-                let found = around.registry.select(self.history[0].text("workflow"), selector);
+                let found = registry.select(self.history[0].text("workflow"), selector);
                 found.is_some_and(|found| found.version == h.text("version"))
             }
             _ => false,
         };
-        let at = self.offers.wishes.iter().position(is_it).ok_or_else(|| Wrong("nobody asked for it".into()))?;
-        let wish = self.offers.wishes.remove(at);
+        let wish = self.offers.wish.take_if(|wish| is_it(wish));
+        wish.ok_or_else(|| Wrong("nobody asked for it".into()))
+    }
+
+    /// Something is decided about the definition of the run: what a wish makes of it.
+    pub(super) fn decides(
+        &mut self,
+        h: &Happening,
+        around: &mut Around<'_>,
+        compiles: Compiles<'_>,
+        coverage: &mut Coverage,
+    ) -> Result<(), Wrong> {
+        let wish = self.wish_of(h, around.registry)?;
+        self.note_patch(h, &wish, coverage);
         let Around { judges, registry, limits, .. } = around;
-        let made = match self.fate(&wish, Beside { judges, registry, limits, compiles }) {
-            Fate::Made(made) => *made,
-            Fate::Stands => return Err(Wrong("invariant 7: it is so already".into())),
-            Fate::Refused(codes) => {
-                let wanted = self.wanted(&wish).and_then(|document| self.misfit(&document));
-                return Err(Wrong(format!("invariant 7: it is to be refused by {codes:?}: {wanted:?}")));
+        let fate = self.fate(&wish, Beside { judges, registry, limits, compiles });
+        match fate {
+            Fate::Made(made) if !matches!(h.name, "PatchProposed" | "PatchRejected") => {
+                self.goes_on_under(h, around, &wish, *made)
             }
-        };
+            Fate::Refused(codes) if h.name != "PatchRejected" => {
+                let wanted = self.wanted(&wish).and_then(|document| self.misfit(&document));
+                Err(Wrong(format!("invariant 7: it is to be refused by {codes:?}: {wanted:?}")))
+            }
+            fate => self.patch_decided(h, around, &wish, fate),
+        }
+    }
+
+    fn goes_on_under(&mut self, h: &Happening, around: &mut Around<'_>, wish: &Wish, made: Made) -> Result<(), Wrong> {
         let epoch = self.programs.epoch() + 1;
         check!(h.number("epoch") == epoch, "the epoch is to be {epoch}");
-        if let Wish::Patch(patch) = &wish {
-            let number = made.layers.last().map_or(0, |layer| layer.number);
+        let last = made.layers.last();
+        if let (Some(layer), Wish::Patch(_) | Wish::Decide { .. }) = (last, wish) {
+            let (number, asked) = (layer.number, &layer.asked);
             check!(h.number("number") == number, "it is patch {number}");
-            let base_epoch = patch.base_epoch.unwrap_or(epoch - 1);
+            check!(h.text("author") == asked.author, "it is by {}", asked.author);
+            // One that was held was made on an epoch at the latest that it was held in.
+            let held = self.programs.held.iter().find(|held| held.number == number);
+            let base_epoch = asked.base_epoch.unwrap_or_else(|| held.map_or(epoch - 1, |held| held.epoch));
             check!(h.payload["base_epoch"] == json!(base_epoch), "it was made on epoch {base_epoch}");
+            self.programs.held.retain(|held| held.number != number);
+            self.programs.last_number = self.programs.last_number.max(number);
         }
         let graph = Rc::new(Graph::of(&made.document));
         check!(h.payload["nodes_total"] == json!(graph.nodes.len()), "it has {} nodes", graph.nodes.len());
@@ -419,7 +380,7 @@ fn list<'d>(document: &'d Value, name: &str) -> impl Iterator<Item = &'d Value> 
 }
 
 /// A node of the workflow's own graph.
-fn node_of<'d>(document: &'d Value, id: &str) -> Option<&'d Value> {
+fn root_node<'d>(document: &'d Value, id: &str) -> Option<&'d Value> {
     list(document, "nodes").find(|node| node["id"] == id)
 }
 

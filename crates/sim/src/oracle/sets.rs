@@ -3,7 +3,7 @@
 
 use super::definition::Graph;
 use super::judge::Happening;
-use super::parts::{Change, Parts, conflict};
+use super::parts::{Change, Parts, changes, conflict};
 use super::programs::Compiles;
 use super::registry::Registry;
 use crate::edits::Draft;
@@ -285,7 +285,7 @@ impl Sets {
 /// What a patch makes of a definition, and how; else the gate that it does not pass.
 fn fate_of(wanted: &Wanted, document: &Value, compiles: Compiles<'_>) -> Result<(Value, Vec<Change>), &'static str> {
     let made = Draft::again(document.clone(), &wanted.operations).document.ok_or("shape")?;
-    let changes = Parts::of(document).changes(&Parts::of(&made));
+    let (changes, _) = changes(document, &made);
     let is_fixed = ["name", "version", "inputs"].iter().all(|name| document[name] == made[name]);
     // Another order is another definition, although the parts are the same.
     if !is_fixed || made == *document || !compiles(&made) {
