@@ -87,7 +87,7 @@ fn main() {
             let patched = resolve(&base, &patch(round), None, &PatchLimits::default(), &limits).unwrap();
             resolving.push((cpu_ns() - start) / 1e6);
             let start = cpu_ns();
-            let all = materialize(&base.canonical, &patches, &limits).unwrap();
+            let all = materialize(&base, &patches, &limits).unwrap();
             materializing.push((cpu_ns() - start) / 1e6);
             let start = cpu_ns();
             let compared = check_equivalence(&ir, &patched.ir).is_ok();

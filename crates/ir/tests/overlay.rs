@@ -32,8 +32,12 @@ fn ok(definition: &Json) -> Ir {
     compile(definition.to_string().as_bytes(), None, &Limits::default()).unwrap_or_else(|faults| panic!("{faults:#?}"))
 }
 
+fn read(definition: &[u8]) -> Ir {
+    compile(definition, None, &Limits::default()).unwrap_or_else(|faults| panic!("{faults:#?}"))
+}
+
 fn made(definition: &[u8], patch: &Json, functions: Option<&FunctionTable>) -> Result<Resolved, Refusal> {
-    let before = compile(definition, None, &Limits::default()).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let before = read(definition);
     resolve(&before, patch.to_string().as_bytes(), functions, &PatchLimits::default(), &Limits::default())
 }
 
@@ -147,7 +151,10 @@ fn functions_fill_in_what_a_patch_adds_and_nothing_else() {
     assert_eq!((&after["nodes"][4]["effect"], &after["nodes"][0]["priority"]), (&json!("pure"), &json!("high")));
     assert_eq!((after["nodes"][0].get("timeout_s"), after["nodes"][1].get("timeout_s")), (None, None));
     // The log needs no table any more.
-    assert_eq!(materialize(&base(), &[&resolved.operations], &Limits::default()).unwrap().hash, resolved.ir.hash);
+    assert_eq!(
+        materialize(&read(&base()), &[&resolved.operations], &Limits::default()).unwrap().hash,
+        resolved.ir.hash
+    );
     // A function that nobody registered is unknown, unless the definition calls it already.
     let unknown = json!([{"op": "replace", "path": "/nodes/0/config/name", "value": "h"}]);
     let Refusal::Meaning(faults) = made(&base(), &unknown, Some(&FunctionTable::new())).unwrap_err() else { panic!() };
@@ -207,7 +214,7 @@ fn a_patch_is_dropped_where_nothing_stands_on_it() {
     let (edge, three) = step(&two, json!([add("/edges/-", json!({"from": "a", "to": "j"}))]));
     let (reads, _) = step(&three, json!([add("/output", json!("${nodes.j.status}"))]));
     let patches: [&[Operation]; 4] = [&added, &timeout, &edge, &reads];
-    let stands = |patches: &[&[Operation]], which| match rollback(&base, patches, which, &limits) {
+    let stands = |patches: &[&[Operation]], which| match rollback(&read(&base), patches, which, &limits) {
         Err(Standing::Stands { patch, what }) => (patch, what),
         other => panic!("{other:?}"),
     };
@@ -215,18 +222,18 @@ fn a_patch_is_dropped_where_nothing_stands_on_it() {
     // No operation of the last one names j: it does not compile without it.
     let without: [&[Operation]; 3] = [&added, &timeout, &reads];
     assert_eq!(stands(&without, 0), (2, "there is no node \"j\" (byte 0 of the expression)".to_owned()));
-    let dropped = rollback(&base, &patches, 1, &limits).unwrap();
+    let dropped = rollback(&read(&base), &patches, 1, &limits).unwrap();
     assert!(json_of(&dropped)["nodes"][0].get("timeout_s").is_none());
-    assert_eq!(dropped.hash, materialize(&base, &[&added, &edge, &reads], &limits).unwrap().hash);
-    assert!(matches!(rollback(&base, &patches, 4, &limits), Err(Standing::Unknown)));
-    assert_eq!(rollback(&base, &[&added], 0, &limits).unwrap().canonical.to_vec(), base);
+    assert_eq!(dropped.hash, materialize(&read(&base), &[&added, &edge, &reads], &limits).unwrap().hash);
+    assert!(matches!(rollback(&read(&base), &patches, 4, &limits), Err(Standing::Unknown)));
+    assert_eq!(rollback(&read(&base), &[&added], 0, &limits).unwrap().canonical.to_vec(), base);
 }
 
 #[test]
 fn an_operation_that_does_not_fit_is_named() {
     let misfit = |logged: &str| {
         let operations = read_operations(logged.as_bytes()).unwrap();
-        match materialize(&base(), &[&operations], &Limits::default()) {
+        match materialize(&read(&base()), &[&operations], &Limits::default()) {
             Err(Refusal::Meaning(faults)) => faults[0].message.clone(),
             other => panic!("{other:?}"),
         }
@@ -401,7 +408,7 @@ proptest! {
         let logged = write_operations(&resolved.operations);
         let read = read_operations(&logged).unwrap();
         prop_assert_eq!(write_operations(&read), logged);
-        let again = materialize(&base.canonical, &[&read], &Limits::default()).unwrap();
+        let again = materialize(&base, &[&read], &Limits::default()).unwrap();
         prop_assert_eq!((again.hash, &again.canonical), (resolved.ir.hash, &resolved.ir.canonical));
         // The same patch again resolves to nothing.
         prop_assert!(step(&again, &after).operations.is_empty());
@@ -415,7 +422,7 @@ proptest! {
         for _ in 0..4 {
             let after = changed(random, &json_of(&ir));
             let resolved = step(&ir, &after);
-            let whole = compile(&resolved.ir.canonical, None, &Limits::default()).unwrap();
+            let whole = read(&resolved.ir.canonical);
             prop_assert_eq!(laid_out(&resolved.ir), laid_out(&whole));
             ir = resolved.ir;
         }
@@ -434,16 +441,16 @@ proptest! {
             let functions = (random.below(2) == 0).then_some(&functions);
             let patch = edited(random, &ir, number).to_string();
             // From bytes nothing is shared with what was compiled before.
-            let unshared = compile(&ir.canonical, None, &Limits::default()).unwrap();
+            let unshared = read(&ir.canonical);
             let resolve = |ir: &Ir| {
                 resolve(ir, patch.as_bytes(), functions, &PatchLimits::default(), &Limits::default())
             };
             match (resolve(&ir), resolve(&unshared)) {
                 (Ok(resolved), Ok(other)) => {
-                    let whole = compile(&resolved.ir.canonical, None, &Limits::default()).unwrap();
+                    let whole = read(&resolved.ir.canonical);
                     prop_assert_eq!(laid_out(&resolved.ir), laid_out(&whole));
                     prop_assert_eq!(text(&resolved.operations), text(&other.operations));
-                    let again = materialize(&ir.canonical, &[&resolved.operations], &Limits::default()).unwrap();
+                    let again = materialize(&ir, &[&resolved.operations], &Limits::default()).unwrap();
                     prop_assert_eq!(again.hash, resolved.ir.hash);
                     ir = resolved.ir;
                 }
@@ -468,13 +475,13 @@ proptest! {
         let limits = Limits::default();
         let lists: Vec<&[Operation]> = patches.iter().map(Vec::as_slice).collect();
         for end in 0..=lists.len() {
-            prop_assert_eq!(materialize(&base.canonical, &lists[..end], &limits).unwrap().hash, irs[end].hash);
+            prop_assert_eq!(laid_out(&materialize(&base, &lists[..end], &limits).unwrap()), laid_out(&irs[end]));
         }
-        prop_assert_eq!(rollback(&base.canonical, &lists, 3, &limits).unwrap().hash, irs[3].hash);
+        prop_assert_eq!(rollback(&base, &lists, 3, &limits).unwrap().hash, irs[3].hash);
         for which in 0..3 {
             let rest: Vec<&[Operation]> = lists.iter().enumerate().filter(|(at, _)| *at != which).map(|(_, list)| *list).collect();
-            match rollback(&base.canonical, &lists, which, &limits) {
-                Ok(ir) => prop_assert_eq!(materialize(&base.canonical, &rest, &limits).unwrap().hash, ir.hash),
+            match rollback(&base, &lists, which, &limits) {
+                Ok(ir) => prop_assert_eq!(materialize(&base, &rest, &limits).unwrap().hash, ir.hash),
                 Err(Standing::Stands { patch, .. }) => prop_assert!(patch > which && patch < 4),
                 Err(other) => prop_assert!(false, "{:?}", other),
             }
@@ -492,8 +499,8 @@ proptest! {
         let found = conflicts(&mine, &[&theirs]);
         prop_assert_eq!(found.is_empty(), conflicts(&theirs, &[&mine]).is_empty(), "a conflict has two sides");
         if found.is_empty() {
-            let one = materialize(&base.canonical, &[&theirs, &mine], &limits);
-            let other = materialize(&base.canonical, &[&mine, &theirs], &limits);
+            let one = materialize(&base, &[&theirs, &mine], &limits);
+            let other = materialize(&base, &[&mine, &theirs], &limits);
             match (one, other) {
                 (Ok(one), Ok(other)) => prop_assert_eq!(in_order(&json_of(&one)), in_order(&json_of(&other))),
                 (Err(Refusal::Meaning(one)), Err(Refusal::Meaning(other))) => {

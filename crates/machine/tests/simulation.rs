@@ -407,7 +407,8 @@ fn check_patch_sets(world: &World) {
                 let layers = in_force.iter().filter(|(key, _)| key.0 == name && sets[*key] == set);
                 let layers: Vec<_> = layers.map(|(_, operations)| operations.as_slice()).collect();
                 let limits = apex_ir::Limits::default();
-                let ir = apex_ir::overlay::materialize(&definition(&name, &base), &layers, &limits).unwrap();
+                let base = apex_ir::compile(&definition(&name, &base), None, &limits).unwrap();
+                let ir = apex_ir::overlay::materialize(&base, &layers, &limits).unwrap();
                 let mut made: Value = serde_json::from_slice(&ir.canonical).unwrap();
                 made["version"] = event.payload["version"].clone();
                 assert_eq!(made, event.payload["definition"], "base and patches make the version");

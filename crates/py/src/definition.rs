@@ -110,7 +110,7 @@ impl Definition {
             let patches: Result<Vec<_>, String> = patches.iter().map(|patch| read_operations(patch)).collect();
             let patches = patches.map_err(|reason| errors::core("PATCH_INVALID", &reason))?;
             let patches: Vec<&[Operation]> = patches.iter().map(Vec::as_slice).collect();
-            materialize(&self.0.canonical, &patches, &Limits::default())
+            materialize(&self.0, &patches, &Limits::default())
                 .map_err(|refusal| errors::core("PATCH_INVALID", &refusal.reason()))
         });
         made.map(Definition)

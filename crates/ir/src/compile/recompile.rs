@@ -30,7 +30,15 @@ pub(crate) fn recompile(before: &Ir, after: &Value, functions: Option<&FunctionT
         return None;
     }
     let known = Known::of(before);
-    let nodes: Vec<Option<NodeIx>> = matched(old_nodes, new_nodes, &known.nodes[0]);
+    let mut nodes: Vec<Option<NodeIx>> = matched(old_nodes, new_nodes, &known.nodes[0]);
+    for (known, value) in nodes.iter_mut().zip(new_nodes).filter(|(known, _)| known.is_none()) {
+        // One that was put together anew, with its body, may say the same.
+        let ix = value.member("id").and_then(Value::as_text).and_then(|id| before.node(id));
+        *known = ix.filter(|&ix| {
+            let node = &before.nodes[ix as usize];
+            node.graph == 0 && old_nodes[node.place as usize].is_same_json(value)
+        });
+    }
     let edges: Vec<Option<EdgeIx>> = matched(old_edges, new_edges, &known.edges[0]);
     if !have_same_bodies(before, &nodes) {
         return None;

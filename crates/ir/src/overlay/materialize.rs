@@ -130,15 +130,19 @@ fn calling_anew(operations: &[Operation]) -> Vec<Id> {
     operations.iter().flat_map(of).collect()
 }
 
-/// The definition that patches make of a base, in order, compiled: the same bytes and the same hash everywhere.
+/// The definition that patches make of a base, in order, compiled: the same bytes and the same hash everywhere. What they
+/// leave alone is shared with the base.
 ///
 /// # Errors
 /// [`Refusal::Meaning`] where an operation does not fit, or the definition does not compile.
-pub fn materialize(base: &[u8], patches: &[&[Operation]], limits: &Limits) -> Result<Ir, Refusal> {
-    let mut parts = Parts::of(&read(base, limits)?).map_err(misfit)?;
+pub fn materialize(base: &Ir, patches: &[&[Operation]], limits: &Limits) -> Result<Ir, Refusal> {
+    let mut parts = Parts::of(base.tree()).map_err(misfit)?;
     patches.iter().try_for_each(|operations| apply(&mut parts, operations))?;
     let made = parts.whole();
-    let ir = compile(&written(&made), None, limits).map_err(Refusal::Meaning)?;
+    let ir = match recompile(base, &made, None, limits) {
+        Some(ir) => ir,
+        None => compile(&written(&made), None, limits).map_err(Refusal::Meaning)?,
+    };
     let _ = ir.tree.set(made);
     Ok(ir)
 }
@@ -163,7 +167,7 @@ pub enum Standing {
 ///
 /// # Errors
 /// The first later patch that stands on it.
-pub fn rollback(base: &[u8], patches: &[&[Operation]], which: usize, limits: &Limits) -> Result<Ir, Standing> {
+pub fn rollback(base: &Ir, patches: &[&[Operation]], which: usize, limits: &Limits) -> Result<Ir, Standing> {
     let Some(dropped) = patches.get(which) else { return Err(Standing::Unknown) };
     let found = conflicts(dropped, &patches[which + 1..]);
     if let Some(first) = found.iter().min_by_key(|conflict| conflict.patch) {
@@ -208,11 +212,6 @@ fn misfit(message: String) -> Refusal {
 
 fn apply(parts: &mut Parts, operations: &[Operation]) -> Result<(), Refusal> {
     operations.iter().try_for_each(|operation| operation.apply(parts)).map_err(misfit)
-}
-
-fn read(definition: &[u8], limits: &Limits) -> Result<Value, Refusal> {
-    let json = ValueLimits { bytes_max: limits.bytes_max, depth_max: limits.depth_max };
-    parse(definition, &json).map_err(|error| Refusal::Meaning(vec![error.into()]))
 }
 
 fn written(value: &Value) -> Vec<u8> {

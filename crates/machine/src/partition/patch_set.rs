@@ -12,6 +12,7 @@ use crate::event::registry::{
 };
 use crate::event::wire::{Amount, Hash, Json, Time, write_json_str};
 use crate::machine::Machine;
+use crate::partition::program::Program;
 use crate::partition::registry::{over, unknown};
 use crate::partition::turn::{listed, refusal, refused};
 use crate::run::patch::{gate_of, shape_refused, unresolved};
@@ -60,7 +61,7 @@ pub(crate) struct Compiling {
 }
 
 /// A base, and the operations of each patch on it.
-type Layers = (Arc<[u8]>, Vec<Vec<Operation>>);
+type Layers = (Arc<Program>, Vec<Vec<Operation>>);
 
 /// Why a patch is not taken, and at which gate.
 struct Refused {
@@ -256,6 +257,7 @@ impl Machine {
             return Err(limited(over("patch_nodes_max", limits.patch_nodes_max)));
         }
         let operations = write_operations(&resolved.operations);
+        let patching = self.state.patching(tenant, workflow).ok_or_else(gone)?;
         self.check_set_room(patching, &key, document.len() + operations.len()).map_err(limited)?;
         self.draft = Some(Draft { tenant, workflow, set: key, number, ir: resolved.ir });
         Ok(operations)
@@ -290,25 +292,24 @@ impl Machine {
     }
 
     /// The definition that the patches of a set in force make of its base; with a `version`, under that one.
-    fn made_of(&self, tenant: Sym, workflow: Sym, set: &str, version: Option<&str>) -> Result<Ir, String> {
+    fn made_of(&mut self, tenant: Sym, workflow: Sym, set: &str, version: Option<&str>) -> Result<Ir, String> {
         let (base, mut layers) = self.layers_of(tenant, workflow, set)?;
         if let Some(version) = version {
             let (at, value) = (Pointer::new(["version"]), Value::text(version));
             layers.push(vec![Operation::Set { node: None, at, value }]);
         }
         let layers: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
-        materialize(&base, &layers, &apex_ir::Limits::default()).map_err(|found| found.reason())
+        materialize(&base.ir, &layers, &apex_ir::Limits::default()).map_err(|found| found.reason())
     }
 
     /// The base of a set, and the operations of its patches in force.
-    fn layers_of(&self, tenant: Sym, workflow: Sym, set: &str) -> Result<Layers, String> {
+    fn layers_of(&mut self, tenant: Sym, workflow: Sym, set: &str) -> Result<Layers, String> {
         let gone = || "the patch set is not there".to_owned();
         let patching = self.state.patching(tenant, workflow).ok_or_else(gone)?;
         let base = patching.sets.get(set).ok_or_else(gone)?.base;
-        let base = self.state.version(tenant, workflow, base).ok_or_else(gone)?.definition.clone();
         let in_force = patching.taken(set).filter(|(.., taken)| taken.is_in_force());
         let layers: Result<_, String> = in_force.map(|(.., taken)| read_operations(&taken.operations)).collect();
-        Ok((base, layers?))
+        Ok((self.program(tenant, workflow, base)?, layers?))
     }
 
     /// Registers what the patches of a set make, and moves the tags that are to follow.
@@ -331,6 +332,7 @@ impl Machine {
             Ok(ir) => ir,
             Err(reason) => {
                 // Only where another compiler judges them than the one that took them.
+                let Some(patching) = self.state.patching(tenant, workflow) else { return };
                 let (mut in_force, mut dropped) = (None, None);
                 for (number, _, taken) in patching.taken(key) {
                     *(if taken.is_in_force() { &mut in_force } else { &mut dropped }) = Some(number);
@@ -403,7 +405,7 @@ impl Machine {
         let (base, layers) = self.layers_of(tenant, workflow, &key).map_err(unreadable)?;
         let layers: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
         let at = in_force.iter().position(|&at| at == number).ok_or_else(not_there)?;
-        overlay::rollback(&base, &layers, at, &apex_ir::Limits::default()).map_err(|standing| match standing {
+        overlay::rollback(&base.ir, &layers, at, &apex_ir::Limits::default()).map_err(|standing| match standing {
             Standing::Unknown => not_there(),
             Standing::Base(found) => unreadable(found.reason()),
             Standing::Stands { patch, what } => {

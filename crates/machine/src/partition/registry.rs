@@ -191,13 +191,11 @@ impl Machine {
 
     /// What patches make of a registered version.
     pub(crate) fn overlay(&mut self, basis: &Basis) -> Result<Arc<Program>, String> {
-        let registered = self.state.version(basis.tenant, basis.workflow, basis.version);
-        let registered = registered.ok_or("its definition is not registered")?;
+        let base = self.program(basis.tenant, basis.workflow, basis.version)?;
         let layers: Result<Vec<_>, String> = basis.layers.iter().map(|layer| read_operations(layer)).collect();
         let layers = layers?;
         let layers: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
-        let ir = materialize(&registered.definition, &layers, &apex_ir::Limits::default())
-            .map_err(|refusal| refusal.reason())?;
+        let ir = materialize(&base.ir, &layers, &apex_ir::Limits::default()).map_err(|refusal| refusal.reason())?;
         Ok(self.programmed(ir))
     }
 

@@ -194,41 +194,46 @@ impl Machine {
     }
 
     /// What operations make of what is in force.
-    pub(crate) fn patched_ir(&self, slot: u32, operations: &[Operation], misfit: &'static str) -> Result<Ir, Refusal> {
-        let Some(run) = self.state.run(slot) else { return Err(refusal(code::RUN_ENDED, "the run has ended")) };
-        let in_force = run.layers().iter().filter(|layer| layer.dropped == 0);
-        self.materialized(run, in_force, operations).map_err(|found| refused(misfit, found))
+    pub(crate) fn patched_ir(
+        &mut self,
+        slot: u32,
+        operations: &[Operation],
+        misfit: &'static str,
+    ) -> Result<Ir, Refusal> {
+        self.materialized(slot, |layer| layer.dropped == 0, operations).map_err(|found| refused(misfit, found))
     }
 
     /// The definition of a run at an epoch before the one in force; `None`: it is that one.
-    fn ir_before(&self, slot: u32, epoch: u32) -> Result<Option<Ir>, Refusal> {
+    fn ir_before(&mut self, slot: u32, epoch: u32) -> Result<Option<Ir>, Refusal> {
         let Some(run) = self.state.run(slot).filter(|run| epoch < run.epoch) else { return Ok(None) };
         let migrated = run.extra.as_ref().map_or(0, |extra| extra.migrated);
         if epoch < migrated {
             let message = format!("the run moved to another version in epoch {migrated}: make the patch for that one");
             return Err(refusal(code::PATCH_CONFLICT, message));
         }
-        let layers = run.layers().iter().filter(|layer| layer.is_in_force(epoch));
-        self.materialized(run, layers, &[]).map(Some).map_err(|found| refused(code::DEFINITION_UNREADABLE, found))
+        let made = self.materialized(slot, |layer| layer.is_in_force(epoch), &[]);
+        made.map(Some).map_err(|found| refused(code::DEFINITION_UNREADABLE, found))
     }
 
-    /// What layers, and operations after them, make of the version of a run.
-    fn materialized<'l>(
-        &self,
-        run: &Run,
-        layers: impl Iterator<Item = &'l Layer>,
+    /// What some layers, and operations after them, make of the version of a run.
+    fn materialized(
+        &mut self,
+        slot: u32,
+        is_meant: impl Fn(&Layer) -> bool,
         more: &[Operation],
     ) -> Result<Ir, Vec<Diagnostic>> {
         let fault = |message: String| {
             vec![Diagnostic { code: "DEFINITION_UNREADABLE", pointer: String::new(), message, hint: None }]
         };
-        let version = self.state.version(run.tenant, run.workflow, run.version);
-        let version = version.ok_or_else(|| fault("the version of the run is not registered".into()))?;
+        let run = self.state.run(slot).ok_or_else(|| fault("the run has ended".into()))?;
+        let layers = run.layers().iter().filter(|layer| is_meant(layer));
         let layers: Result<Vec<_>, String> = layers.map(|layer| read_operations(&layer.operations)).collect();
         let layers = layers.map_err(fault)?;
         let mut all: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
         all.push(more);
-        overlay::materialize(&version.definition, &all, &apex_ir::Limits::default()).map_err(|found| match found {
+        let (tenant, workflow, version) = (run.tenant, run.workflow, run.version);
+        let base = self.program(tenant, workflow, version).map_err(fault)?;
+        overlay::materialize(&base.ir, &all, &apex_ir::Limits::default()).map_err(|found| match found {
             overlay::Refusal::Meaning(found) => found,
             overlay::Refusal::Shape(error) => fault(error.message),
         })

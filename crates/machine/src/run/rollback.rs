@@ -73,18 +73,19 @@ impl Machine {
     }
 
     /// What the other patches in force make of the version of a run.
-    fn without_patch(&self, slot: u32, number: u32) -> Result<Ir, Refusal> {
+    fn without_patch(&mut self, slot: u32, number: u32) -> Result<Ir, Refusal> {
         let unreadable = |reason: String| refusal(code::DEFINITION_UNREADABLE, reason);
         let gone = || refusal(code::RUN_ENDED, "the run has ended");
         let run = self.state.run(slot).ok_or_else(gone)?;
-        let version = self.state.version(run.tenant, run.workflow, run.version);
-        let version = version.ok_or_else(|| unreadable("the version of the run is not registered".into()))?;
+        let (tenant, workflow, version) = (run.tenant, run.workflow, run.version);
+        let base = self.program(tenant, workflow, version).map_err(unreadable)?;
+        let run = self.state.run(slot).ok_or_else(gone)?;
         let in_force: Vec<_> = run.layers().iter().filter(|layer| layer.dropped == 0).collect();
         let place = in_force.iter().position(|layer| layer.number == number).ok_or_else(gone)?;
         let layers: Result<Vec<_>, String> = in_force.iter().map(|layer| read_operations(&layer.operations)).collect();
         let layers = layers.map_err(unreadable)?;
         let layers: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
-        rollback(&version.definition, &layers, place, &apex_ir::Limits::default()).map_err(|standing| match standing {
+        rollback(&base.ir, &layers, place, &apex_ir::Limits::default()).map_err(|standing| match standing {
             Standing::Unknown => gone(),
             Standing::Stands { patch, what } => {
                 let later = in_force.get(patch).map_or_else(String::new, |layer| id_of(&run.id, layer.number));
