@@ -3,6 +3,7 @@
     ApexError                 INTERNAL             something of ours went wrong
     ├── InvalidInput          INVALID_INPUT        the request is not what the contract says
     │   ├── DefinitionInvalid DEFINITION_INVALID   a workflow definition was refused
+    │   ├── PatchConflict     PATCH_CONFLICT       other patches touch what this one does; `conflict` has them
     │   └── TooLarge          TOO_LARGE            more bytes than a request may have
     ├── Unauthenticated       UNAUTHENTICATED      no credential, or one that is not valid
     ├── Forbidden             FORBIDDEN            the caller may not do this
@@ -27,10 +28,41 @@ anyone to answer.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, TypeAlias
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
 
 FieldError: TypeAlias = tuple[str, str]
 """(JSON Pointer, RFC 6901, to the place; what is wrong there, in a sentence)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictingPatch:
+    """A patch that stands against another one, or on one that is to be dropped."""
+
+    patch_id: str
+    epoch: int = 0
+    """Of its run, that it made; 0: none."""
+    dropped_epoch: int = 0
+    """That dropping it made; 0: it is in force."""
+    what: tuple[str, ...] = ()
+    """What both touch, for people. Empty: the two make no definition together, or nothing was compared."""
+    operations: tuple[dict[str, Any], ...] = ()
+    """What it does there, by ids; all that it does where `what` is empty."""
+    own_operations: tuple[dict[str, Any], ...] = ()
+    """What the other patch does there, by ids."""
+    truncated: bool = False
+    """`what` and the operations were too large to be sent: read the patch by its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatchConflicts:
+    """What is in the way of a patch."""
+
+    epoch: int = 0
+    """In force in the run; 0 also where it is a workflow that is patched."""
+    patches: tuple[ConflictingPatch, ...] = ()
+    truncated: bool = False
+    """There are more patches than these."""
 
 
 class ApexError(Exception):
@@ -72,6 +104,24 @@ class DefinitionInvalid(InvalidInput):
     default_code = "DEFINITION_INVALID"
 
 
+class PatchConflict(InvalidInput):
+    """Other patches touch what this one does, or stand on the one that is to be dropped; ``conflict`` has them."""
+
+    default_code = "PATCH_CONFLICT"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        conflict: PatchConflicts = PatchConflicts(),
+        errors: Sequence[FieldError] = (),
+        code: str | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(message, errors=errors, code=code, retryable=retryable)
+        self.conflict = conflict
+
+
 class TooLarge(InvalidInput):
     """More bytes than a request may have; larger values go through blobs."""
 
@@ -103,9 +153,20 @@ class Conflict(ApexError):
 
 
 class KeyReused(Conflict):
-    """The idempotency key was used for another request."""
+    """The idempotency key was used for another request; ``conflict``: for this patch, where it was one."""
 
     default_code = "IDEMPOTENCY_KEY_REUSED"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        conflict: PatchConflicts | None = None,
+        code: str | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(message, code=code, retryable=retryable)
+        self.conflict = conflict
 
 
 class WrongState(Conflict):
@@ -203,6 +264,7 @@ CLASS_OF_CODE: dict[str, type[ApexError]] = {
             ApexError,
             InvalidInput,
             DefinitionInvalid,
+            PatchConflict,
             TooLarge,
             Unauthenticated,
             Forbidden,
@@ -238,7 +300,6 @@ CLASS_OF_CODE: dict[str, type[ApexError]] = {
     "PATCH_SHAPE_REFUSED": InvalidInput,
     "PATCH_MEANING_REFUSED": InvalidInput,
     "PATCH_SECURITY_REFUSED": InvalidInput,
-    "PATCH_CONFLICT": InvalidInput,
     "PATCH_STARTED": InvalidInput,
     "PATCH_NOT_FOUND": NotFound,
     "PASS_NOT_FOUND": NotFound,
@@ -269,10 +330,15 @@ def error_of(
     *,
     errors: Sequence[FieldError] = (),
     retry_after_s: float | None = None,
+    conflict: PatchConflicts | None = None,
     fallback: type[ApexError] = ApexError,
 ) -> ApexError:
     """The exception for a code from the core or the wire; an unknown code becomes ``fallback``."""
     kind = CLASS_OF_CODE.get(code, fallback)
+    if issubclass(kind, PatchConflict):
+        return kind(message, conflict=conflict or PatchConflicts(), errors=errors, code=code)
+    if issubclass(kind, KeyReused):
+        return kind(message, conflict=conflict, code=code)
     if issubclass(kind, InvalidInput):
         return kind(message, errors=errors, code=code)
     if issubclass(kind, Overloaded):

@@ -204,7 +204,7 @@ class Client:
         return WorkflowPatchPage([WorkflowPatch.of(patch) for patch in answer.patches], answer.next_page_token)
 
     async def roll_back_workflow_patch(self, patch_id: str, reason: str = "") -> str:
-        """Derive a version without a patch; that version. Raises InvalidInput (PATCH_CONFLICT), NotFound."""
+        """Derive a version without a patch; that version. Raises PatchConflict, NotFound."""
         request = patch_pb2.RollbackPatchRequest(patch_id=patch_id, reason=reason)
         answer = await self._connection.unary(
             f"{PATCHES}/RollbackPatch", request, patch_pb2.RollbackPatchResponse, retry=True

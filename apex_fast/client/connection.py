@@ -13,7 +13,17 @@ import grpc.aio
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-from apex_fast.errors import ApexError, DeadlineExceeded, InvalidInput, NotRunning, Unavailable, error_of
+from apex_fast.client.views import conflict_of
+from apex_fast.errors import (
+    ApexError,
+    DeadlineExceeded,
+    InvalidInput,
+    NotRunning,
+    PatchConflicts,
+    Unavailable,
+    error_of,
+)
+from apex_fast.wire.apex.v1 import patch_pb2
 
 MESSAGE_BYTES_MAX = 64 << 20
 OPTIONS: list[tuple[str, Any]] = [
@@ -52,21 +62,25 @@ def error_from(status: grpc.aio.AioRpcError) -> ApexError:
     code = ""
     errors: list[tuple[str, str]] = []
     retry_after_s: float | None = None
+    conflict: PatchConflicts | None = None
     details = next((value for name, value in status.trailing_metadata() or () if name == STATUS_DETAILS), None)
     if isinstance(details, bytes):
         for detail in status_pb2.Status.FromString(details).details:
             info = error_details_pb2.ErrorInfo()
             bad = error_details_pb2.BadRequest()
             retry = error_details_pb2.RetryInfo()
+            patches = patch_pb2.PatchConflict()
             if detail.Unpack(info):
                 code = info.reason
             elif detail.Unpack(bad):
                 errors = [(violation.field, violation.description) for violation in bad.field_violations]
             elif detail.Unpack(retry):
                 retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
+            elif detail.Unpack(patches):
+                conflict = conflict_of(patches)
     kind = CLASS_OF_STATUS.get(status.code(), ApexError)
     if code:
-        return error_of(code, message, errors=errors, retry_after_s=retry_after_s, fallback=kind)
+        return error_of(code, message, errors=errors, retry_after_s=retry_after_s, conflict=conflict, fallback=kind)
     return kind(message)
 
 

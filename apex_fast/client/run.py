@@ -168,8 +168,8 @@ class Run:
         """Change its definition by JSON Patch (RFC 6902); the id of the patch.
 
         ``base_epoch``: the epoch of the definition that the operations are for; None: the one in force. Raises
-        InvalidInput (PATCH_SHAPE_REFUSED, PATCH_MEANING_REFUSED, PATCH_SECURITY_REFUSED, PATCH_CONFLICT; with each
-        place), WrongState (RUN_ENDED).
+        InvalidInput (PATCH_SHAPE_REFUSED, PATCH_MEANING_REFUSED, PATCH_SECURITY_REFUSED; with each place),
+        PatchConflict (with the patches in the way), WrongState (RUN_ENDED).
         """
         request = patch_pb2.ApplyPatchRequest(
             run_id=self.id,
@@ -216,7 +216,7 @@ class Run:
         return Patch.of(answer.patch)
 
     async def roll_back(self, patch_id: str, reason: str = "") -> int:
-        """Drop a patch; the epoch that this made. Raises InvalidInput (PATCH_STARTED, PATCH_CONFLICT), NotFound."""
+        """Drop a patch; the epoch that this made. Raises InvalidInput (PATCH_STARTED), PatchConflict, NotFound."""
         request = patch_pb2.RollbackPatchRequest(patch_id=patch_id, reason=reason)
         answer = await self._connection.unary(
             f"{PATCHES}/RollbackPatch", request, patch_pb2.RollbackPatchResponse, retry=True

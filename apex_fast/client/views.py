@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from apex_fast.errors import ConflictingPatch, PatchConflicts
 from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, patch_pb2, run_pb2, schedule_pb2, workflow_pb2
 
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
@@ -116,6 +117,23 @@ class PatchDifference:
     """The same, drawn side by side."""
 
 
+def conflict_of(conflict: patch_pb2.PatchConflict) -> PatchConflicts:
+    """What is in the way of a patch, from the wire."""
+    patches = (
+        ConflictingPatch(
+            patch_id=patch.patch_id,
+            epoch=patch.epoch,
+            dropped_epoch=patch.dropped_epoch,
+            what=tuple(patch.what),
+            operations=tuple(value_of(patch.operations_json) or ()),
+            own_operations=tuple(value_of(patch.own_operations_json) or ()),
+            truncated=patch.truncated,
+        )
+        for patch in conflict.patches
+    )
+    return PatchConflicts(conflict.epoch, tuple(patches), conflict.truncated)
+
+
 @dataclass(frozen=True)
 class Patch:
     """A patch of a run."""
@@ -143,6 +161,8 @@ class Patch:
     """That refused it: `shape`, `meaning` or `security`."""
     code: str
     message: str
+    conflict: PatchConflicts | None
+    """With what, where that is why it was refused."""
     effect: "PatchEffect | None"
     """What it did so far; from `Run.get_patch`, of one that took effect."""
 
@@ -165,6 +185,7 @@ class Patch:
             gate=patch_pb2.PatchGate.Name(patch.gate).removeprefix("PATCH_GATE_").lower() if patch.gate else "",
             code=patch.error.code,
             message=patch.error.message,
+            conflict=conflict_of(patch.conflict) if patch.HasField("conflict") else None,
             effect=PatchEffect.of(patch.effect) if patch.HasField("effect") else None,
         )
 

@@ -6,16 +6,31 @@ import msgspec
 from google.protobuf.message import DecodeError
 
 from apex_fast.domain import CompileError, CoreError, Diagnostic, LogError, Reply
-from apex_fast.errors import ApexError, DefinitionInvalid, FieldError, InvalidInput, NotFound, error_of
+from apex_fast.errors import (
+    ApexError,
+    DefinitionInvalid,
+    FieldError,
+    InvalidInput,
+    NotFound,
+    PatchConflicts,
+    error_of,
+)
 
 log = logging.getLogger(__name__)
 
 
-class _ErrorDetails(msgspec.Struct):
+class Refusal(msgspec.Struct):
+    """What the machine says of a refusal beside a sentence."""
+
     errors: list[dict[str, str]] = []
+    conflict: PatchConflicts | None = None
+
+    def places(self, prefix: str = "") -> list[FieldError]:
+        """Where; ``prefix``: JSON Pointer of the value that the pointers in it are relative to."""
+        return [(prefix + found.get("pointer", ""), found.get("detail", "")) for found in self.errors]
 
 
-_DETAILS = msgspec.json.Decoder(_ErrorDetails)
+_REFUSAL = msgspec.json.Decoder(Refusal)
 
 
 def sentence_of(diagnostic: Diagnostic) -> str:
@@ -45,14 +60,8 @@ def fault_of(error: Exception) -> ApexError:
 
 def refusal_of(reply: Reply, prefix: str = "") -> ApexError:
     """The error in a reply. ``prefix``: JSON Pointer of the value that the pointers in it are relative to."""
-    errors: list[FieldError] = []
-    if reply.details:
-        try:
-            found = _DETAILS.decode(reply.details).errors
-        except msgspec.MsgspecError:
-            found = []
-        errors = [(prefix + item.get("pointer", ""), item.get("detail", "")) for item in found]
-    return error_of(reply.code, reply.message, errors=errors)
+    found = _REFUSAL.decode(reply.details) if reply.details else Refusal()
+    return error_of(reply.code, reply.message, errors=found.places(prefix), conflict=found.conflict)
 
 
 def unknown_run(run_id: str) -> NotFound:

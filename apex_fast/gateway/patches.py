@@ -7,9 +7,9 @@ from typing import Literal
 import msgspec
 
 from apex_fast.domain import ApplyPatch, ApprovePatch, Event, Reply, RollbackPatch, RunView
-from apex_fast.errors import ApexError, FieldError, NotFound
+from apex_fast.errors import ApexError, FieldError, NotFound, PatchConflicts
 from apex_fast.gateway.bodies import NAME_CHARS_MAX, REASON_CHARS_MAX, check_key, check_text
-from apex_fast.gateway.faults import refusal_of, unknown_run
+from apex_fast.gateway.faults import Refusal, refusal_of, unknown_run
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 from apex_fast.gateway.patch_effect import TYPES, Effect, effect_of, nodes_added
@@ -31,10 +31,6 @@ class Patched(msgspec.Struct):
     epoch: int = 0
 
 
-class _Errors(msgspec.Struct):
-    errors: list[dict[str, str]] = []
-
-
 class _Record(msgspec.Struct):
     """Any of the four events."""
 
@@ -52,7 +48,7 @@ class _Record(msgspec.Struct):
     gate: str = ""
     code: str = ""
     message: str = ""
-    details: _Errors = msgspec.field(default_factory=_Errors)
+    details: Refusal = msgspec.field(default_factory=Refusal)
     by: str = ""
     decision_reason: str = ""
 
@@ -93,6 +89,8 @@ class PatchView:
     code: str = ""
     message: str = ""
     errors: tuple[FieldError, ...] = ()
+    conflict: PatchConflicts | None = None
+    """With what, where that is why it was refused."""
 
     @property
     def applied_ns(self) -> int | None:
@@ -233,7 +231,8 @@ def _next(view: RunView, event: Event, record: _Record, known: PatchView | None)
                 gate=record.gate,
                 code=record.code,
                 message=record.message,
-                errors=tuple((one.get("pointer", ""), one.get("detail", "")) for one in record.details.errors),
+                errors=tuple(record.details.places()),
+                conflict=record.details.conflict,
             )
         case "PatchRolledBack":
             return replace(

@@ -11,7 +11,16 @@ import msgspec
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-from apex_fast.errors import ApexError, FieldError, InvalidInput
+from apex_fast.errors import (
+    ApexError,
+    ConflictingPatch,
+    FieldError,
+    InvalidInput,
+    KeyReused,
+    PatchConflict,
+    PatchConflicts,
+)
+from apex_fast.wire.apex.v1 import patch_pb2
 
 DOMAIN = "apex"
 TYPE = "urn:apex:problem:"
@@ -20,6 +29,9 @@ PROBLEM_JSON = "application/problem+json"
 # Of the trailers of a failed call: percent-encoded message; its copy, the places and the rest in base64.
 MESSAGE_BYTES_MAX = 1_536
 VIOLATIONS_BYTES_MAX = 2_048
+STATUS_BYTES_MAX = 4_800
+# What a detail takes beside itself: the name of its type, and lengths.
+_ANY_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +160,8 @@ class ProblemBody(msgspec.Struct, omit_defaults=True):
     code: str
     detail: str = ""
     errors: list[Detail] = []
+    conflict: PatchConflicts | None = None
+    """With PATCH_CONFLICT: the patches in the way. With IDEMPOTENCY_KEY_REUSED of a patch: the one with the key."""
     retry_after_s: float | None = None
 
 
@@ -191,8 +205,49 @@ def _violations(errors: Sequence[FieldError]) -> error_details_pb2.BadRequest:
     return found
 
 
+def _patch_message(patch: ConflictingPatch) -> patch_pb2.ConflictingPatch:
+    return patch_pb2.ConflictingPatch(
+        patch_id=patch.patch_id,
+        epoch=patch.epoch,
+        dropped_epoch=patch.dropped_epoch,
+        what=patch.what,
+        operations_json=msgspec.json.encode(patch.operations),
+        own_operations_json=msgspec.json.encode(patch.own_operations),
+        truncated=patch.truncated,
+    )
+
+
+def conflict_message(conflict: PatchConflicts, bytes_max: int | None = None) -> patch_pb2.PatchConflict:
+    """`apex.v1.PatchConflict`. Where that is too large: the ids of as many patches as fit, with the operations of as
+    many as still do."""
+    whole = [_patch_message(patch) for patch in conflict.patches]
+    message = patch_pb2.PatchConflict(epoch=conflict.epoch, patches=whole, truncated=conflict.truncated)
+    if bytes_max is None or message.ByteSize() <= bytes_max:
+        return message
+    message = patch_pb2.PatchConflict(epoch=conflict.epoch, truncated=True)
+    for patch in whole:
+        short = patch_pb2.ConflictingPatch(
+            patch_id=patch.patch_id, epoch=patch.epoch, dropped_epoch=patch.dropped_epoch, truncated=True
+        )
+        # The rest is for what the first ones do.
+        if message.ByteSize() + short.ByteSize() + 4 > bytes_max * 3 // 4:
+            break
+        message.patches.append(short)
+    else:
+        message.truncated = conflict.truncated
+    for short, patch in zip(message.patches, whole, strict=False):
+        if message.ByteSize() - short.ByteSize() + patch.ByteSize() + 4 <= bytes_max:
+            short.CopyFrom(patch)
+    return message
+
+
+def _conflict_of(error: ApexError) -> PatchConflicts | None:
+    return error.conflict if isinstance(error, PatchConflict | KeyReused) else None
+
+
 def grpc_failure(error: ApexError) -> tuple[int, str, bytes]:
-    """Status code, message, and a serialized `google.rpc.Status` with ErrorInfo, BadRequest and RetryInfo.
+    """Status code, message, and a serialized `google.rpc.Status` with ErrorInfo, BadRequest, RetryInfo and, of patches,
+    `apex.v1.PatchConflict`.
 
     All of it leaves as trailers, of which a client of gRPC takes 8 KiB: message and places are cut to fit.
     """
@@ -207,6 +262,10 @@ def grpc_failure(error: ApexError) -> tuple[int, str, bytes]:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(wait_s * 1e9))
         status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    conflict = _conflict_of(error)
+    if conflict is not None:
+        room = STATUS_BYTES_MAX - status.ByteSize() - _ANY_BYTES
+        status.details.add().Pack(conflict_message(conflict, room))
     serialized: bytes = status.SerializeToString()
     return row.grpc, message, serialized
 
@@ -226,6 +285,7 @@ def http_failure(error: ApexError) -> tuple[int, list[tuple[str, str]], bytes]:
         code=error.code,
         detail=error.message,
         errors=[Detail(pointer, detail) for pointer, detail in errors],
+        conflict=_conflict_of(error),
         retry_after_s=wait_s,
     )
     return row.http, headers, msgspec.json.encode(body)

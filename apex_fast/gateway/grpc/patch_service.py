@@ -24,6 +24,7 @@ from apex_fast.gateway.patches import (
     refused_patch,
     rollback_command,
 )
+from apex_fast.gateway.problems import conflict_message
 from apex_fast.gateway.translate import rfc3339
 from apex_fast.wire.apex.v1 import common_pb2, patch_pb2
 
@@ -65,6 +66,8 @@ def patch_message(view: PatchView, effect: Effect | None = None) -> patch_pb2.Pa
     )
     if view.code:
         message.error.CopyFrom(common_pb2.Error(code=view.code, message=view.message))
+    if view.conflict is not None:
+        message.conflict.CopyFrom(conflict_message(view.conflict))
     if effect is not None:
         message.effect.CopyFrom(
             patch_pb2.PatchEffect(

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from apex_fast.domain import Reply, RunView
+from apex_fast.errors import PatchConflicts
 from apex_fast.gateway.bodies import KEY_CHARS_MAX, REASON_CHARS_MAX, Body
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
@@ -119,6 +120,8 @@ class PatchShown(msgspec.Struct, omit_defaults=True):
     code: str = ""
     detail: str = ""
     errors: list[Detail] = []
+    conflict: PatchConflicts | None = None
+    """With what, where that is why it was refused."""
     effect: Effect | None = None
     """What it did so far; of one patch that took effect."""
 
@@ -168,6 +171,7 @@ def shown(view: PatchView, effect: Effect | None = None) -> PatchShown:
         code=view.code,
         detail=view.message,
         errors=[Detail(pointer, detail) for pointer, detail in view.errors],
+        conflict=view.conflict,
         effect=effect,
     )
 

@@ -7,8 +7,19 @@ import msgspec
 import pytest
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-from apex_fast.errors import CLASS_OF_CODE, ApexError, InvalidInput, NotFound, Overloaded, Unavailable
+from apex_fast.errors import (
+    CLASS_OF_CODE,
+    ApexError,
+    ConflictingPatch,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    PatchConflict,
+    PatchConflicts,
+    Unavailable,
+)
 from apex_fast.gateway.problems import PROBLEMS, ProblemBody, grpc_failure, http_failure
+from apex_fast.wire.apex.v1 import patch_pb2
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = ROOT / "docs" / "errors"
@@ -90,3 +101,20 @@ def test_an_unknown_code_is_an_error_of_ours_and_keeps_its_name() -> None:
     status, _, body = http_failure(ApexError("odd", code="NEVER_HEARD_OF"))
     assert status == 500
     assert msgspec.json.decode(body, type=ProblemBody).code == "NEVER_HEARD_OF"
+
+
+def test_what_is_in_the_way_of_a_patch_is_cut_to_what_a_call_may_say() -> None:
+    patches = tuple(
+        ConflictingPatch(f"{n:040}", epoch=n, what=("w" * 30,), operations=({"op": "set", "value": "x" * size},))
+        for n, size in enumerate([100, 6_000, *[300] * 98])
+    )
+    error = PatchConflict("m" * 3_000, conflict=PatchConflicts(7, patches), errors=[("", "d" * 900)] * 9)
+    _, message, details = grpc_failure(error)
+    assert len(message) + len(details) * 4 / 3 < 8_000
+    status, found = status_pb2.Status.FromString(details), patch_pb2.PatchConflict()
+    assert [detail.Unpack(found) for detail in status.details] == [False, False, True]
+    assert (found.epoch, found.truncated) == (7, True), "not all are named"
+    assert [patch.truncated for patch in found.patches[:2]] == [False, True]
+    assert [patch.patch_id for patch in found.patches] == [patch.patch_id for patch in patches[: len(found.patches)]]
+    problem = msgspec.json.decode(http_failure(error)[2], type=ProblemBody)
+    assert problem.conflict == error.conflict, "whole over HTTP"

@@ -25,41 +25,45 @@ _sym_db = _symbol_database.Default()
 from apex_fast.wire.apex.v1 import common_pb2 as apex_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61pex/v1/patch.proto\x12\x07\x61pex.v1\x1a\x14\x61pex/v1/common.proto\"\xac\x05\n\x05Patch\x12\x10\n\x08patch_id\x18\x01 \x01(\t\x12\x10\n\x06run_id\x18\x02 \x01(\tH\x00\x12(\n\x08workflow\x18\x03 \x01(\x0b\x32\x14.apex.v1.WorkflowRefH\x00\x12\"\n\x05state\x18\x04 \x01(\x0e\x32\x13.apex.v1.PatchState\x12\x17\n\x0foperations_json\x18\x05 \x01(\x0c\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x12\n\nbase_epoch\x18\x08 \x01(\r\x12\r\n\x05\x65poch\x18\t \x01(\r\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\n \x01(\t\x12 \n\x04gate\x18\x0b \x01(\x0e\x32\x12.apex.v1.PatchGate\x12\x1d\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x0e.apex.v1.Error\x12\x15\n\rproposed_time\x18\r \x01(\t\x12\x14\n\x0c\x64\x65\x63ided_time\x18\x0e \x01(\t\x12\x18\n\x10rolled_back_time\x18\x0f \x01(\t\x12\x1e\n\x16\x63onflicting_operations\x18\x10 \x03(\r\x12\r\n\x05share\x18\x11 \x01(\x01\x12\x0b\n\x03set\x18\x12 \x01(\t\x12\x0b\n\x03tag\x18\x13 \x01(\t\x12\x0f\n\x07version\x18\x14 \x01(\t\x12\x1b\n\x13rolled_back_version\x18\x15 \x01(\t\x12\x1a\n\x12rolled_back_reason\x18\x16 \x01(\t\x12,\n\ndifference\x18\x1e \x01(\x0b\x32\x18.apex.v1.PatchDifference\x12\x12\n\ndecided_by\x18\x1f \x01(\t\x12\x17\n\x0f\x64\x65\x63ision_reason\x18  \x01(\t\x12\x16\n\x0erolled_back_by\x18! \x01(\t\x12$\n\x06\x65\x66\x66\x65\x63t\x18\" \x01(\x0b\x32\x14.apex.v1.PatchEffectB\x08\n\x06target\"~\n\x0bPatchEffect\x12\x13\n\x0bnodes_added\x18\x01 \x01(\r\x12\x11\n\tnodes_run\x18\x02 \x01(\r\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x0e\n\x06time_s\x18\x04 \x01(\x01\x12\x11\n\ttokens_in\x18\x05 \x01(\x04\x12\x12\n\ntokens_out\x18\x06 \x01(\x04\"\xef\x01\n\x11\x41pplyPatchRequest\x12\x10\n\x06run_id\x18\x01 \x01(\tH\x00\x12(\n\x08workflow\x18\x02 \x01(\x0b\x32\x14.apex.v1.WorkflowRefH\x00\x12\x17\n\x0foperations_json\x18\x03 \x01(\x0c\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x17\n\nbase_epoch\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\r\n\x05share\x18\x07 \x01(\x01\x12\x0b\n\x03set\x18\x08 \x01(\t\x12\x0e\n\x06\x61uthor\x18\t \x01(\tB\x08\n\x06targetB\r\n\x0b_base_epoch\"i\n\x12\x41pplyPatchResponse\x12\x10\n\x08patch_id\x18\x01 \x01(\t\x12\"\n\x05state\x18\x02 \x01(\x0e\x32\x13.apex.v1.PatchState\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\x0e\n\x06offset\x18\x04 \x01(\x04\"\xb3\x01\n\x12ListPatchesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x06run_id\x18\x03 \x01(\tH\x00\x12(\n\x08workflow\x18\x04 \x01(\x0b\x32\x14.apex.v1.WorkflowRefH\x00\x12#\n\x06states\x18\x05 \x03(\x0e\x32\x13.apex.v1.PatchState\x12\x0b\n\x03set\x18\x06 \x01(\tB\x08\n\x06target\"O\n\x13ListPatchesResponse\x12\x1f\n\x07patches\x18\x01 \x03(\x0b\x32\x0e.apex.v1.Patch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x0fGetPatchRequest\x12\x10\n\x08patch_id\x18\x01 \x01(\t\x12\x17\n\x0fwith_difference\x18\x02 \x01(\x08\"=\n\x0fPatchDifference\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x07mermaid\x18\x02 \x01(\t\x12\x0b\n\x03svg\x18\x03 \x01(\t\"H\n\x13\x41pprovePatchRequest\x12\x10\n\x08patch_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61pprove\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"5\n\x14\x41pprovePatchResponse\x12\x1d\n\x05patch\x18\x01 \x01(\x0b\x32\x0e.apex.v1.Patch\"8\n\x14RollbackPatchRequest\x12\x10\n\x08patch_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"U\n\x15RollbackPatchResponse\x12\x1d\n\x05patch\x18\x01 \x01(\x0b\x32\x0e.apex.v1.Patch\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04*\xac\x01\n\nPatchState\x12\x1b\n\x17PATCH_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14PATCH_STATE_PROPOSED\x10\x01\x12\x18\n\x14PATCH_STATE_REJECTED\x10\x02\x12\x17\n\x13PATCH_STATE_APPLIED\x10\x03\x12\x1b\n\x17PATCH_STATE_ROLLED_BACK\x10\x04\x12\x17\n\x13PATCH_STATE_PENDING\x10\x05*\x84\x01\n\tPatchGate\x12\x1a\n\x16PATCH_GATE_UNSPECIFIED\x10\x00\x12\x14\n\x10PATCH_GATE_SHAPE\x10\x01\x12\x16\n\x12PATCH_GATE_MEANING\x10\x02\x12\x17\n\x13PATCH_GATE_SECURITY\x10\x03\x12\x14\n\x10PATCH_GATE_LIMIT\x10\x04\x32\xf2\x02\n\x0cPatchService\x12\x45\n\nApplyPatch\x12\x1a.apex.v1.ApplyPatchRequest\x1a\x1b.apex.v1.ApplyPatchResponse\x12H\n\x0bListPatches\x12\x1b.apex.v1.ListPatchesRequest\x1a\x1c.apex.v1.ListPatchesResponse\x12\x34\n\x08GetPatch\x12\x18.apex.v1.GetPatchRequest\x1a\x0e.apex.v1.Patch\x12K\n\x0c\x41pprovePatch\x12\x1c.apex.v1.ApprovePatchRequest\x1a\x1d.apex.v1.ApprovePatchResponse\x12N\n\rRollbackPatch\x12\x1d.apex.v1.RollbackPatchRequest\x1a\x1e.apex.v1.RollbackPatchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61pex/v1/patch.proto\x12\x07\x61pex.v1\x1a\x14\x61pex/v1/common.proto\"\xd6\x05\n\x05Patch\x12\x10\n\x08patch_id\x18\x01 \x01(\t\x12\x10\n\x06run_id\x18\x02 \x01(\tH\x00\x12(\n\x08workflow\x18\x03 \x01(\x0b\x32\x14.apex.v1.WorkflowRefH\x00\x12\"\n\x05state\x18\x04 \x01(\x0e\x32\x13.apex.v1.PatchState\x12\x17\n\x0foperations_json\x18\x05 \x01(\x0c\x12\x0e\n\x06\x61uthor\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x12\n\nbase_epoch\x18\x08 \x01(\r\x12\r\n\x05\x65poch\x18\t \x01(\r\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\n \x01(\t\x12 \n\x04gate\x18\x0b \x01(\x0e\x32\x12.apex.v1.PatchGate\x12\x1d\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x0e.apex.v1.Error\x12\x15\n\rproposed_time\x18\r \x01(\t\x12\x14\n\x0c\x64\x65\x63ided_time\x18\x0e \x01(\t\x12\x18\n\x10rolled_back_time\x18\x0f \x01(\t\x12\x1e\n\x16\x63onflicting_operations\x18\x10 \x03(\r\x12\r\n\x05share\x18\x11 \x01(\x01\x12\x0b\n\x03set\x18\x12 \x01(\t\x12\x0b\n\x03tag\x18\x13 \x01(\t\x12\x0f\n\x07version\x18\x14 \x01(\t\x12\x1b\n\x13rolled_back_version\x18\x15 \x01(\t\x12\x1a\n\x12rolled_back_reason\x18\x16 \x01(\t\x12,\n\ndifference\x18\x1e \x01(\x0b\x32\x18.apex.v1.PatchDifference\x12\x12\n\ndecided_by\x18\x1f \x01(\t\x12\x17\n\x0f\x64\x65\x63ision_reason\x18  \x01(\t\x12\x16\n\x0erolled_back_by\x18! \x01(\t\x12$\n\x06\x65\x66\x66\x65\x63t\x18\" \x01(\x0b\x32\x14.apex.v1.PatchEffect\x12(\n\x08\x63onflict\x18# \x01(\x0b\x32\x16.apex.v1.PatchConflictB\x08\n\x06target\"]\n\rPatchConflict\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12*\n\x07patches\x18\x02 \x03(\x0b\x32\x19.apex.v1.ConflictingPatch\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"\xa1\x01\n\x10\x43onflictingPatch\x12\x10\n\x08patch_id\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x15\n\rdropped_epoch\x18\x03 \x01(\r\x12\x0c\n\x04what\x18\x04 \x03(\t\x12\x17\n\x0foperations_json\x18\x05 \x01(\x0c\x12\x1b\n\x13own_operations_json\x18\x06 \x01(\x0c\x12\x11\n\ttruncated\x18\x07 \x01(\x08\"~\n\x0bPatchEffect\x12\x13\n\x0bnodes_added\x18\x01 \x01(\r\x12\x11\n\tnodes_run\x18\x02 \x01(\r\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\r\x12\x0e\n\x06time_s\x18\x04 \x01(\x01\x12\x11\n\ttokens_in\x18\x05 \x01(\x04\x12\x12\n\ntokens_out\x18\x06 \x01(\x04\"\xef\x01\n\x11\x41pplyPatchRequest\x12\x10\n\x06run_id\x18\x01 \x01(\tH\x00\x12(\n\x08workflow\x18\x02 \x01(\x0b\x32\x14.apex.v1.WorkflowRefH\x00\x12\x17\n\x0foperations_json\x18\x03 \x01(\x0c\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x17\n\nbase_epoch\x18\x05 \x01(\rH\x01\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\r\n\x05share\x18\x07 \x01(\x01\x12\x0b\n\x03set\x18\x08 \x01(\t\x12\x0e\n\x06\x61uthor\x18\t \x01(\tB\x08\n\x06targetB\r\n\x0b_base_epoch\"i\n\x12\x41pplyPatchResponse\x12\x10\n\x08patch_id\x18\x01 \x01(\t\x12\"\n\x05state\x18\x02 \x01(\x0e\x32\x13.apex.v1.PatchState\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\x0e\n\x06offset\x18\x04 \x01(\x04\"\xb3\x01\n\x12ListPatchesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x06run_id\x18\x03 \x01(\tH\x00\x12(\n\x08workflow\x18\x04 \x01(\x0b\x32\x14.apex.v1.WorkflowRefH\x00\x12#\n\x06states\x18\x05 \x03(\x0e\x32\x13.apex.v1.PatchState\x12\x0b\n\x03set\x18\x06 \x01(\tB\x08\n\x06target\"O\n\x13ListPatchesResponse\x12\x1f\n\x07patches\x18\x01 \x03(\x0b\x32\x0e.apex.v1.Patch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x0fGetPatchRequest\x12\x10\n\x08patch_id\x18\x01 \x01(\t\x12\x17\n\x0fwith_difference\x18\x02 \x01(\x08\"=\n\x0fPatchDifference\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x0f\n\x07mermaid\x18\x02 \x01(\t\x12\x0b\n\x03svg\x18\x03 \x01(\t\"H\n\x13\x41pprovePatchRequest\x12\x10\n\x08patch_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61pprove\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"5\n\x14\x41pprovePatchResponse\x12\x1d\n\x05patch\x18\x01 \x01(\x0b\x32\x0e.apex.v1.Patch\"8\n\x14RollbackPatchRequest\x12\x10\n\x08patch_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"U\n\x15RollbackPatchResponse\x12\x1d\n\x05patch\x18\x01 \x01(\x0b\x32\x0e.apex.v1.Patch\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04*\xac\x01\n\nPatchState\x12\x1b\n\x17PATCH_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14PATCH_STATE_PROPOSED\x10\x01\x12\x18\n\x14PATCH_STATE_REJECTED\x10\x02\x12\x17\n\x13PATCH_STATE_APPLIED\x10\x03\x12\x1b\n\x17PATCH_STATE_ROLLED_BACK\x10\x04\x12\x17\n\x13PATCH_STATE_PENDING\x10\x05*\x84\x01\n\tPatchGate\x12\x1a\n\x16PATCH_GATE_UNSPECIFIED\x10\x00\x12\x14\n\x10PATCH_GATE_SHAPE\x10\x01\x12\x16\n\x12PATCH_GATE_MEANING\x10\x02\x12\x17\n\x13PATCH_GATE_SECURITY\x10\x03\x12\x14\n\x10PATCH_GATE_LIMIT\x10\x04\x32\xf2\x02\n\x0cPatchService\x12\x45\n\nApplyPatch\x12\x1a.apex.v1.ApplyPatchRequest\x1a\x1b.apex.v1.ApplyPatchResponse\x12H\n\x0bListPatches\x12\x1b.apex.v1.ListPatchesRequest\x1a\x1c.apex.v1.ListPatchesResponse\x12\x34\n\x08GetPatch\x12\x18.apex.v1.GetPatchRequest\x1a\x0e.apex.v1.Patch\x12K\n\x0c\x41pprovePatch\x12\x1c.apex.v1.ApprovePatchRequest\x1a\x1d.apex.v1.ApprovePatchResponse\x12N\n\rRollbackPatch\x12\x1d.apex.v1.RollbackPatchRequest\x1a\x1e.apex.v1.RollbackPatchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'apex.v1.patch_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PATCHSTATE']._serialized_start=1881
-  _globals['_PATCHSTATE']._serialized_end=2053
-  _globals['_PATCHGATE']._serialized_start=2056
-  _globals['_PATCHGATE']._serialized_end=2188
+  _globals['_PATCHSTATE']._serialized_start=2182
+  _globals['_PATCHSTATE']._serialized_end=2354
+  _globals['_PATCHGATE']._serialized_start=2357
+  _globals['_PATCHGATE']._serialized_end=2489
   _globals['_PATCH']._serialized_start=55
-  _globals['_PATCH']._serialized_end=739
-  _globals['_PATCHEFFECT']._serialized_start=741
-  _globals['_PATCHEFFECT']._serialized_end=867
-  _globals['_APPLYPATCHREQUEST']._serialized_start=870
-  _globals['_APPLYPATCHREQUEST']._serialized_end=1109
-  _globals['_APPLYPATCHRESPONSE']._serialized_start=1111
-  _globals['_APPLYPATCHRESPONSE']._serialized_end=1216
-  _globals['_LISTPATCHESREQUEST']._serialized_start=1219
-  _globals['_LISTPATCHESREQUEST']._serialized_end=1398
-  _globals['_LISTPATCHESRESPONSE']._serialized_start=1400
-  _globals['_LISTPATCHESRESPONSE']._serialized_end=1479
-  _globals['_GETPATCHREQUEST']._serialized_start=1481
-  _globals['_GETPATCHREQUEST']._serialized_end=1541
-  _globals['_PATCHDIFFERENCE']._serialized_start=1543
-  _globals['_PATCHDIFFERENCE']._serialized_end=1604
-  _globals['_APPROVEPATCHREQUEST']._serialized_start=1606
-  _globals['_APPROVEPATCHREQUEST']._serialized_end=1678
-  _globals['_APPROVEPATCHRESPONSE']._serialized_start=1680
-  _globals['_APPROVEPATCHRESPONSE']._serialized_end=1733
-  _globals['_ROLLBACKPATCHREQUEST']._serialized_start=1735
-  _globals['_ROLLBACKPATCHREQUEST']._serialized_end=1791
-  _globals['_ROLLBACKPATCHRESPONSE']._serialized_start=1793
-  _globals['_ROLLBACKPATCHRESPONSE']._serialized_end=1878
-  _globals['_PATCHSERVICE']._serialized_start=2191
-  _globals['_PATCHSERVICE']._serialized_end=2561
+  _globals['_PATCH']._serialized_end=781
+  _globals['_PATCHCONFLICT']._serialized_start=783
+  _globals['_PATCHCONFLICT']._serialized_end=876
+  _globals['_CONFLICTINGPATCH']._serialized_start=879
+  _globals['_CONFLICTINGPATCH']._serialized_end=1040
+  _globals['_PATCHEFFECT']._serialized_start=1042
+  _globals['_PATCHEFFECT']._serialized_end=1168
+  _globals['_APPLYPATCHREQUEST']._serialized_start=1171
+  _globals['_APPLYPATCHREQUEST']._serialized_end=1410
+  _globals['_APPLYPATCHRESPONSE']._serialized_start=1412
+  _globals['_APPLYPATCHRESPONSE']._serialized_end=1517
+  _globals['_LISTPATCHESREQUEST']._serialized_start=1520
+  _globals['_LISTPATCHESREQUEST']._serialized_end=1699
+  _globals['_LISTPATCHESRESPONSE']._serialized_start=1701
+  _globals['_LISTPATCHESRESPONSE']._serialized_end=1780
+  _globals['_GETPATCHREQUEST']._serialized_start=1782
+  _globals['_GETPATCHREQUEST']._serialized_end=1842
+  _globals['_PATCHDIFFERENCE']._serialized_start=1844
+  _globals['_PATCHDIFFERENCE']._serialized_end=1905
+  _globals['_APPROVEPATCHREQUEST']._serialized_start=1907
+  _globals['_APPROVEPATCHREQUEST']._serialized_end=1979
+  _globals['_APPROVEPATCHRESPONSE']._serialized_start=1981
+  _globals['_APPROVEPATCHRESPONSE']._serialized_end=2034
+  _globals['_ROLLBACKPATCHREQUEST']._serialized_start=2036
+  _globals['_ROLLBACKPATCHREQUEST']._serialized_end=2092
+  _globals['_ROLLBACKPATCHRESPONSE']._serialized_start=2094
+  _globals['_ROLLBACKPATCHRESPONSE']._serialized_end=2179
+  _globals['_PATCHSERVICE']._serialized_start=2492
+  _globals['_PATCHSERVICE']._serialized_end=2862
 # @@protoc_insertion_point(module_scope)

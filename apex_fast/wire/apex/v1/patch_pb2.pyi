@@ -107,6 +107,7 @@ class Patch(_message.Message):
     DECISION_REASON_FIELD_NUMBER: _builtins.int
     ROLLED_BACK_BY_FIELD_NUMBER: _builtins.int
     EFFECT_FIELD_NUMBER: _builtins.int
+    CONFLICT_FIELD_NUMBER: _builtins.int
     patch_id: _builtins.str
     run_id: _builtins.str
     state: Global___PatchState.ValueType
@@ -147,7 +148,7 @@ class Patch(_message.Message):
     def error(self) -> _common_pb2.Error: ...
     @_builtins.property
     def conflicting_operations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Positions in operations_json that conflict with what has happened since base_epoch."""
+        """Not used: what conflicts is in `conflict`."""
 
     @_builtins.property
     def difference(self) -> Global___PatchDifference:
@@ -156,6 +157,10 @@ class Patch(_message.Message):
     @_builtins.property
     def effect(self) -> Global___PatchEffect:
         """What it did so far. From GetPatch, of a patch of a run that took effect."""
+
+    @_builtins.property
+    def conflict(self) -> Global___PatchConflict:
+        """Of a patch in the result of an agent that was refused with PATCH_CONFLICT."""
 
     def __init__(
         self,
@@ -187,16 +192,97 @@ class Patch(_message.Message):
         decision_reason: _builtins.str = ...,
         rolled_back_by: _builtins.str = ...,
         effect: Global___PatchEffect | None = ...,
+        conflict: Global___PatchConflict | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "effect", b"effect", "error", b"error", "run_id", b"run_id", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conflict", b"conflict", "difference", b"difference", "effect", b"effect", "error", b"error", "run_id", b"run_id", "target", b"target", "workflow", b"workflow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "base_epoch", b"base_epoch", "conflicting_operations", b"conflicting_operations", "decided_by", b"decided_by", "decided_time", b"decided_time", "decision_reason", b"decision_reason", "definition_hash", b"definition_hash", "difference", b"difference", "effect", b"effect", "epoch", b"epoch", "error", b"error", "gate", b"gate", "operations_json", b"operations_json", "patch_id", b"patch_id", "proposed_time", b"proposed_time", "reason", b"reason", "rolled_back_by", b"rolled_back_by", "rolled_back_reason", b"rolled_back_reason", "rolled_back_time", b"rolled_back_time", "rolled_back_version", b"rolled_back_version", "run_id", b"run_id", "set", b"set", "share", b"share", "state", b"state", "tag", b"tag", "target", b"target", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "base_epoch", b"base_epoch", "conflict", b"conflict", "conflicting_operations", b"conflicting_operations", "decided_by", b"decided_by", "decided_time", b"decided_time", "decision_reason", b"decision_reason", "definition_hash", b"definition_hash", "difference", b"difference", "effect", b"effect", "epoch", b"epoch", "error", b"error", "gate", b"gate", "operations_json", b"operations_json", "patch_id", b"patch_id", "proposed_time", b"proposed_time", "reason", b"reason", "rolled_back_by", b"rolled_back_by", "rolled_back_reason", b"rolled_back_reason", "rolled_back_time", b"rolled_back_time", "rolled_back_version", b"rolled_back_version", "run_id", b"run_id", "set", b"set", "share", b"share", "state", b"state", "tag", b"tag", "target", b"target", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["run_id", "workflow"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 
 Global___Patch: _TypeAlias = Patch  # noqa: Y015
+
+@_typing.final
+class PatchConflict(_message.Message):
+    """What is in the way of a patch: a detail of the status of PATCH_CONFLICT, and of IDEMPOTENCY_KEY_REUSED (the patch that has
+    the key).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    PATCHES_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """In force in the run; 0 also where it is a workflow that is patched."""
+    truncated: _builtins.bool
+    """There are more than these."""
+    @_builtins.property
+    def patches(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConflictingPatch]:
+        """In the order in which they took effect. Empty: the run never was in that epoch, or moved to another version since."""
+
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        patches: _abc.Iterable[Global___ConflictingPatch] | None = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "patches", b"patches", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchConflict: _TypeAlias = PatchConflict  # noqa: Y015
+
+@_typing.final
+class ConflictingPatch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATCH_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    DROPPED_EPOCH_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    OPERATIONS_JSON_FIELD_NUMBER: _builtins.int
+    OWN_OPERATIONS_JSON_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    patch_id: _builtins.str
+    epoch: _builtins.int
+    """Of its run, that it made; 0: none."""
+    dropped_epoch: _builtins.int
+    """That dropping it made; 0: it is in force."""
+    operations_json: _builtins.bytes
+    """JSON arrays of operations on ids: what it does there (all that it does, where `what` is empty), and what the patch
+    does that is refused, or is to be dropped.
+    """
+    own_operations_json: _builtins.bytes
+    truncated: _builtins.bool
+    """`what` and the operations were too large to be sent: GetPatch has them."""
+    @_builtins.property
+    def what(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What both touch, for people. Empty: the two make no definition together, or nothing was compared."""
+
+    def __init__(
+        self,
+        *,
+        patch_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        dropped_epoch: _builtins.int = ...,
+        what: _abc.Iterable[_builtins.str] | None = ...,
+        operations_json: _builtins.bytes = ...,
+        own_operations_json: _builtins.bytes = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_epoch", b"dropped_epoch", "epoch", b"epoch", "operations_json", b"operations_json", "own_operations_json", b"own_operations_json", "patch_id", b"patch_id", "truncated", b"truncated", "what", b"what"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConflictingPatch: _TypeAlias = ConflictingPatch  # noqa: Y015
 
 @_typing.final
 class PatchEffect(_message.Message):

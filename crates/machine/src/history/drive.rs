@@ -286,9 +286,8 @@ impl<'h> Driver<'h> {
                 let (Some(program), Ok(operations)) = (machine.ready(slot), read_operations(e.operations.0)) else {
                     return false;
                 };
-                let made = machine.patched_ir(slot, &operations, code::PATCH_MEANING_REFUSED);
-                let cause = record.header.causation;
-                return made.and_then(|ir| machine.record_patch(slot, &program, ir, e.clone(), cause)).is_ok();
+                let Ok(ir) = machine.patched_ir(slot, &operations) else { return false };
+                return machine.record_patch(slot, &program, ir, e.clone(), record.header.causation).is_ok();
             }
             Event::PatchRolledBack(e) => {
                 let command = RollbackPatch {

@@ -14,8 +14,10 @@ use crate::event::wire::{Amount, Hash, Json, Time, write_json_str};
 use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::partition::registry::{over, unknown};
-use crate::partition::turn::{listed, refusal, refused};
+use crate::partition::turn::{refusal, refused};
+use crate::run::conflict::{Other, key_reused};
 use crate::run::patch::{gate_of, shape_refused, unresolved};
+use crate::run::rollback::stands;
 use crate::run::start::unsupported;
 use crate::state::fold::patch_set::set_key;
 use crate::state::patch_set::{Patching, WorkflowPatch};
@@ -104,8 +106,7 @@ impl Machine {
             |patch: &WorkflowPatch| !command.idempotency_key.is_empty() && *patch.key == command.idempotency_key;
         if let Some((&number, standing)) = patching.patches.iter().find(|(_, patch)| has_key(patch)) {
             if standing.request_hash != request_hash {
-                let message = format!("the key {} was used for another patch", command.idempotency_key);
-                return Err(refusal(code::IDEMPOTENCY_KEY_REUSED, message));
+                return Err(key_reused(&command.idempotency_key, 0, &other(&command.name, number, &[])));
             }
             return Ok(proposed(&command.name, number, true));
         }
@@ -409,9 +410,9 @@ impl Machine {
             Standing::Unknown => not_there(),
             Standing::Base(found) => unreadable(found.reason()),
             Standing::Stands { patch, what } => {
-                let id = id_of(name, in_force.get(patch).copied().unwrap_or(0));
-                let found = [(String::new(), format!("{id} stands on it: {what}"))];
-                listed(code::PATCH_CONFLICT, format!("drop {id} first, which came after it"), &found)
+                let later = in_force.iter().zip(&layers).skip(at + 1);
+                let later: Vec<Other> = later.map(|(&number, operations)| other(name, number, operations)).collect();
+                stands(0, layers[at], &later, patch - at - 1, &what)
             }
         })?;
         let event = WorkflowPatchRolledBack { name, number, reason: &command.reason, by: &command.by };
@@ -452,6 +453,11 @@ impl State {
 /// The id of a patch on a workflow.
 pub(crate) fn id_of(workflow: &str, number: u32) -> String {
     format!("{workflow}~w{number}")
+}
+
+/// A patch that another one is compared with.
+fn other(workflow: &str, number: u32, operations: &[Operation]) -> Other {
+    Other { id: id_of(workflow, number), epoch: 0, dropped: 0, operations: operations.to_vec() }
 }
 
 fn proposed(workflow: &str, number: u32, existing: bool) -> Answer {

@@ -291,10 +291,15 @@ pub(crate) fn listed(code: &'static str, message: String, found: &[(String, Stri
     Refusal { code, message, details }
 }
 
-/// A refusal of what a compiler found: the message of the first, and each with its place and its code.
+/// A refusal of what a compiler found.
 pub(crate) fn refused(code: &'static str, found: Vec<Diagnostic>) -> Refusal {
+    let (message, found) = places(found);
+    listed(code, message, &found)
+}
+
+/// What a compiler found: the message of the first, and each with its place and its code.
+pub(crate) fn places(found: Vec<Diagnostic>) -> (String, Vec<(String, String)>) {
     let message = found.first().map_or_else(String::new, |first| first.message.clone());
     let named = |fault: Diagnostic| (fault.pointer, format!("{} [{}]", fault.message, fault.code));
-    let found: Vec<(String, String)> = found.into_iter().map(named).collect();
-    listed(code, message, &found)
+    (message, found.into_iter().map(named).collect())
 }

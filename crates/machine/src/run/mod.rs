@@ -9,6 +9,7 @@ pub(crate) mod breaker;
 pub(crate) mod cancel;
 pub(crate) mod changes;
 pub(crate) mod composite;
+pub(crate) mod conflict;
 pub(crate) mod correction;
 pub(crate) mod finish;
 pub(crate) mod fit;

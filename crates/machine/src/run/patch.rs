@@ -11,15 +11,15 @@ use crate::id::RunId;
 use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::partition::registry::over;
-use crate::partition::turn::{listed, refusal, refused};
+use crate::partition::turn::{listed, places, refusal, refused};
 use crate::record::NONE;
+use crate::run::conflict::{Other, against, compare, key_reused};
 use crate::run::migrate::due_under;
 use crate::run::pause::{answer_of, unknown_run};
 use crate::run::start::refuse_unsupported;
 use crate::state::run::{Layer, Run};
 use apex_ir::overlay::{
-    self, Operation, PatchError, PatchLimits, Resolved, check_security, conflicts, read_operations, resolve,
-    write_operations,
+    self, Operation, PatchError, PatchLimits, Resolved, check_security, read_operations, resolve, write_operations,
 };
 use apex_ir::value::{self, ValueLimits};
 use apex_ir::{Diagnostic, Ir};
@@ -95,12 +95,11 @@ impl Machine {
         let gone = || unknown_run(&command.run_id);
         let run = self.state.run(slot).ok_or_else(gone)?;
         let (key, author, request_hash) = (&*command.idempotency_key, &*command.author, request_hash(command));
-        if let Some((standing, answer)) = run.patch_of(author, key) {
-            if standing != request_hash {
-                let message = format!("the key {key} was used for another patch");
-                return Err(refusal(code::IDEMPOTENCY_KEY_REUSED, message));
+        if let Some(known) = run.patch_of(author, key) {
+            if known.request_hash != request_hash {
+                return Err(key_reused(key, run.epoch, &known.standing(&run.id)));
             }
-            return Ok((slot, answer));
+            return Ok((slot, patched(run, known.number, known.fate, known.epoch, true)));
         }
         let wanted = Wanted {
             operations: &command.operations,
@@ -153,19 +152,17 @@ impl Machine {
         let base_epoch = wanted.base_epoch;
         if base_epoch > run.epoch {
             let message = format!("the run is in epoch {}, not in {base_epoch} yet", run.epoch);
-            return Err(refusal(code::PATCH_CONFLICT, message));
+            return Err(against(&message, &[], run.epoch, &[]));
         }
         if wanted.exact && base_epoch < run.epoch {
             let message = format!("the run is in epoch {}, and the patch is for epoch {base_epoch} only", run.epoch);
-            return Err(refusal(code::PATCH_CONFLICT, message));
+            return Err(against(&message, &[], run.epoch, &run.changed_since(base_epoch)));
         }
         let program = self.ready(slot).ok_or_else(gone)?;
         let older = self.ir_before(slot, base_epoch)?;
         let mut resolved = self.resolve_patch(wanted, rules, older.as_ref().unwrap_or(&program.ir))?;
-        let code = if older.is_some() { code::PATCH_CONFLICT } else { code::PATCH_MEANING_REFUSED };
         if older.is_some() {
-            self.refuse_conflicts(slot, base_epoch, &resolved.operations)?;
-            resolved.ir = self.patched_ir(slot, &resolved.operations, code)?;
+            resolved.ir = self.rebased_ir(slot, base_epoch, &resolved.operations)?;
         }
         // What it reaches anew is told from what is in force, which may be less than its author saw.
         let grant = &rules.of(wanted.author).grant;
@@ -177,7 +174,7 @@ impl Machine {
         let patch = value::canonical(wanted.operations, &ValueLimits::default()).unwrap_or_default();
         self.check_bounds(slot, wanted.author, &resolved.operations, operations.len())?;
         // What a patch makes of what is in force is what base and all patches make.
-        debug_assert!(self.patched_ir(slot, &resolved.operations, code).is_ok_and(|ir| ir.hash == resolved.ir.hash));
+        debug_assert!(self.patched_ir(slot, &resolved.operations).is_ok_and(|ir| ir.hash == resolved.ir.hash));
         Ok(Passed { program, ir: resolved.ir, operations, patch })
     }
 
@@ -194,13 +191,26 @@ impl Machine {
     }
 
     /// What operations make of what is in force.
-    pub(crate) fn patched_ir(
-        &mut self,
-        slot: u32,
-        operations: &[Operation],
-        misfit: &'static str,
-    ) -> Result<Ir, Refusal> {
-        self.materialized(slot, |layer| layer.dropped == 0, operations).map_err(|found| refused(misfit, found))
+    pub(crate) fn patched_ir(&mut self, slot: u32, operations: &[Operation]) -> Result<Ir, Vec<Diagnostic>> {
+        self.materialized(slot, |layer| layer.dropped == 0, operations)
+    }
+
+    /// What operations that were made in an epoch make of what is in force by now, where nothing that came since stands
+    /// against them.
+    pub(crate) fn rebased_ir(&mut self, slot: u32, epoch: u32, operations: &[Operation]) -> Result<Ir, Refusal> {
+        let run = self.state.run(slot).ok_or_else(|| refusal(code::RUN_ENDED, "the run has ended"))?;
+        let now = run.epoch;
+        if now == epoch {
+            return self.patched_ir(slot, operations).map_err(|found| refused(code::PATCH_MEANING_REFUSED, found));
+        }
+        let since = run.changed_since(epoch);
+        let message = format!("the run was patched since epoch {epoch} where this patch changes it");
+        let why = |other: &Other, what: &str| format!("{what} was changed since by {}", other.id);
+        compare(&message, why, now, operations, &since)?;
+        self.patched_ir(slot, operations).map_err(|found| {
+            let (message, errors) = places(found);
+            against(&message, &errors, now, &since)
+        })
     }
 
     /// The definition of a run at an epoch before the one in force; `None`: it is that one.
@@ -209,7 +219,7 @@ impl Machine {
         let migrated = run.extra.as_ref().map_or(0, |extra| extra.migrated);
         if epoch < migrated {
             let message = format!("the run moved to another version in epoch {migrated}: make the patch for that one");
-            return Err(refusal(code::PATCH_CONFLICT, message));
+            return Err(against(&message, &[], run.epoch, &[]));
         }
         let made = self.materialized(slot, |layer| layer.is_in_force(epoch), &[]);
         made.map(Some).map_err(|found| refused(code::DEFINITION_UNREADABLE, found))
@@ -222,9 +232,6 @@ impl Machine {
         is_meant: impl Fn(&Layer) -> bool,
         more: &[Operation],
     ) -> Result<Ir, Vec<Diagnostic>> {
-        let fault = |message: String| {
-            vec![Diagnostic { code: "DEFINITION_UNREADABLE", pointer: String::new(), message, hint: None }]
-        };
         let run = self.state.run(slot).ok_or_else(|| fault("the run has ended".into()))?;
         let layers = run.layers().iter().filter(|layer| is_meant(layer));
         let layers: Result<Vec<_>, String> = layers.map(|layer| read_operations(&layer.operations)).collect();
@@ -237,32 +244,6 @@ impl Machine {
             overlay::Refusal::Meaning(found) => found,
             overlay::Refusal::Shape(error) => fault(error.message),
         })
-    }
-
-    /// Refuses operations that touch what was changed after an epoch.
-    pub(crate) fn refuse_conflicts(&self, slot: u32, epoch: u32, operations: &[Operation]) -> Result<(), Refusal> {
-        let Some(run) = self.state.run(slot) else { return Ok(()) };
-        let is_since = |layer: &&Layer| layer.epoch > epoch || layer.dropped > epoch;
-        let since: Vec<&Layer> = run.layers().iter().filter(is_since).collect();
-        let others: Vec<Vec<Operation>> =
-            since.iter().map(|layer| read_operations(&layer.operations).unwrap_or_default()).collect();
-        let others: Vec<&[Operation]> = others.iter().map(Vec::as_slice).collect();
-        let found = conflicts(operations, &others);
-        if found.is_empty() {
-            return Ok(());
-        }
-        let found: Vec<(String, String)> = found
-            .into_iter()
-            .map(|conflict| {
-                let mut operation = Vec::new();
-                operations[conflict.operation].to_value().write_canonical(&mut operation);
-                let operation = String::from_utf8_lossy(&operation);
-                let patch = id_of(&run.id, since[conflict.patch].number);
-                (String::new(), format!("{} was changed since by {patch}: {operation}", conflict.what))
-            })
-            .collect();
-        let message = format!("the run was patched since epoch {epoch} where this patch changes it");
-        Err(listed(code::PATCH_CONFLICT, message, &found))
     }
 
     /// Records a patch that makes `ir`, where the run can go on under that; one that was proposed under its number.
@@ -358,6 +339,10 @@ fn request_hash(command: &ApplyPatch) -> [u8; 32] {
     sha.finalize().into()
 }
 
+fn fault(message: String) -> Vec<Diagnostic> {
+    vec![Diagnostic { code: "DEFINITION_UNREADABLE", pointer: String::new(), message, hint: None }]
+}
+
 /// Why a patch is none that a compiler takes.
 pub(crate) fn unresolved(found: overlay::Refusal) -> Refusal {
     match found {
@@ -387,20 +372,37 @@ pub(crate) fn gate_of(code: &str) -> &'static str {
     }
 }
 
+/// A patch that an author sent under a key.
+pub(crate) struct Known {
+    pub(crate) number: u32,
+    pub(crate) fate: Fate,
+    /// That it made; 0: none.
+    pub(crate) epoch: u32,
+    dropped: u32,
+    pub(crate) request_hash: [u8; 32],
+}
+
+impl Known {
+    fn standing(&self, run: &RunId) -> Other {
+        Other { id: id_of(run, self.number), epoch: self.epoch, dropped: self.dropped, operations: Vec::new() }
+    }
+}
+
 impl Run {
-    /// What an author sent under a key: its hash, and the answer that it got.
-    pub(crate) fn patch_of(&self, author: &str, key: &str) -> Option<([u8; 32], Answer)> {
+    /// What an author sent under a key.
+    pub(crate) fn patch_of(&self, author: &str, key: &str) -> Option<Known> {
         if key.is_empty() {
             return None;
         }
         let applied = self.layers().iter().find(|layer| *layer.key == *key && *layer.author == *author);
-        if let Some(layer) = applied {
-            let fate = if layer.dropped == 0 { Fate::Applied } else { Fate::RolledBack };
-            return Some((layer.request_hash, patched(self, layer.number, fate, layer.epoch, true)));
+        if let Some(&Layer { number, epoch, dropped, request_hash, .. }) = applied {
+            let fate = if dropped == 0 { Fate::Applied } else { Fate::RolledBack };
+            return Some(Known { number, fate, epoch, dropped, request_hash });
         }
         let proposal = self.proposals().iter().find(|one| *one.key == *key && *one.author == *author)?;
         let fate = if proposal.rejected { Fate::Rejected } else { Fate::Proposed };
-        Some((proposal.request_hash, patched(self, proposal.number, fate, 0, true)))
+        let (number, request_hash) = (proposal.number, proposal.request_hash);
+        Some(Known { number, fate, epoch: 0, dropped: 0, request_hash })
     }
 }
 

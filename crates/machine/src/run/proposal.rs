@@ -10,6 +10,7 @@ use crate::machine::Machine;
 use crate::partition::registry::over;
 use crate::partition::turn::{refusal, refused};
 use crate::record::NONE;
+use crate::run::conflict::against;
 use crate::run::patch::{Fate, Passed, Wanted, gate_of, id_of, patched};
 use crate::run::rollback::unknown_patch;
 use crate::state::run::Run;
@@ -94,21 +95,18 @@ impl Machine {
         if epoch < migrated {
             let message =
                 format!("the run moved to another version in epoch {migrated}: reject it, and patch that one");
-            return Err(refusal(code::PATCH_CONFLICT, message));
+            return Err(against(&message, &[], run.epoch, &[]));
         }
         // What a pass proved, it proved of one definition (docs/decisions/0018).
         if epoch < run.epoch && author_kind(&author) == "optimizer" {
             let message =
                 format!("it was proved of epoch {epoch} only, and the run is in epoch {}: reject it", run.epoch);
-            return Err(refusal(code::PATCH_CONFLICT, message));
+            return Err(against(&message, &[], run.epoch, &run.changed_since(epoch)));
         }
         let unreadable = |reason: String| refusal(code::DEFINITION_UNREADABLE, reason);
         let operations = read_operations(&bytes).map_err(unreadable)?;
         let program = self.ready(slot).ok_or_else(gone)?;
-        let is_rebased = self.state.run(slot).is_some_and(|run| run.epoch > epoch);
-        let code = if is_rebased { code::PATCH_CONFLICT } else { code::PATCH_MEANING_REFUSED };
-        self.refuse_conflicts(slot, epoch, &operations)?;
-        let ir = self.patched_ir(slot, &operations, code)?;
+        let ir = self.rebased_ir(slot, epoch, &operations)?;
         let resolved = Resolved { operations, ir };
         let grant = &command.rules.of(&author).grant;
         let found = check_security(&program.ir, &resolved, command.rules.functions.as_deref(), grant);

@@ -10,8 +10,9 @@ use crate::id::RunId;
 use crate::machine::Machine;
 use crate::partition::turn::{refusal, refused};
 use crate::record::NONE;
+use crate::run::conflict::{Other, against, compare};
 use crate::run::migrate::due_under;
-use crate::run::patch::{Fate, id_of, patched};
+use crate::run::patch::{Fate, patched};
 use apex_ir::Ir;
 use apex_ir::overlay::{Operation, Standing, check_approvals, read_operations, rollback};
 
@@ -88,8 +89,8 @@ impl Machine {
         rollback(&base.ir, &layers, place, &apex_ir::Limits::default()).map_err(|standing| match standing {
             Standing::Unknown => gone(),
             Standing::Stands { patch, what } => {
-                let later = in_force.get(patch).map_or_else(String::new, |layer| id_of(&run.id, layer.number));
-                refusal(code::PATCH_CONFLICT, format!("{later} stands on this patch: {what}"))
+                let later: Vec<Other> = in_force[place + 1..].iter().map(|layer| Other::of(run, layer)).collect();
+                stands(run.epoch, layers[place], &later, patch - place - 1, &what)
             }
             Standing::Base(found) => unreadable(found.reason()),
         })
@@ -99,6 +100,18 @@ impl Machine {
 /// The refusal about a patch that is not there.
 pub(crate) fn unknown_patch(patch_id: &str) -> Refusal {
     refusal(code::PATCH_NOT_FOUND, format!("there is no patch {patch_id}"))
+}
+
+/// Refuses to drop `own`: with each later patch that touches the same, else with the one (`first` of them) that makes no
+/// definition without it, for the reason `what`.
+pub(crate) fn stands(epoch: u32, own: &[Operation], later: &[Other], first: usize, what: &str) -> Refusal {
+    let why = |other: &Other, what: &str| format!("{} stands on this patch: {what}", other.id);
+    let Some(other) = later.get(first) else { return refusal(code::PATCH_CONFLICT, what) };
+    let message = why(other, what);
+    match compare(&message, why, epoch, own, later) {
+        Err(refusal) => refusal,
+        Ok(()) => against(&message, &[(String::new(), message.clone())], epoch, &later[first..=first]),
+    }
 }
 
 /// The run and the number in the id of a patch.
