@@ -81,8 +81,8 @@ class TagWorkflow:
 @final
 class PatchWorkflow:
     """Change a workflow: with the next batch a version is derived. ``operations``: RFC 6902 (JSON) on the definition as
-    the patches before make it; neither ``version`` nor ``tag``: the tag `main`. ``rule``: what its author may
-    reach; ``at_once``: its batch does not wait.
+    the patches before make it; neither ``version`` nor ``tag``: the tag `main`. ``rule``: what its author may,
+    where `approve` is met if a person ``approved`` it, and refuses it else; ``at_once``: its batch does not wait.
     The answer's `details`: `{"patch_id"}`."""
     def __new__(
         cls,
@@ -97,6 +97,7 @@ class PatchWorkflow:
         author: str = "",
         idempotency_key: str = "",
         at_once: bool = False,
+        approved: bool = False,
     ) -> PatchWorkflow: ...
 
 @final
@@ -207,6 +208,8 @@ class PatchRule:
     """What one kind of author of patches may. ``policy``: its patches take effect at once (`apply`), wait for a person
     (`approve`), or are refused. ``reaches_any``: they may do anything; else only what the definition does already, and
     reach these hosts, functions, workflows and models. Raises CoreError (BAD_VALUE)."""
+
+    policy: str
     def __new__(
         cls,
         policy: str = "apply",

@@ -4,11 +4,13 @@ import msgspec
 
 from apex_fast.domain import PatchWorkflow, Reply, UnpatchWorkflow, WorkflowPatchView
 from apex_fast.errors import ApexError, NotFound
-from apex_fast.gateway.bodies import NAME_CHARS_MAX, REASON_CHARS_MAX, check_key, check_text
+from apex_fast.gateway.bodies import NAME_CHARS_MAX, REASON_CHARS_MAX, check_key, check_text, invalid
 from apex_fast.gateway.faults import refusal_of
 from apex_fast.gateway.house import House
 from apex_fast.gateway.patches import unknown_patch
 
+OF_THE_HOUSE = ("agent:", "optimizer:")
+"""How authors begin that are no clients."""
 MARK = "~w"
 """Between the workflow and the number in the id of a patch."""
 
@@ -51,6 +53,8 @@ def propose_command(
     """The command of a patch on a workflow; neither version nor tag: `main`. Raises InvalidInput."""
     check_text(reason, "/reason", REASON_CHARS_MAX)
     check_text(author, "/author", NAME_CHARS_MAX)
+    if author.startswith(OF_THE_HOUSE):
+        raise invalid("/author", f"only the house writes names that begin with {' or '.join(OF_THE_HOUSE)}")
     check_key(key)
     return PatchWorkflow(tenant, name, operations, house.rules.client, version, tag, set_name, reason, author, key)
 

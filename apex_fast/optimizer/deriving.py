@@ -65,9 +65,10 @@ class Deriving:
         """Make a version of all that passes propose for one that tags point at, once, and move these tags there.
 
         ``moved``: tags that were set to the version just now, and where they pointed before. Where the version was made
-        earlier only these go on to it, unless they came from it: that is how somebody takes a version back.
+        earlier only these go on to it, unless they came from it: that is how somebody takes a version back. Where a
+        policy wants a person first, what passes propose stays a suggestion until somebody takes it.
         """
-        if view.set == SET or not view.tags:
+        if view.set == SET or not view.tags or self._rule.policy != "apply":
             return
         proposals = await self._proposals(passes, definition, profile)
         if not proposals:
@@ -97,7 +98,7 @@ class Deriving:
         if last is not None and last.version != view.version:
             newer = f"version {last.version!r}" if last.version else "a version that is being made"
             raise Conflict(f"passes were taken for {view.version!r} before: take this one from {newer}")
-        return await self._propose(tenant, view, proposals)
+        return await self._propose(tenant, view, proposals, approved=True)
 
     async def taken(
         self, tenant: str, view: WorkflowView, definition: Definition, one: Found, patch_id: str, tag: str
@@ -125,8 +126,9 @@ class Deriving:
         patches, _ = self._runs.workflow_patches(tenant, view.name, key, 1)
         return patches[0] if patches else None
 
-    async def _propose(self, tenant: str, view: WorkflowView, proposals: list[Proposal]) -> str:
-        """Patch the workflow, in one batch; the id of the last patch. Raises ApexError."""
+    async def _propose(self, tenant: str, view: WorkflowView, proposals: list[Proposal], approved: bool = False) -> str:
+        """Patch the workflow, in one batch; the id of the last patch. ``approved``: a person asked for it. Raises
+        ApexError."""
         patch_id = ""
         for number, one in enumerate(proposals, 1):
             command = PatchWorkflow(
@@ -140,6 +142,7 @@ class Deriving:
                 author=author_of(one.name, one.hash),
                 idempotency_key=f"{one.name[:64]}:{one.hash[:23]}:{one.before.hash}",
                 at_once=number == len(proposals),
+                approved=approved,
             )
             reply = await self._runs.call(command)
             if reply.code:

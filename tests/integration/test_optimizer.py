@@ -396,6 +396,16 @@ async def test_a_person_takes_what_one_pass_proposes(tmp_path: Path) -> None:
         assert await finish(house, run) == ["price", "stock"]
 
 
+async def test_where_a_person_is_to_approve_a_version_is_made_when_one_takes_it(tmp_path: Path) -> None:
+    async with served(tmp_path, {**APPLY, "APEX_PATCHES_OPTIMIZER_POLICY": "approve"}) as house:
+        await house.client.register(ROW)
+        await suggestions(house, "row")
+        patch_id = await house.client.take_suggestion("row", "1", "parallelize", tag="main")
+        made = await version_of_tag(house, "1")
+        patches = (await house.client.workflow_patches("row")).patches
+        assert [(patch.patch_id, patch.version) for patch in patches] == [(patch_id, made)], "none but that"
+
+
 async def test_a_folder_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
     done = await asyncio.to_thread(run_serve, folder=tmp_path, APEX_OPTIMIZER_PASSES_DIR="nowhere")
     assert done.returncode != 0

@@ -286,3 +286,19 @@ async def test_nothing_that_was_acknowledged_is_lost_in_a_kill(tmp_path: Path) -
         assert [arm.completed for arm in tag.arms] == [arm.completed for arm in counted.arms]
         assert sum(arm.completed for arm in tag.arms) == 20
         await client.close()
+
+
+@pytest.mark.parametrize(("policy", "said"), [("refuse", "patches.client_policy"), ("approve", "waits for nobody")])
+async def test_a_policy_says_whether_clients_patch_workflows(tmp_path: Path, policy: str, said: str) -> None:
+    async with served(tmp_path, {**QUICK, "APEX_PATCHES_CLIENT_POLICY": policy}) as house:
+        client = house.client
+        await client.register(workflow("parcel"))
+        with pytest.raises(InvalidInput, match=said) as refused:
+            await client.patch_workflow("parcel", adds("b"))
+        assert refused.value.code == "PATCH_SECURITY_REFUSED"
+        status, problem = await house.post("/definitions/parcel/patches", {"operations": adds("b"), "version": "1"})
+        assert (status, problem["code"]) == (422, "PATCH_SECURITY_REFUSED")
+        assert (await client.workflow_patches("parcel")).patches == []
+        with pytest.raises(InvalidInput, match="only the house") as named:
+            await client.patch_workflow("parcel", adds("b"), author="optimizer:mine@sha256:1")
+        assert named.value.errors[0][0] == "/author"

@@ -126,6 +126,8 @@ pub struct PatchWorkflow {
     pub author: String,
     /// Empty: every command is a patch.
     pub idempotency_key: String,
+    /// What becomes of it. None is held for a person: `Approve` is met where a person asks for it, and refuses it else.
+    pub policy: PatchPolicy,
     /// What the author may beside what the definition does.
     pub grant: apex_ir::overlay::Grant,
     /// The batch does not wait for others.
@@ -468,15 +470,22 @@ pub enum PatchPolicy {
 }
 
 impl PatchPolicy {
+    /// The form of the settings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PatchPolicy::Apply => "apply",
+            PatchPolicy::Approve => "approve",
+            PatchPolicy::Refuse => "refuse",
+        }
+    }
+
     /// Reads the form of the settings.
     #[must_use]
     pub fn parse(text: &str) -> Option<PatchPolicy> {
-        match text {
-            "apply" => Some(PatchPolicy::Apply),
-            "approve" => Some(PatchPolicy::Approve),
-            "refuse" => Some(PatchPolicy::Refuse),
-            _ => None,
-        }
+        [PatchPolicy::Apply, PatchPolicy::Approve, PatchPolicy::Refuse]
+            .into_iter()
+            .find(|policy| policy.as_str() == text)
     }
 }
 

@@ -373,6 +373,7 @@ fn change_workflow(chance: &mut Chance, world: &World) -> Command {
                 reason: String::new(),
                 author: "sim".into(),
                 idempotency_key: if chance.one_in(4) { format!("p{}", chance.below(3)) } else { String::new() },
+                policy: rules(chance).client.policy,
                 grant: apex_ir::overlay::Grant::all(),
                 at_once: chance.one_in(4),
             }))

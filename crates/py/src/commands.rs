@@ -57,7 +57,7 @@ struct PatchWorkflow(command::PatchWorkflow);
 impl PatchWorkflow {
     #[new]
     #[pyo3(signature = (tenant, workflow, operations, rule, version = None, tag = None, set = "", reason = "",
-        author = "", idempotency_key = "", at_once = false))]
+        author = "", idempotency_key = "", at_once = false, approved = false))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         tenant: String,
@@ -71,7 +71,10 @@ impl PatchWorkflow {
         author: &str,
         idempotency_key: &str,
         at_once: bool,
+        approved: bool,
     ) -> Self {
+        let rule = &rule.get().0;
+        let is_met = approved && rule.policy == command::PatchPolicy::Approve;
         Self(command::PatchWorkflow {
             tenant,
             name: workflow,
@@ -81,7 +84,8 @@ impl PatchWorkflow {
             reason: reason.to_owned(),
             author: author.to_owned(),
             idempotency_key: idempotency_key.to_owned(),
-            grant: rule.get().0.grant.clone(),
+            policy: if is_met { command::PatchPolicy::Apply } else { rule.policy },
+            grant: rule.grant.clone(),
             at_once,
         })
     }

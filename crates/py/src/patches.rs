@@ -41,6 +41,10 @@ impl PatchRule {
         };
         Ok(Self(command::PatchRule { policy, grant }))
     }
+    #[getter]
+    fn policy(&self) -> &'static str {
+        self.0.policy.as_str()
+    }
 }
 
 /// What authors may, by their kind.

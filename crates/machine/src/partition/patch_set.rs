@@ -4,7 +4,7 @@
 //! steps. What a step decides is recorded at once, so a batch goes on after a crash where it was.
 
 use crate::action::{Answer, Refusal};
-use crate::command::{PatchWorkflow, Selector, UnpatchWorkflow};
+use crate::command::{PatchPolicy, PatchWorkflow, Selector, UnpatchWorkflow, author_kind};
 use crate::error::code;
 use crate::event::Event;
 use crate::event::registry::{
@@ -16,7 +16,7 @@ use crate::partition::program::Program;
 use crate::partition::registry::{over, unknown};
 use crate::partition::turn::{refusal, refused};
 use crate::run::conflict::{Other, key_reused};
-use crate::run::patch::{gate_of, shape_refused, unresolved};
+use crate::run::patch::{gate_of, policy_refuses, shape_refused, unresolved};
 use crate::run::rollback::stands;
 use crate::run::start::unsupported;
 use crate::state::fold::patch_set::set_key;
@@ -110,6 +110,7 @@ impl Machine {
             }
             return Ok(proposed(&command.name, number, true));
         }
+        check_policy(command.policy, &command.author)?;
         let key = set_key(&base, &set);
         if patching.waiting.len() >= limits.workflow_patches_waiting_max {
             return Err(over("workflow_patches_waiting_max", limits.workflow_patches_waiting_max));
@@ -489,6 +490,22 @@ fn check_set(base: &str, set: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Refuses what a policy for the kind of the author does.
+fn check_policy(policy: PatchPolicy, author: &str) -> Result<(), Refusal> {
+    let kind = author_kind(author);
+    let message = match policy {
+        PatchPolicy::Apply => return Ok(()),
+        PatchPolicy::Refuse => return Err(policy_refuses(author)),
+        PatchPolicy::Approve if kind == "optimizer" => {
+            format!("patches.{kind}_policy is approve: a person takes what a pass proposes for a version")
+        }
+        PatchPolicy::Approve => format!(
+            "patches.{kind}_policy is approve, and a patch of a workflow waits for nobody: register a version instead"
+        ),
+    };
+    Err(refusal(code::PATCH_SECURITY_REFUSED, message))
+}
+
 fn request_hash(command: &PatchWorkflow) -> [u8; 32] {
     let selector = match &command.selector {
         Selector::Version(version) => format!("version {version}"),
@@ -575,6 +592,7 @@ mod tests {
                 reason: String::new(),
                 author: String::new(),
                 idempotency_key: String::new(),
+                policy: PatchPolicy::Apply,
                 grant: Grant::all(),
                 at_once: false,
             }))

@@ -122,10 +122,8 @@ impl Machine {
         rules: &PatchRules,
     ) -> Result<Answer, Refusal> {
         let policy = rules.of(wanted.author).policy;
-        let kind = author_kind(wanted.author);
         if policy == PatchPolicy::Refuse {
-            let message = format!("patches by an author of the kind {kind} are refused here (patches.{kind}_policy)");
-            return Err(refusal(code::PATCH_SECURITY_REFUSED, message));
+            return Err(policy_refuses(wanted.author));
         }
         let passed = self.pass_gates(slot, wanted, rules)?;
         if policy == PatchPolicy::Approve {
@@ -355,6 +353,13 @@ pub(crate) fn unresolved(found: overlay::Refusal) -> Refusal {
 pub(crate) fn shape_refused(error: PatchError) -> Refusal {
     let PatchError { code, pointer, message, .. } = error;
     refused(code::PATCH_SHAPE_REFUSED, vec![Diagnostic { code, pointer, message, hint: None }])
+}
+
+/// The refusal of a policy for the kind of an author.
+pub(crate) fn policy_refuses(author: &str) -> Refusal {
+    let kind = author_kind(author);
+    let message = format!("patches by an author of the kind {kind} are refused here (patches.{kind}_policy)");
+    refusal(code::PATCH_SECURITY_REFUSED, message)
 }
 
 /// The id of a patch.

@@ -2,7 +2,7 @@ use crate::world::{Chance, SECOND, World};
 use crate::{edge, function, last, world_of};
 use apex_ir::overlay::{Allowed, Grant};
 use apex_machine::command::{
-    Arm, Command, PatchWorkflow, RegisterWorkflow, Runs, Selector, TagWorkflow, UnpatchWorkflow,
+    Arm, Command, PatchPolicy, PatchWorkflow, RegisterWorkflow, Runs, Selector, TagWorkflow, UnpatchWorkflow,
 };
 use apex_machine::error::code;
 use apex_machine::view::{PatchStatus, WorkflowPatchView};
@@ -24,6 +24,7 @@ fn command(operations: &Value) -> PatchWorkflow {
         reason: "so".into(),
         author: "me".into(),
         idempotency_key: String::new(),
+        policy: PatchPolicy::Apply,
         grant: Grant::all(),
         at_once: false,
     }
@@ -546,4 +547,22 @@ fn a_tenant_that_is_erased_takes_its_patches_along() {
     assert!(names(&world).contains(&"WorkflowPatchProposed"));
     materialize(&mut world);
     assert!(versions(&world).is_empty());
+}
+
+#[test]
+fn a_policy_for_the_kind_of_author_is_obeyed() {
+    let mut world = world();
+    let operations = json!([{"op": "replace", "path": "/nodes/1/timeout_s", "value": 9}]);
+    let by = |author: &str, policy| PatchWorkflow { author: author.into(), policy, ..command(&operations) };
+    for (author, policy, said) in [
+        ("me", PatchPolicy::Refuse, "kind client are refused here (patches.client_policy)"),
+        ("me", PatchPolicy::Approve, "waits for nobody"),
+        ("optimizer:p@h", PatchPolicy::Refuse, "patches.optimizer_policy"),
+        ("optimizer:p@h", PatchPolicy::Approve, "a person takes what a pass proposes"),
+    ] {
+        let refusal = send(&mut world, by(author, policy)).unwrap_err();
+        assert_eq!(refusal.code, code::PATCH_SECURITY_REFUSED);
+        assert!(refusal.message.contains(said), "{}", refusal.message);
+    }
+    assert!(send(&mut world, by("me", PatchPolicy::Apply)).is_ok());
 }

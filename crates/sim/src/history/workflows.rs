@@ -8,7 +8,9 @@ use crate::edits::Draft;
 use crate::house::Asked;
 use crate::oracle::sets::Wanted;
 use apex_machine::Command;
-use apex_machine::command::{Allowed, Arm, Grant, PatchWorkflow, Runs, Selector, TagWorkflow, UnpatchWorkflow};
+use apex_machine::command::{
+    Allowed, Arm, Grant, PatchPolicy, PatchWorkflow, Runs, Selector, TagWorkflow, UnpatchWorkflow,
+};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -77,6 +79,7 @@ impl World<'_> {
             reason: "so".into(),
             author: "me".into(),
             idempotency_key: wanted.key.clone(),
+            policy: PatchPolicy::Apply,
             grant,
             at_once: chance.one_in(4),
         };
