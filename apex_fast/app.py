@@ -354,33 +354,12 @@ class House:
 
 
 def _patch_rules(patches: PatchSettings, functions: bytes | None) -> PatchRules:
-    return PatchRules(
-        PatchRule(
-            patches.client_policy,
-            patches.client_reaches_any,
-            patches.client_hosts,
-            patches.client_functions,
-            patches.client_workflows,
-            patches.client_models,
-        ),
-        PatchRule(
-            patches.agent_policy,
-            patches.agent_reaches_any,
-            patches.agent_hosts,
-            patches.agent_functions,
-            patches.agent_workflows,
-            patches.agent_models,
-        ),
-        PatchRule(
-            patches.optimizer_policy,
-            patches.optimizer_reaches_any,
-            patches.optimizer_hosts,
-            patches.optimizer_functions,
-            patches.optimizer_workflows,
-            patches.optimizer_models,
-        ),
-        functions,
-    )
+    parts = ("policy", "reaches_any", "hosts", "functions", "workflows", "models")
+
+    def rule(kind: str) -> PatchRule:
+        return PatchRule(*(getattr(patches, f"{kind}_{part}") for part in parts))
+
+    return PatchRules(rule("client"), rule("agent"), rule("optimizer"), functions)
 
 
 async def _run(settings: Settings, app: App, workflow: str, inputs: Any) -> Any:

@@ -3,9 +3,8 @@
 import msgspec
 
 from apex_fast.domain import PatchWorkflow, Reply, UnpatchWorkflow, WorkflowPatchView
-from apex_fast.errors import ApexError, NotFound
+from apex_fast.errors import NotFound
 from apex_fast.gateway.bodies import NAME_CHARS_MAX, REASON_CHARS_MAX, check_key, check_text, invalid
-from apex_fast.gateway.faults import refusal_of
 from apex_fast.gateway.house import House
 from apex_fast.gateway.patches import unknown_patch
 
@@ -68,11 +67,6 @@ def drop_command(tenant: str, patch_id: str, reason: str) -> UnpatchWorkflow:
 def proposed_of(reply: Reply) -> Proposed:
     """What an answer is about."""
     return _PROPOSED.decode(reply.details)
-
-
-def refused(reply: Reply, prefix: str) -> ApexError:
-    """The error in a reply. ``prefix``: where the operations stand in the request."""
-    return refusal_of(reply, prefix if reply.code == "PATCH_SHAPE_REFUSED" else "")
 
 
 def places_of(view: WorkflowPatchView) -> list[Refusal]:

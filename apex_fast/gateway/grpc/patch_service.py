@@ -10,7 +10,7 @@ from apex_fast.gateway.admission import tenant_of
 from apex_fast.gateway.bodies import invalid
 from apex_fast.gateway.drawings import Drawings
 from apex_fast.gateway.grpc.method import Metadata, Method, unary
-from apex_fast.gateway.grpc.workflow_patches import WorkflowPatches
+from apex_fast.gateway.grpc.workflow_patches import GATES, WorkflowPatches
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 from apex_fast.gateway.patch_effect import Effect
@@ -35,11 +35,6 @@ _STATES = {
     "APPLIED": patch_pb2.PATCH_STATE_APPLIED,
     "ROLLED_BACK": patch_pb2.PATCH_STATE_ROLLED_BACK,
 }
-_GATES = {
-    "shape": patch_pb2.PATCH_GATE_SHAPE,
-    "meaning": patch_pb2.PATCH_GATE_MEANING,
-    "security": patch_pb2.PATCH_GATE_SECURITY,
-}
 _KNOWN_STATES = frozenset(patch_pb2.PatchState.values())
 
 
@@ -55,7 +50,7 @@ def patch_message(view: PatchView, effect: Effect | None = None) -> patch_pb2.Pa
         base_epoch=view.base_epoch,
         epoch=view.epoch,
         definition_hash=view.definition_hash,
-        gate=_GATES.get(view.gate, patch_pb2.PATCH_GATE_UNSPECIFIED),
+        gate=GATES.get(view.gate, patch_pb2.PATCH_GATE_UNSPECIFIED),
         proposed_time=rfc3339(view.proposed_ns),
         decided_time=rfc3339(view.decided_ns),
         rolled_back_time=rfc3339(view.rolled_back_ns),

@@ -13,9 +13,9 @@ from apex_fast.gateway.patch_sets import (
     places_of,
     propose_command,
     proposed_of,
-    refused,
     set_key,
 )
+from apex_fast.gateway.patches import refused_patch
 from apex_fast.gateway.translate import rfc3339
 from apex_fast.wire.apex.v1 import common_pb2, patch_pb2
 
@@ -25,7 +25,7 @@ _STATES = {
     "REJECTED": patch_pb2.PATCH_STATE_REJECTED,
     "ROLLED_BACK": patch_pb2.PATCH_STATE_ROLLED_BACK,
 }
-_GATES = {
+GATES = {
     "shape": patch_pb2.PATCH_GATE_SHAPE,
     "meaning": patch_pb2.PATCH_GATE_MEANING,
     "security": patch_pb2.PATCH_GATE_SECURITY,
@@ -51,7 +51,7 @@ def patch_message(view: WorkflowPatchView) -> patch_pb2.Patch:
         rolled_back_reason=view.rolled_back_reason,
     )
     if view.code:
-        message.gate = _GATES[view.gate]
+        message.gate = GATES[view.gate]
         message.error.CopyFrom(common_pb2.Error(code=view.code, message=sentence_of(view)))
     return message
 
@@ -87,11 +87,11 @@ class WorkflowPatches:
             author=request.author,
             key=key,
         )
-        self._house.engine.submit(command, partial(self._proposed, token), size)
+        self._house.engine.submit(command, partial(self._proposed, token, ref.name), size)
 
-    def _proposed(self, token: int, reply: Reply) -> None:
+    def _proposed(self, token: int, name: str, reply: Reply) -> None:
         if reply.code:
-            self._house.outbox.grpc_error(token, refused(reply, "/operations_json"))
+            self._house.outbox.grpc_error(token, refused_patch(reply, name, "/operations_json"))
             return
         answer = patch_pb2.ApplyPatchResponse(patch_id=proposed_of(reply).patch_id, state=patch_pb2.PATCH_STATE_PENDING)
         self._house.outbox.grpc(token, answer.SerializeToString())
@@ -118,11 +118,11 @@ class WorkflowPatches:
     def roll_back(self, token: int, tenant: str, request: patch_pb2.RollbackPatchRequest) -> None:
         """`RollbackPatch`. Raises InvalidInput."""
         command = drop_command(tenant, request.patch_id, request.reason)
-        self._house.engine.submit(command, partial(self._rolled_back, token, tenant))
+        self._house.engine.submit(command, partial(self._rolled_back, token, tenant, request.patch_id))
 
-    def _rolled_back(self, token: int, tenant: str, reply: Reply) -> None:
+    def _rolled_back(self, token: int, tenant: str, patch_id: str, reply: Reply) -> None:
         if reply.code:
-            self._house.outbox.grpc_error(token, refused(reply, ""))
+            self._house.outbox.grpc_error(token, refused_patch(reply, patch_id))
             return
         answer = patch_pb2.RollbackPatchResponse()
         answer.patch.CopyFrom(patch_message(find(self._house, tenant, proposed_of(reply).patch_id)))

@@ -22,10 +22,9 @@ from apex_fast.gateway.patch_sets import (
     places_of,
     propose_command,
     proposed_of,
-    refused,
     set_key,
 )
-from apex_fast.gateway.patches import unknown_patch
+from apex_fast.gateway.patches import refused_patch, unknown_patch
 from apex_fast.gateway.translate import rfc3339
 
 State = Literal["PENDING", "APPLIED", "REJECTED", "ROLLED_BACK"]
@@ -203,7 +202,7 @@ class PatchSetRoutes:
 
     def _proposed(self, exchange: Exchange, reply: Reply) -> None:
         if reply.code:
-            exchange.fail(refused(reply, "/operations"))
+            exchange.fail(refused_patch(reply, exchange.params["name"], "/operations"))
             return
         patch_id = proposed_of(reply).patch_id
         url = f"/definitions/{exchange.params['name']}/patches/{patch_id}"
@@ -240,7 +239,7 @@ class PatchSetRoutes:
 
     def _rolled_back(self, exchange: Exchange, reply: Reply) -> None:
         if reply.code:
-            exchange.fail(refused(reply, ""))
+            exchange.fail(refused_patch(reply, exchange.params["patch_id"]))
             return
         dropped = proposed_of(reply)
         exchange.answer(200, WorkflowPatchDropped(dropped.patch_id, dropped.version, reply.existing))
