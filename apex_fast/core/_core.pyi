@@ -388,8 +388,9 @@ class Job:
     progress: bytes
     """What the last heartbeat said, in this attempt or one before (JSON); empty: nothing."""
     compensation: bool
-    patching: tuple[bytes, int] | None
-    """Of an agent that may patch its run: the definition that the run goes on under, and its epoch."""
+    patching: tuple[bytes, int, bytes] | None
+    """Of an agent that may patch its run: the definition that the run goes on under, its epoch, and the last patches of
+    agents that the run refused (a JSON list)."""
     tenant: str
     priority: _Priority
     max_attempts: int
@@ -445,6 +446,9 @@ class RunView:
     epoch: int
     patches: int
     """Patches that it was given: applied, dropped, waiting, rejected."""
+    patch_records: list[tuple[int, int, int]]
+    """Of each record about a patch: number of the patch, offset, log position. Of those that were refused in results
+    the last ones only."""
     fidelity: Literal["full", "fast"]
     goal: str
     parent_run_id: str

@@ -341,6 +341,11 @@ class Engine:
         """Durable events of a run, ascending; call it after `when_durable`."""
         return self._log.timeline(view.head, from_offset, limit)
 
+    def event_at(self, position: int, offset: int) -> Event | None:
+        """The durable event of a run at an offset, which stands at a position of the log. None: it is not kept."""
+        found = self._log.timeline(position, offset, 1)
+        return found[0] if found else None
+
     def when_ended(self, run_id: str, callback: Callable[[], None]) -> None:
         """Call back once the run has ended, durably. For a run that has not ended yet."""
         self._waiters.setdefault(run_id, {})[callback] = None

@@ -1,6 +1,7 @@
 """The past of a run: its state at an offset, its history as a file. Read beside the loop, a page at a time."""
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
@@ -98,10 +99,21 @@ class Histories:
                 return events[:index]
         return events
 
-    async def of_types(self, view: RunView, types: frozenset[str]) -> list[Event]:
-        """The events of these types, from all of the run."""
+    async def at_places(self, view: RunView, places: Sequence[tuple[int, int]]) -> list[Event]:
+        """The events at these offsets of a run, each with its position in the log. Raises NotFound where one is not
+        there any more."""
+
+        def read() -> list[Event | None]:
+            return [self._house.engine.event_at(position, offset) for offset, position in places]
+
+        found = [event for event in await asyncio.to_thread(read) if event is not None]
+        if len(found) < len(places):
+            raise NotFound(f"some of the records of run {view.run_id} are not there", code="HISTORY_TRIMMED")
+        return found
+
+    async def of_types(self, view: RunView, types: frozenset[str], start: int = 0) -> list[Event]:
+        """The events of these types, from an offset on."""
         found: list[Event] = []
-        start = 0
         while start <= view.offset:
             page = await asyncio.to_thread(self._house.engine.timeline, view, start, PAGE_EVENTS)
             if not page:

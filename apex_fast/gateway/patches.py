@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 State = Literal["PROPOSED", "REJECTED", "APPLIED", "ROLLED_BACK"]
 CLIENT = "client"
 """The author of what comes in at the doors."""
-_OF_PATCHES = frozenset({"PatchProposed", "PatchRejected", "PatchApplied", "PatchRolledBack"})
 _NEVER_DECIDED = "the run ended before anybody decided"
 
 
@@ -104,8 +103,8 @@ def patched_of(reply: Reply) -> Patched:
 
 
 def refused_patch(reply: Reply, about: str, prefix: str = "") -> ApexError:
-    """The error in a reply, logged. ``about``: the run or the patch; ``prefix``: where the operations stand; other
-    places are in the definition made of them."""
+    """The error in a reply, logged. ``about``: the run, the workflow or the patch; ``prefix``: where the operations
+    stand; other places are in the definition made of them."""
     log.info("patch refused", extra={"about": about, "code": reply.code, "reason": reply.message})
     return refusal_of(reply, prefix if reply.code == "PATCH_SHAPE_REFUSED" else "")
 
@@ -155,15 +154,18 @@ class Patches:
 
     async def of(self, view: RunView) -> list[PatchView]:
         """The patches of a run, in the order in which they were given."""
-        if not view.patches:
-            return []
-        return patches_in(view, await self._histories.of_types(view, _OF_PATCHES))
+        places = [(offset, position) for _, offset, position in view.patch_records]
+        return patches_in(view, await self._histories.at_places(view, places))
 
     async def one(self, view: RunView, patch_id: str) -> PatchView:
         """One of them. Raises NotFound."""
-        for patch in await self.of(view):
-            if patch.patch_id == patch_id:
-                return patch
+        places = [
+            (offset, position)
+            for number, offset, position in view.patch_records
+            if patch_id == f"{view.run_id}~p{number}"
+        ]
+        for patch in patches_in(view, await self._histories.at_places(view, places)):
+            return patch
         raise unknown_patch(patch_id)
 
     async def effect(self, view: RunView, patch: PatchView) -> Effect | None:
@@ -171,8 +173,7 @@ class Patches:
         if not patch.epoch:
             return None
         added = nodes_added(patch.on_ids)
-        events = await self._histories.of_types(view, TYPES) if added else []
-        return effect_of(added, (event for event in events if event.offset >= patch.offset))
+        return effect_of(added, await self._histories.of_types(view, TYPES, patch.offset) if added else [])
 
 
 def patches_in(view: RunView, events: list[Event]) -> list[PatchView]:

@@ -144,6 +144,27 @@ async def test_a_refused_patch_is_recorded_and_the_run_goes_on(
     assert check_history(await run.history()).records == (await run.info()).offset + 1
 
 
+async def test_the_next_agent_is_told_what_was_refused(house: Served, provider: Provider) -> None:
+    scripted(
+        provider, answer({"text": "so"}, adds("x", name="undo")), answer({"text": "then"}, adds("y", after="again"))
+    )
+    config = {"prompt": "How?", "may_patch": True}
+    nodes = [{"id": name, "type": "agent", "config": config} for name in ("plan", "again")]
+    edges = [{"from": "plan", "to": "again"}, {"from": "again", "to": "b"}]
+    await house.client.register({"name": "told", "version": "1", "nodes": [*nodes, call("b")], "edges": edges})
+    run = await house.client.start("told")
+    await run.result(30)
+    first, second = (asked["messages"][0]["content"] for _, asked in provider.requests)
+    assert "this run refused" not in first
+    [refused, applied] = await run.patches()
+    for part in (refused.patch_id, "agent:plan", "PATCH_SECURITY_REFUSED", "/nodes/3/config/name", "it helps"):
+        assert part in second[second.index("this run refused") :]
+    assert ([patch.state for patch in (refused, applied)], executed(house, run)) == (
+        ["REJECTED", "APPLIED"],
+        ["b", "y"],
+    )
+
+
 async def test_an_agent_that_may_not_patch_is_not_asked_to(house: Served, provider: Provider) -> None:
     said = json.dumps({"text": "so", "patch": {"operations": adds("x")}})
     scripted(provider, completion(said))

@@ -6,6 +6,8 @@ import msgspec
 
 from apex_fast.domain import PatchRules
 
+# Over that only the sentences of refusals are shown, not the places.
+REFUSED_BYTES_MAX = 8 * 1024
 # A longer definition is shown as its nodes and edges: pointers into it stay right, and the prompt stays a prompt.
 SHOWN_BYTES_MAX = 32 * 1024
 SCHEMA: dict[str, object] = {
@@ -42,6 +44,10 @@ you add may read it.
 - A patch that is refused changes nothing; your output stands.
 The definition ({what}, epoch {epoch}):
 {definition}"""
+_REFUSED = """
+Patches of agents that this run refused, the last one at the end, with the reason and the place. None of them changed
+anything; do not give one again that is refused for the same reason:
+{refused}"""
 
 
 @dataclass(frozen=True)
@@ -78,14 +84,15 @@ class Answer(msgspec.Struct):
 
 
 _PATCH = msgspec.json.Decoder(Proposed | None)
+_LIST = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
 
-def told(node: str, definition: bytes, epoch: int, terms: PatchTerms) -> str:
-    """What stands behind the system prompt."""
+def told(node: str, definition: bytes, epoch: int, refused: bytes, terms: PatchTerms) -> str:
+    """What stands behind the system prompt. ``refused``: patches of agents that the run refused, a JSON list."""
     what, shown = "canonical JSON", definition
     if len(definition) > SHOWN_BYTES_MAX:
         what, shown = "its nodes by id and type, and its edges", _outline(definition)
-    return _TOLD.format(
+    text = _TOLD.format(
         node=node,
         nodes_max=terms.nodes_max,
         agent_nodes_max=terms.agent_nodes_max,
@@ -93,6 +100,11 @@ def told(node: str, definition: bytes, epoch: int, terms: PatchTerms) -> str:
         epoch=epoch,
         definition=shown.decode(),
     )
+    if not _LIST.decode(refused):
+        return text
+    if len(refused) > REFUSED_BYTES_MAX:
+        refused = msgspec.json.encode([{**one, "details": None} for one in _LIST.decode(refused)])
+    return text + _REFUSED.format(refused=refused.decode())
 
 
 def _outline(definition: bytes) -> bytes:

@@ -126,6 +126,9 @@ pub struct Patching {
     pub definition: Arc<[u8]>,
     /// The epoch of that; goes back with the patch.
     pub epoch: u32,
+    /// The last patches of agents that the run refused, by a gate or (without a code) a person: a JSON list of
+    /// `{patch_id, author, reason, code, message, details}`.
+    pub refused: Vec<u8>,
 }
 
 /// The answer to a command. What it says is durable.

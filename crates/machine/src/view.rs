@@ -97,6 +97,8 @@ pub struct RunView {
     pub epoch: u32,
     /// Patches that it was given: applied, dropped, waiting, rejected.
     pub patches: u32,
+    /// Of each record about a patch: the number of the patch, its offset and its log position.
+    pub patch_records: Vec<(u32, u64, u64)>,
     /// What is recorded of it.
     pub fidelity: Fidelity,
     /// The goal it was made from.

@@ -66,10 +66,12 @@ impl Job {
     fn compensation(&self) -> bool {
         self.0.compensation
     }
-    /// The definition that an agent may patch, and its epoch.
+    /// The definition that an agent may patch, its epoch, and the patches of agents that the run refused.
     #[getter]
-    fn patching<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyBytes>, u32)> {
-        self.0.patching.as_ref().map(|patching| (PyBytes::new(py, &patching.definition), patching.epoch))
+    fn patching<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyBytes>, u32, Bound<'py, PyBytes>)> {
+        let patching = self.0.patching.as_ref()?;
+        let (definition, refused) = (PyBytes::new(py, &patching.definition), PyBytes::new(py, &patching.refused));
+        Some((definition, patching.epoch, refused))
     }
     #[getter]
     fn tenant(&self) -> &str {

@@ -90,6 +90,10 @@ impl RunView {
         self.0.patches
     }
     #[getter]
+    fn patch_records(&self) -> Vec<(u32, u64, u64)> {
+        self.0.patch_records.clone()
+    }
+    #[getter]
     fn fidelity(&self) -> &'static str {
         self.0.fidelity.as_str()
     }

@@ -8,7 +8,7 @@ import pytest
 
 from apex_fast.domain import PatchRule, PatchRules
 from apex_fast.executors.agent import PatchTerms
-from apex_fast.executors.agent.patching import SHOWN_BYTES_MAX, Proposed, told
+from apex_fast.executors.agent.patching import REFUSED_BYTES_MAX, SHOWN_BYTES_MAX, Proposed, told
 from apex_fast.executors.agent.question import OutputInvalid, Question
 from apex_fast.ports.model import ModelAnswer
 
@@ -64,7 +64,7 @@ def test_an_output_that_does_not_fit_says_where() -> None:
 
 def test_it_is_told_the_definition_and_its_limits() -> None:
     definition = b'{"name":"w","nodes":[{"id":"plan","type":"agent"}],"version":"1"}'
-    text = told("m[3].plan", definition, 4, TERMS)
+    text = told("m[3].plan", definition, 4, b"[]", TERMS)
     for part in ("m[3].plan", "epoch 4", "at most 5 nodes", "at most 7", definition.decode()):
         assert part in text
     request = Question("How?", may_patch=True).request(text)
@@ -72,11 +72,29 @@ def test_it_is_told_the_definition_and_its_limits() -> None:
     assert Question("How?").request().strict
 
 
+def test_it_is_told_what_the_run_refused() -> None:
+    def refused(places: int) -> str:
+        errors = [{"pointer": f"/nodes/{at}", "detail": "no {such} thing"} for at in range(places)]
+        one = {
+            "patch_id": "r~p1",
+            "author": "agent:plan",
+            "code": "PATCH_SECURITY_REFUSED",
+            "details": {"errors": errors},
+        }
+        return told("again", b'{"nodes":[]}', 0, json.dumps([one]).encode(), TERMS)
+
+    assert "Patches of agents that this run refused" not in told("again", b'{"nodes":[]}', 0, b"[]", TERMS)
+    for part in ("Patches of agents that this run refused", "PATCH_SECURITY_REFUSED", "/nodes/0", "no {such} thing"):
+        assert part in refused(1)
+    assert "PATCH_SECURITY_REFUSED" in refused(1_000)
+    assert len(refused(1_000)) < REFUSED_BYTES_MAX, "without the places"
+
+
 def test_of_a_large_definition_it_is_told_what_pointers_need() -> None:
     config = {"prompt": "x" * SHOWN_BYTES_MAX}
     nodes = [{"id": f"n{at}", "type": "agent", "config": config} for at in range(3)]
     edges = [{"from": "n0", "to": "n1"}]
-    text = told("n0", json.dumps({"name": "w", "nodes": nodes, "edges": edges}).encode(), 0, TERMS)
+    text = told("n0", json.dumps({"name": "w", "nodes": nodes, "edges": edges}).encode(), 0, b"[]", TERMS)
     assert len(text) < SHOWN_BYTES_MAX
     assert '"nodes":[{"id":"n0","type":"agent"},{"id":"n1","type":"agent"}' in text
     assert '"edges":[{"from":"n0","to":"n1"}]' in text

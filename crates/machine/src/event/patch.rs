@@ -42,7 +42,8 @@ message! {
 message! {
     /// A patch does not take effect. Of one in a result: `gate` (`shape`, `meaning`, `security`; empty: as the run stands)
     /// and `code` say why, `details` where (`{"errors": [{"pointer", "detail"}]}`). Of one that was proposed: `by` and
-    /// `decision_reason` of the person; its `author` and `patch` stand in the proposal.
+    /// `decision_reason` of the person; its `author` and `patch` stand in the proposal. `kept_max`: how many of those that were
+    /// refused in results stay listed; 0: all.
     PatchRejected<'a> {
         1 number: u32,
         2 patch: Json<'a>,
@@ -55,6 +56,7 @@ message! {
         9 details: Json<'a>,
         10 by: &'a str,
         11 decision_reason: &'a str,
+        12 kept_max: u64,
     }
 }
 

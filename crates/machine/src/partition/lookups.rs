@@ -5,7 +5,7 @@ use crate::error::code;
 use crate::event::wire::write_json_str;
 use crate::id::RunId;
 use crate::machine::Machine;
-use crate::state::run::{EndedRun, Run, RunError, Wait};
+use crate::state::run::{EndedRun, PatchRecord, Run, RunError, Wait};
 use crate::state::symbols::Sym;
 use crate::state::trial::Drawn;
 use crate::state::{Ticket, Version, Workflow};
@@ -33,6 +33,10 @@ impl Run {
             RunState::Pending
         }
     }
+}
+
+fn places(records: &[PatchRecord]) -> Vec<(u32, u64, u64)> {
+    records.iter().map(|record| (record.number, record.offset, record.position)).collect()
 }
 
 impl EndedRun {
@@ -107,6 +111,7 @@ impl Machine {
                 priority: run.priority,
                 epoch: run.epoch,
                 patches: run.next_patch() - 1,
+                patch_records: places(run.patch_records()),
                 fidelity: fidelity(run.fast),
                 goal: run.goal.as_deref().map(str::to_owned),
                 parent_run: run.parent().map(|parent| parent.run),
@@ -135,7 +140,8 @@ impl Machine {
             labels: owned(&run.labels),
             priority: run.priority,
             epoch: run.epoch,
-            patches: run.patches,
+            patches: run.patches.as_ref().map_or(0, |patches| patches.count),
+            patch_records: run.patches.as_ref().map_or_else(Vec::new, |patches| places(&patches.records)),
             fidelity: fidelity(run.fast),
             goal: run.goal.as_deref().map(str::to_owned),
             parent_run: run.parent.as_ref().map(|parent| parent.run),

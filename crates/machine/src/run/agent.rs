@@ -6,18 +6,44 @@ use crate::command::ResultPatch;
 use crate::error::code;
 use crate::event::Event;
 use crate::event::patch::PatchRejected;
-use crate::event::wire::Json;
+use crate::event::wire::{Json, write_json_str};
 use crate::machine::Machine;
 use crate::partition::jobs::InFlight;
 use crate::partition::turn::refusal;
-use crate::run::patch::{Wanted, gate_of};
-use crate::state::run::Wait;
+use crate::run::patch::{Wanted, gate_of, id_of};
+use crate::state::run::{Run, Wait};
 use apex_ir::ir::Kind;
 use apex_ir::value::{self, ValueLimits};
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 /// Places of a refusal are recorded up to this size: they are for people, and the message says the first.
 const DETAILS_BYTES: usize = 16 << 10;
+
+/// The last patches of agents that a run refused, as a JSON list.
+fn refusals(run: &Run) -> Vec<u8> {
+    let mut out = b"[".to_vec();
+    let told = run.extra.as_ref().map_or(&[][..], |extra| &extra.refusals);
+    for (n, refusal) in told.iter().enumerate() {
+        out.extend_from_slice(if n > 0 { b",{\"patch_id\":" } else { b"{\"patch_id\":" });
+        write_json_str(&id_of(&run.id, refusal.number), &mut out);
+        let texts = [
+            ("author", &refusal.author),
+            ("reason", &refusal.reason),
+            ("code", &refusal.code),
+            ("message", &refusal.message),
+        ];
+        for (name, text) in texts {
+            out.extend_from_slice(format!(",\"{name}\":").as_bytes());
+            write_json_str(text, &mut out);
+        }
+        out.extend_from_slice(b",\"details\":");
+        out.extend_from_slice(if refusal.details.is_empty() { b"null" } else { &refusal.details });
+        out.push(b'}');
+    }
+    out.push(b']');
+    out
+}
 
 impl Machine {
     /// What the agent that a job asks is shown of its run, where it may patch it.
@@ -29,7 +55,9 @@ impl Machine {
         let program = self.program_of(&basis).ok()?;
         let node = &program.ir.nodes[program.ix(sym)? as usize];
         let may_patch = matches!(node.kind, Kind::Agent { may_patch: true, .. });
-        may_patch.then(|| Patching { definition: (&*program.ir.canonical).into(), epoch })
+        let definition = may_patch.then(|| Arc::from(&*program.ir.canonical))?;
+        let refused = self.state.run(job.run).map_or_else(Vec::new, refusals);
+        Some(Patching { definition, epoch, refused })
     }
 
     /// Takes the patch of a result that is current. One of the same attempt was taken before where a crash came between
@@ -88,6 +116,7 @@ impl Machine {
             code: refusal.code,
             message: &refusal.message,
             details: Json(if refusal.details.len() > DETAILS_BYTES { &[] } else { &refusal.details }),
+            kept_max: self.config.limits.patches_per_run_max as u64,
             ..PatchRejected::default()
         };
         self.emit(slot, &Event::PatchRejected(event), wanted.cause);

@@ -103,6 +103,10 @@ pub(crate) struct Extra {
     pub(crate) proposals: Vec<Proposal>,
     /// The highest number that a patch of it was given.
     pub(crate) patches: u32,
+    /// Where its patches stand in the log, in the order of that. Of those in results that were refused, the last ones.
+    pub(crate) patch_records: Vec<PatchRecord>,
+    /// The last patches of agents that were refused, by a gate or a person: the next agent is told of them.
+    pub(crate) refusals: Vec<PatchRefusal>,
     /// Epoch of its last migration; 0: none.
     pub(crate) migrated: u32,
     /// The arm of the tag that it was started by.
@@ -123,6 +127,32 @@ pub(crate) struct Layer {
     pub(crate) author: Box<str>,
     pub(crate) key: Box<str>,
     pub(crate) request_hash: [u8; 32],
+}
+
+/// A record about a patch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PatchRecord {
+    pub(crate) number: u32,
+    pub(crate) offset: u64,
+    /// In the log.
+    pub(crate) position: u64,
+    /// It was refused in a result, and there is no other record about it.
+    pub(crate) refused: bool,
+}
+
+/// A patch of an agent that was refused.
+#[derive(Debug)]
+pub(crate) struct PatchRefusal {
+    pub(crate) number: u32,
+    pub(crate) author: Box<str>,
+    /// Why the agent wanted it.
+    pub(crate) reason: Box<str>,
+    /// Empty: a person rejected it.
+    pub(crate) code: Box<str>,
+    /// A sentence; what that person said.
+    pub(crate) message: Box<str>,
+    /// JSON (`{"errors": …}`), or empty.
+    pub(crate) details: Arc<[u8]>,
 }
 
 /// A patch that a policy holds for a person.
@@ -608,8 +638,15 @@ pub(crate) struct EndedRun {
     pub(crate) error: Option<Box<RunError>>,
     pub(crate) parent: Option<Box<Parent>>,
     pub(crate) drawn: Option<Box<Drawn>>,
-    /// How many patches it was given.
-    pub(crate) patches: u32,
+    /// Those that it was given.
+    pub(crate) patches: Option<Box<EndedPatches>>,
+}
+
+/// The patches of a run that has ended.
+#[derive(Debug)]
+pub(crate) struct EndedPatches {
+    pub(crate) count: u32,
+    pub(crate) records: Vec<PatchRecord>,
 }
 
 impl Wait {
@@ -760,6 +797,11 @@ impl Run {
     /// Patches that wait for a person, and those that one rejected.
     pub(crate) fn proposals(&self) -> &[Proposal] {
         self.extra.as_ref().map_or(&[], |extra| &extra.proposals)
+    }
+
+    /// Where its patches stand in the log.
+    pub(crate) fn patch_records(&self) -> &[PatchRecord] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.patch_records)
     }
 
     /// The number of the next patch.

@@ -1,4 +1,4 @@
-//! A snapshot: the state as bytes, equal for equal states. Version 6: the magic, the version, the names in the order of
+//! A snapshot: the state as bytes, equal for equal states. Version 7: the magic, the version, the names in the order of
 //! their places, then the state, each open run behind its length. A version that is not known is refused: the log is
 //! replayed instead, it is the truth.
 
@@ -8,9 +8,9 @@ use super::letter::Letter;
 use super::pages::{Place, at};
 use super::patch_set::{Derived, Fate, PatchSet, Patching, Refused, Taken, WorkflowPatch};
 use super::run::{
-    Asked, Awaited, Care, Child, Completed, Corrected, EndedRun, Ending, Extra, Failing, Fault, Flight, Items,
-    Iterations, Kept, KeptSignal, Layer, Node, Origin, Parent, Proposal, Queued, Run, RunError, Scope, Status, Step,
-    StepPhase, Throttled, Wait,
+    Asked, Awaited, Care, Child, Completed, Corrected, EndedPatches, EndedRun, Ending, Extra, Failing, Fault, Flight,
+    Items, Iterations, Kept, KeptSignal, Layer, Node, Origin, Parent, PatchRecord, PatchRefusal, Proposal, Queued, Run,
+    RunError, Scope, Status, Step, StepPhase, Throttled, Wait,
 };
 use super::schedule::{Firing, Overlap, Schedule};
 use super::trial::{Arm, Drawn, Outcomes, Trial};
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"APEXSNAP";
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 
 codec!(Registry { next_seq, head, hash, versions });
 codec!(Version { version, hash, definition, registered_ns, derived });
@@ -102,11 +102,16 @@ codec!(Extra {
     layers,
     proposals,
     patches,
+    patch_records,
+    refusals,
     migrated,
     drawn
 });
 codec!(Layer { number, operations, epoch, dropped, author, key, request_hash });
 codec!(Proposal { number, operations, epoch, base_epoch, author, reason, key, request_hash, rejected });
+codec!(PatchRecord { number, offset, position, refused });
+codec!(PatchRefusal { number, author, reason, code, message, details });
+codec!(EndedPatches { count, records });
 codec!(Awaited { name, due });
 codec!(Queued { key, at });
 codec!(Throttled { due, flight });

@@ -264,3 +264,70 @@ fn a_run_that_is_paused_takes_the_patch_and_one_that_fails_does_not() {
     assert_eq!(world.state(&run), RunState::Cancelled);
     history::check(&world.history(&run)).unwrap();
 }
+
+/// Agents `p0`, `p1`, … one after another.
+fn row(count: usize) -> Value {
+    let nodes: Vec<Value> = (0..count).map(|at| agent(&format!("p{at}"), true)).collect();
+    let edges: Vec<Value> = (1..count).map(|at| edge(&format!("p{}", at - 1), &format!("p{at}"))).collect();
+    json!({"name": "w", "version": "1", "nodes": nodes, "edges": edges})
+}
+
+fn told(world: &World, node: &str) -> Vec<Value> {
+    serde_json::from_slice(&world.job(node).patching.unwrap().refused).unwrap()
+}
+
+#[test]
+fn the_next_agent_is_told_of_the_last_patches_that_were_refused() {
+    let (mut world, run) = begun(row(7));
+    assert_eq!(told(&world, "p0"), [] as [Value; 0]);
+    answers(&mut world, "p0", &adds("x", "nobody"), freely());
+    let [first] = &told(&world, "p1")[..] else { panic!("one is refused") };
+    assert_eq!((&first["author"], &first["code"]), (&json!("agent:p0"), &json!("PATCH_MEANING_REFUSED")));
+    assert_eq!((&first["patch_id"], &first["reason"]), (&json!(format!("{run}~p1")), &json!("it helps")));
+    assert_eq!(first["details"]["errors"][0]["pointer"], "/edges/6/from");
+    // What a person rejects is told in the words of that person, once that is decided.
+    answers(&mut world, "p1", &adds("y", "p1"), ruling(PatchPolicy::Approve, Grant::all()));
+    assert_eq!(told(&world, "p2").len(), 1);
+    let (tenant, patch_id, by) = ("t".into(), format!("{run}~p2"), "ada".into());
+    let no = ApprovePatch { tenant, patch_id, approve: false, reason: "too dear".into(), by, rules: freely() };
+    world.ask(Command::ApprovePatch(no)).outcome.unwrap();
+    world.durable = world.log.len() as u64;
+    world.crash(&mut Chance(7));
+    let second = &told(&world, "p2")[1];
+    assert_eq!((&second["code"], &second["message"]), (&json!(""), &json!("too dear")));
+    for at in 2..6 {
+        answers(&mut world, &format!("p{at}"), &json!([{"op": "remove", "path": "/nodes/99"}]), freely());
+    }
+    let authors: Vec<Value> = told(&world, "p6").iter().map(|one| one["author"].clone()).collect();
+    assert_eq!(authors, ["agent:p2", "agent:p3", "agent:p4", "agent:p5"], "the last ones");
+    finish(&mut world, run);
+}
+
+#[test]
+fn a_run_knows_where_its_patches_stand_in_the_log() {
+    let mut config = Config { partitions: 4, ..Config::default() };
+    config.limits.patches_per_run_max = 3;
+    let mut world = World::new(config);
+    world.register(&row(7).to_string());
+    let run = world.start("w", 1, "{}");
+    let none = json!([{"op": "remove", "path": "/nodes/99"}]);
+    answers(&mut world, "p0", &none, freely());
+    answers(&mut world, "p1", &adds("x", "p1"), freely());
+    for at in 2..6 {
+        answers(&mut world, &format!("p{at}"), &none, freely());
+    }
+    let stand = |world: &World| -> Vec<(u32, &'static str)> {
+        let records = world.view(&run).patch_records;
+        let named = records.iter().map(|&(number, offset, position)| {
+            let event = world.events(&run).into_iter().find(|event| event.seq == offset).unwrap();
+            assert_eq!((event.position, &event.payload["number"]), (position, &json!(number)));
+            (number, event.name)
+        });
+        named.collect()
+    };
+    let expected = [(2, "PatchApplied"), (4, "PatchRejected"), (5, "PatchRejected"), (6, "PatchRejected")];
+    assert_eq!(stand(&world), expected, "of those that were refused the last three");
+    finish(&mut world, run);
+    assert_eq!(stand(&world), expected, "also when it has ended");
+    assert_eq!(world.view(&run).patches, 6);
+}

@@ -363,7 +363,7 @@ impl State {
             error: error.map(Box::new),
             parent: run.parent().cloned().map(Box::new),
             drawn: drawn.map(Box::new),
-            patches: run.next_patch() - 1,
+            patches: patch::ended_patches(&mut run),
         });
         self.ended.insert(run.id, ended.clone());
         if let Some(drawn) = &ended.drawn {
@@ -493,10 +493,10 @@ impl Folding<'_> {
             Event::CheckpointCreated(_) => Ok((ROOT, NO_SLOT)),
             Event::RunCancelled(e) => self.run_cancelled(e),
             Event::RunMigrated(e) => self.run_migrated(e),
-            Event::PatchProposed(e) => self.patch_proposed(e),
-            Event::PatchRejected(e) => self.patch_rejected(e),
-            Event::PatchApplied(e) => self.patch_applied(e),
-            Event::PatchRolledBack(e) => self.patch_rolled_back(e),
+            Event::PatchProposed(e) => self.patch_proposed(header, e),
+            Event::PatchRejected(e) => self.patch_rejected(header, e),
+            Event::PatchApplied(e) => self.patch_applied(header, e),
+            Event::PatchRolledBack(e) => self.patch_rolled_back(header, e),
             Event::CompensationPlanned(e) => self.compensation_planned(e),
             Event::CompensationRequested(e) => self.compensation_requested(header, e),
             Event::CompensationCompleted(e) => self.compensation_completed(e),
