@@ -4,34 +4,17 @@ Sums over the last runs: two windows, of which the older one goes when the newer
 grow with the runs and what is old is forgotten.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
 from apex_fast.optimizer.patch import Expected
-from apex_fast.optimizer.seen import Calls, Seen
+from apex_fast.optimizer.seen import Calls, Seen, Work
 
 
 @dataclass(slots=True)
-class _Sums:
+class _Window(Work):
     runs: int = 0
-    calls: int = 0
-    work_s: float = 0.0
-    busy_s: float = 0.0
-    nodes: dict[str, Calls] = field(default_factory=dict)
-
-    def add(self, seen: "Seen | _Sums", runs: int) -> None:
-        self.runs += runs
-        self.calls += seen.calls
-        self.work_s += seen.work_s
-        self.busy_s += seen.busy_s
-        for node, calls in seen.nodes.items():
-            mine = self.nodes.setdefault(node, Calls())
-            mine.starts += calls.starts
-            mine.failures += calls.failures
-            mine.work_s += calls.work_s
-            mine.output_bytes += calls.output_bytes
-            mine.skips += calls.skips
 
 
 class Profile:
@@ -39,8 +22,8 @@ class Profile:
 
     def __init__(self, runs_max: int) -> None:
         self._window_max = max(1, runs_max // 2)
-        self._older = _Sums()
-        self._newer = _Sums()
+        self._older = _Window()
+        self._newer = _Window()
         self._settled = b"null"
         self._since = 0
 
@@ -48,8 +31,9 @@ class Profile:
         """One run more."""
         self._since += 1
         if self._newer.runs >= self._window_max:
-            self._older, self._newer = self._newer, _Sums()
-        self._newer.add(seen, 1)
+            self._older, self._newer = self._newer, _Window()
+        self._newer.add(seen)
+        self._newer.runs += 1
 
     @property
     def runs(self) -> int:
@@ -70,15 +54,15 @@ class Profile:
         """For passes (JSON); `null` where there was no run."""
         if not self.runs:
             return b"null"
-        sums = _Sums()
+        both = Work()
         for window in (self._older, self._newer):
-            sums.add(window, window.runs)
-        mean = self.a_run()
+            both.add(window)
+        runs, mean = self.runs, self.a_run()
         return msgspec.json.encode(
             {
-                "runs": sums.runs,
+                "runs": runs,
                 "a_run": {"calls": mean.calls, "work_s": mean.work_s, "latency_s": mean.latency_s},
-                "nodes": {node: _observed(calls, sums.runs) for node, calls in sorted(sums.nodes.items())},
+                "nodes": {node: _observed(calls, runs) for node, calls in sorted(both.nodes.items())},
             }
         )
 

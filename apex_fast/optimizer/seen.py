@@ -28,10 +28,18 @@ class Calls:
     output_bytes: int = 0
     skips: int = 0
 
+    def add(self, more: "Calls") -> None:
+        """Those of another run."""
+        self.starts += more.starts
+        self.failures += more.failures
+        self.work_s += more.work_s
+        self.output_bytes += more.output_bytes
+        self.skips += more.skips
+
 
 @dataclass(slots=True)
-class Seen:
-    """A run that completed under its version, but for patches of passes."""
+class Work:
+    """What a run did, or several together."""
 
     calls: int = 0
     work_s: float = 0.0
@@ -39,6 +47,20 @@ class Seen:
     """Time in which a call was in flight: that of the run without what it waited for otherwise."""
     nodes: dict[str, Calls] = field(default_factory=dict)
     """By the id of the node; those of all items and iterations together."""
+
+    def add(self, more: "Work") -> None:
+        """That of other runs."""
+        self.calls += more.calls
+        self.work_s += more.work_s
+        self.busy_s += more.busy_s
+        for node, calls in more.nodes.items():
+            self.nodes.setdefault(node, Calls()).add(calls)
+
+
+@dataclass(slots=True)
+class Seen(Work):
+    """A run that completed under its version, but for patches of passes."""
+
     patches: dict[str, Expected] = field(default_factory=dict)
     """What the patches of each pass were expected to save."""
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from apex_fast.cli.bench import workflows
-from apex_fast.cli.bench.measurement import NO_DURABILITY, Measurement, quantile
+from apex_fast.cli.bench.measurement import Measurement, of_calls
 from apex_fast.cli.bench.plan import Plan, say
 from apex_fast.core import CompileError, compile
 
@@ -33,20 +33,7 @@ async def timed(name: str, work: Callable[[], object], nodes: int, seconds: floa
         work()
         times_s.append(time.perf_counter() - called)
     cpu_s = time.process_time() - begin_cpu_s
-    times_s.sort()
-    p50_s = quantile(times_s, 0.5)
-    return Measurement(
-        name=name,
-        unit="node",
-        size=nodes,
-        concurrency=1,
-        rate_per_s=nodes / p50_s,
-        seconds=time.perf_counter() - begin,
-        durability=NO_DURABILITY,
-        p50_ms=p50_s * 1e3,
-        p99_ms=quantile(times_s, 0.99) * 1e3,
-        cpu_us_per_unit=cpu_s * 1e6 / (len(times_s) * nodes),
-    )
+    return of_calls(name, "node", nodes, times_s, time.perf_counter() - begin, cpu_s)
 
 
 def _sorter(package: str, nodes: int) -> Callable[[], object]:

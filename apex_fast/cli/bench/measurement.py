@@ -59,6 +59,27 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+def of_calls(
+    name: str, unit: str, size: int, times_s: Sequence[float], seconds: float, cpu_s: float | None, **more: float
+) -> Measurement:
+    """Calls one after the other, each for ``size`` units, in ``seconds`` together; ``cpu_s``: of all of them."""
+    ordered = sorted(times_s)
+    p50_s = quantile(ordered, 0.5)
+    return Measurement(
+        name=name,
+        unit=unit,
+        size=size,
+        concurrency=1,
+        rate_per_s=size / p50_s,
+        seconds=seconds,
+        durability=NO_DURABILITY,
+        p50_ms=p50_s * 1e3,
+        p99_ms=quantile(ordered, 0.99) * 1e3,
+        cpu_us_per_unit=None if cpu_s is None else cpu_s * 1e6 / (len(ordered) * size),
+        more=more,
+    )
+
+
 def _middle(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return median(known) if known else None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from apex_fast.cli.bench import workflows
-from apex_fast.cli.bench.measurement import NO_DURABILITY, Measurement, quantile
+from apex_fast.cli.bench.measurement import Measurement, of_calls, quantile
 from apex_fast.cli.bench.plan import Plan
 from apex_fast.core import compile as compile_definition
 from apex_fast.optimizer import Answer, Found, PassFolder
@@ -41,8 +41,8 @@ async def timed(names: list[str], name: str, asked: bytes, nodes: int, seconds: 
         times_s.append(time.perf_counter() - called)
     cpu_s = time.process_time() - begin_cpu_s
     compile_s = max(first_s - quantile(sorted(times_s), 0.5), 0.0)
-    more = {"fuel": float(fuel), "compile_ms": compile_s * 1e3}
-    return _measured(name, nodes, times_s, (time.perf_counter() - begin, cpu_s), more)
+    took_s = time.perf_counter() - begin
+    return of_calls(name, "node", nodes, times_s, took_s, cpu_s, fuel=float(fuel), compile_ms=compile_s * 1e3)
 
 
 async def native(names: list[str], name: str, asked: bytes, nodes: int, seconds: float) -> Measurement:
@@ -54,7 +54,7 @@ async def native(names: list[str], name: str, asked: bytes, nodes: int, seconds:
         done = await asyncio.to_thread(subprocess.run, words, input=asked, capture_output=True, check=True)
         laps.append(sorted(json.loads(done.stdout)))
     times_s = [sum(quantile(lap, share / 100) for lap in laps) for share in range(100)]
-    return _measured(name, nodes, times_s, (time.perf_counter() - begin, None), {})
+    return of_calls(name, "node", nodes, times_s, time.perf_counter() - begin, None)
 
 
 def _fuel(one: Found, asked: bytes) -> int:
@@ -62,26 +62,6 @@ def _fuel(one: Found, asked: bytes) -> int:
     if not isinstance(answer, Answer):
         raise TypeError(f"{one.name} {answer.code}: {answer.reason}")
     return answer.fuel
-
-
-def _measured(
-    name: str, nodes: int, times_s: list[float], took: tuple[float, float | None], more: dict[str, float]
-) -> Measurement:
-    times_s.sort()
-    p50_s, (seconds, cpu_s) = quantile(times_s, 0.5), took
-    return Measurement(
-        name=name,
-        unit="node",
-        size=nodes,
-        concurrency=1,
-        rate_per_s=nodes / p50_s,
-        seconds=seconds,
-        durability=NO_DURABILITY,
-        p50_ms=p50_s * 1e3,
-        p99_ms=quantile(times_s, 0.99) * 1e3,
-        cpu_us_per_unit=None if cpu_s is None else cpu_s * 1e6 / (len(times_s) * nodes),
-        more=more,
-    )
 
 
 async def measure(plan: Plan) -> list[Measurement]:
