@@ -706,9 +706,9 @@ fn check_history(world: &World, run: &RunId) {
         });
     let is_of_composite = has_composite || view.parent_run.is_some();
     let is_shared = world.events(run).iter().any(|event| {
-        ["SignalReceived", "LockAcquired", "ApprovalEscalated"].contains(&event.name)
+        event.name == "LockAcquired"
             || event.payload.get("rate_interval_ns").is_some()
-            || (event.name == "TimerStarted" && event.payload.get("timer").is_some())
+            || event.payload.get("timer").is_some_and(|timer| timer == "rate")
     });
     // A fast run does not say what was decided on: it is folded, not decided again.
     let is_fast = view.fidelity == Fidelity::Fast;

@@ -24,6 +24,7 @@ use crate::run::node::NOT_NEEDED;
 use crate::run::patch::id_of;
 use crate::run::result::Ended;
 use crate::run::saga::{FAILING, OUT_OF_TIME};
+use crate::run::signal::Signal;
 use crate::run::work::Work;
 use crate::state::fold::find_scope;
 use crate::state::run::{Fault, NO_SLOT, ROOT, Status, StepPhase, Wait, split_path};
@@ -47,8 +48,8 @@ pub struct Checked {
     /// How many records.
     pub records: u64,
     /// How many of them were decided anew; the others came from outside. None of a run that a composite node started
-    /// or that has one, of one that was signalled, has a critical section or a rate, or whose approval was escalated: what
-    /// becomes of it does not stand in its own records alone, or is not decided anew yet.
+    /// or that has one, of one that has a critical section or a rate, and of a fast one: what becomes of it does not
+    /// stand in its own records alone.
     pub decided: u64,
 }
 
@@ -77,6 +78,8 @@ fn begun(history: &History<'_>, records: &[Record<'_>], count: usize) -> Result<
     machine.config.limits.bytes_per_turn_max = usize::MAX;
     // What was accepted once was within the limits of then.
     machine.config.limits.definition_bytes_max = usize::MAX;
+    machine.config.limits.signals_buffered_max = usize::MAX;
+    machine.config.limits.signal_keys_max = usize::MAX;
     let tenant = machine.state.symbols.intern(records.first().map_or("", |first| first.header.tenant));
     for definition in &history.definitions {
         let symbols = &mut machine.state.symbols;
@@ -128,9 +131,9 @@ struct Driver<'h> {
 }
 
 impl<'h> Driver<'h> {
-    /// No composite node started the run, and it has none; no signal came, no key and no turn at a tool was wanted: what
-    /// those decide, other runs and the registry decide, too. And it is recorded
-    /// in full: a fast run does not say what was decided on. Reads every record.
+    /// No composite node started the run, and it has none; no key and no turn at a tool was wanted: what those decide,
+    /// other runs and the registry decide, too. And it is recorded in full: a fast run does not say what was decided on.
+    /// Reads every record.
     fn is_alone(&self) -> Result<bool, HistoryError> {
         let (mut is_alone, mut workflow) = (true, "");
         for at in 0..self.records.len() {
@@ -142,11 +145,10 @@ impl<'h> Driver<'h> {
                 Event::RunMigrated(e) => !self.has_composite(workflow, e.version),
                 // The word may stand for something else; then less is decided anew than could be.
                 Event::PatchApplied(e) => !e.operations.0.windows(COMPOSITE.len()).any(|part| part == COMPOSITE),
-                Event::SignalReceived(_) | Event::LockAcquired(_) | Event::ApprovalEscalated(_) => false,
-                // For a signal, or for a turn at a tool.
-                Event::TimerStarted(e) => e.timer.is_empty(),
+                Event::LockAcquired(_) => false,
+                // For a turn at a tool.
+                Event::TimerStarted(e) => e.timer != "rate",
                 Event::ToolCallRequested(e) => e.rate_interval_ns.0 == 0,
-                Event::ToolResultReceived(e) => e.signal.0 == 0,
                 _ => true,
             };
         }
@@ -299,6 +301,11 @@ impl<'h> Driver<'h> {
                 };
                 return machine.try_roll_back(&command).is_ok();
             }
+            Event::SignalReceived(e) => {
+                let signal = Signal { name: e.name, payload: e.payload.0, key: e.idempotency_key, by: e.by };
+                return machine.signal(slot, &signal).is_ok();
+            }
+            Event::ApprovalEscalated(e) => return self.escalated(slot, e.node),
             Event::ToolCallRequested(e) => return self.waited(slot, e.node),
             Event::TimerFired(e) if e.timer == "retry" => return self.waited(slot, e.node),
             Event::ToolResultReceived(e) => return self.result(slot, event, e, record.header.causation),
@@ -375,8 +382,12 @@ impl<'h> Driver<'h> {
         keeps_nothing(machine, touched.run);
     }
 
-    /// The outcome of a job, or the end of the time for an approval that then fails.
+    /// The outcome of a job, or the end of the time for an approval or a signal that then fails.
     fn result(&mut self, slot: u32, event: &Event<'h>, e: &ToolResultReceived<'h>, causation: u64) -> bool {
+        if self.was_sent(slot, e) {
+            self.accept(slot, event, causation);
+            return true;
+        }
         let Some((scope, node_slot)) = self.place(slot, e.node) else {
             if is_shut_out(e) {
                 self.accept(slot, event, causation);
@@ -387,6 +398,9 @@ impl<'h> Driver<'h> {
         let Some(node) = machine.state.run(slot).and_then(|run| run.node(scope, node_slot)) else { return false };
         match &node.wait {
             Wait::Approval(_) if e.status == "timeout" => machine.approval_times_out(slot, scope, node_slot),
+            Wait::Signal(awaited) if e.status == "timeout" && awaited.due <= machine.now => {
+                machine.signal_times_out(slot, scope, node_slot);
+            }
             Wait::Job(flight) if node.attempt == e.attempt && !is_taken_back(e) => {
                 let (job, is_correction) = (flight.job, flight.kind == JobKind::Correction);
                 let status = ["ok", "error", "timeout", "cancelled"].into_iter().find(|status| *status == e.status);
@@ -412,6 +426,15 @@ impl<'h> Driver<'h> {
             _ => return false,
         }
         true
+    }
+
+    /// A node signalled another run: what that said stands there.
+    fn was_sent(&mut self, slot: u32, e: &ToolResultReceived<'h>) -> bool {
+        let is_answer = e.error.as_ref().map_or(e.status == "ok", |error| error.r#type == kind::SIGNAL_REFUSED);
+        let Some(program) = self.machine.ready(slot) else { return false };
+        let symbol = self.machine.state.symbols.find(split_path(e.node).1);
+        let node = symbol.and_then(|symbol| program.ix(symbol)).map(|ix| &program.ir.nodes[ix as usize].kind);
+        is_answer && matches!(node, Some(Kind::Signal { send: Some(_), .. }))
     }
 
     /// A record that follows from other runs: it is folded as it is, and what comes of it is decided.
@@ -462,7 +485,20 @@ impl<'h> Driver<'h> {
         }
     }
 
-    /// Time is up for a timer node, for the run or for its compensation.
+    /// It is time to ask others as well. `false`: it is not.
+    fn escalated(&mut self, slot: u32, node: &str) -> bool {
+        let Some((scope, node_slot)) = self.place(slot, node) else { return false };
+        let machine = &mut self.machine;
+        let wait = machine.state.run(slot).and_then(|run| run.node(scope, node_slot)).map(|node| &node.wait);
+        let is_due = |due: i64| due > 0 && due <= machine.now;
+        if !matches!(wait, Some(Wait::Approval(asked)) if is_due(asked.escalate_due)) {
+            return false;
+        }
+        machine.escalate(slot, scope, node_slot);
+        true
+    }
+
+    /// Time is up for a timer node or a signal, for the run or for its compensation.
     fn timer(&mut self, slot: u32, node: &str, timer: &str) -> bool {
         let Some(run) = self.machine.state.run(slot) else { return false };
         let (due, kind, scope, node_slot) = match timer {
@@ -473,8 +509,11 @@ impl<'h> Driver<'h> {
             }
             _ => {
                 let Some((scope, node_slot)) = self.place(slot, node) else { return false };
-                let Some(Wait::Timer { due }) = run.node(scope, node_slot).map(|node| &node.wait) else { return false };
-                (*due, TimerKind::Node, scope, node_slot)
+                match run.node(scope, node_slot).map(|node| &node.wait) {
+                    Some(Wait::Timer { due }) => (*due, TimerKind::Node, scope, node_slot),
+                    Some(Wait::Signal(awaited)) => (awaited.due, TimerKind::Signal, scope, node_slot),
+                    _ => return false,
+                }
             }
         };
         if due > self.machine.now {

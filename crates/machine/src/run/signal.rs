@@ -26,11 +26,11 @@ use apex_ir::value::{self, ValueLimits};
 use std::sync::Arc;
 
 /// A signal, checked.
-struct Signal<'s> {
-    name: &'s str,
-    payload: &'s [u8],
-    key: &'s str,
-    by: &'s str,
+pub(crate) struct Signal<'s> {
+    pub(crate) name: &'s str,
+    pub(crate) payload: &'s [u8],
+    pub(crate) key: &'s str,
+    pub(crate) by: &'s str,
 }
 
 /// An event for all runs of a tenant that wait for it, on its way through them.
@@ -85,7 +85,7 @@ impl Machine {
     }
 
     /// Records a signal of an open run.
-    fn signal(&mut self, slot: u32, signal: &Signal<'_>) -> Result<Answer, Refusal> {
+    pub(crate) fn signal(&mut self, slot: u32, signal: &Signal<'_>) -> Result<Answer, Refusal> {
         let gone = || refusal(code::RUN_ENDED, "the run has ended");
         let program = self.ready(slot).ok_or_else(gone)?;
         let run = self.state.run(slot).ok_or_else(gone)?;

@@ -1,7 +1,7 @@
 use crate::world::SECOND;
 use crate::{function, last, world};
-use apex_machine::RunState;
 use apex_machine::error::code;
+use apex_machine::{RunState, history};
 use serde_json::{Value, json};
 
 fn asking(on_timeout: &str) -> (Value, Value) {
@@ -122,4 +122,5 @@ fn others_are_asked_after_a_while_and_the_time_goes_on() {
     world.tick_next();
     assert_eq!(world.names(&run)[1..4], ["ApprovalRequested", "ApprovalEscalated", "ApprovalResolved"]);
     assert!(!world.names(&other).contains(&"ApprovalEscalated"));
+    assert!(history::check(&world.history(&run)).unwrap().decided > 0);
 }

@@ -3,7 +3,7 @@
 use crate::world;
 use crate::world::World;
 use apex_machine::command::{Command, PublishSignal, SignalRun};
-use apex_machine::{Refusal, Reply, RunId, RunState};
+use apex_machine::{Refusal, Reply, RunId, RunState, history};
 use serde_json::{Value, json};
 
 fn signal(world: &mut World, run_id: RunId, name: &str, payload: &str, key: &str) -> Reply {
@@ -41,6 +41,11 @@ fn output(world: &World, run: &RunId) -> Value {
     world.events(run).last().unwrap().payload["output"].clone()
 }
 
+/// Its history is decided again as it was: who takes which signal, too.
+fn check_history(world: &World, run: &RunId) {
+    assert!(history::check(&world.history(run)).unwrap().decided > 0, "{:?}", world.names(run));
+}
+
 #[test]
 fn a_signal_decides_who_waits_for_it() {
     let mut world = world(&json!([waits(json!({"name": "go-${inputs.x}"}))]), &json!([]));
@@ -53,6 +58,7 @@ fn a_signal_decides_who_waits_for_it() {
     assert_eq!(world.state(&run), RunState::Completed);
     assert_eq!(output(&world, &run), json!({"s": {"payload": {"n": 1}, "timed_out": false}}));
     assert_eq!(refused(signal(&mut world, run, "go-7", "1", "")).code, "RUN_ENDED");
+    check_history(&world, &run);
 }
 
 #[test]
@@ -70,6 +76,7 @@ fn a_signal_that_comes_first_is_kept_and_the_oldest_that_fits_is_taken() {
     world.ok("a", "null");
     assert_eq!(world.state(&run), RunState::Completed);
     assert_eq!(output(&world, &run)["s"]["payload"], json!({"n": 2}));
+    check_history(&world, &run);
 }
 
 #[test]
@@ -90,12 +97,14 @@ fn time_ends_a_wait_as_it_was_told() {
     let run = first.start("w", 1, "{}");
     first.tick_next();
     assert_eq!(output(&first, &run), json!({"s": {"payload": null, "timed_out": true}}));
+    check_history(&first, &run);
     let mut second = world(&late("fail"), &json!([]));
     let run = second.start("w", 1, "{}");
     second.tick_next();
     assert_eq!(second.state(&run), RunState::Failed);
     let error: Value = serde_json::from_slice(&second.view(&run).error.unwrap()).unwrap();
     assert_eq!(error["type"], "SignalTimeout");
+    check_history(&second, &run);
 }
 
 #[test]
@@ -113,6 +122,7 @@ fn a_run_signals_another() {
     assert_eq!(world.state(&late), RunState::Failed);
     let error: Value = serde_json::from_slice(&world.view(&late).error.unwrap()).unwrap();
     assert_eq!(error["type"], "SignalRefused");
+    [to, from, late].iter().for_each(|run| check_history(&world, run));
 }
 
 #[test]
@@ -125,6 +135,7 @@ fn an_event_reaches_every_run_that_waits_and_no_other() {
     assert_eq!(ended, 3);
     assert_eq!(publish(&mut world, "tick", "9", ""), 3);
     assert!(runs.iter().all(|run| world.state(run) == RunState::Completed));
+    runs.iter().for_each(|run| check_history(&world, run));
 }
 
 #[test]
@@ -158,4 +169,5 @@ fn a_run_that_fails_by_its_own_signal_records_nothing_more_of_the_sender() {
     world.ok("first", "1");
     let names: Vec<&str> = world.events(&run).iter().map(|seen| seen.name).collect();
     assert_eq!(names[names.len() - 2..], ["SignalReceived", "WorkflowFailed"]);
+    check_history(&world, &run);
 }
