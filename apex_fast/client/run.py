@@ -232,8 +232,9 @@ class Run:
             f"{SERVICE}/SignalRun", request, run_pb2.SignalRunResponse, retry=bool(idempotency_key)
         )
 
-    async def query(self, expression: str) -> Any:
-        """What an expression over it gives: `state`, `progress`, `nodes`, or CEL. Raises InvalidInput, WrongState."""
-        request = run_pb2.QueryRunRequest(run_id=self.id, expression=expression)
+    async def query(self, expression: str, *, at_offset: int | None = None) -> Any:
+        """What an expression over it gives, now or after the event at an offset: `state`, `progress`, `nodes`, or CEL.
+        Raises InvalidInput (an offset beyond its end, no expression), WrongState (it has ended)."""
+        request = run_pb2.QueryRunRequest(run_id=self.id, expression=expression, at_offset=at_offset)
         answer = await self._connection.unary(f"{SERVICE}/QueryRun", request, run_pb2.QueryRunResponse, retry=True)
         return msgspec.json.decode(answer.result_json)

@@ -762,6 +762,10 @@ def node_states(events: Sequence[Event]) -> dict[str, Literal["skipped", "done",
     """Where the nodes of a run stood after its first events, by id; of one in a body, the instance that says most (the
     later of these words). Nodes to which nothing happened are not there. Raises CoreError (HISTORY_INVALID)."""
 
+def query_history(file: bytes, expression: str) -> tuple[bytes, int, int]:
+    """JSON, offset and epoch of a question about the run of a history, after its last record. Raises CoreError
+    (HISTORY_INVALID, EXPRESSION_INVALID, EXPRESSION_FAILED, RUN_ENDED)."""
+
 def history_header(engine: str, run_id: str, tenant: str, definitions: Sequence[WorkflowView]) -> bytes:
     """What stands before the records in a history file (docs/formats/history.md)."""
 

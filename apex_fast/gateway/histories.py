@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from apex_fast.core import history_header, view_at
+from apex_fast.core import history_header, query_history, view_at
 from apex_fast.domain import Event, ReplayRun, RunView, WorkflowView
 from apex_fast.errors import LimitExceeded, NotFound
 from apex_fast.gateway.bodies import invalid
@@ -58,12 +58,21 @@ class Histories:
             found += page
         return found
 
+    async def query(self, view: RunView, offset: int, expression: str) -> tuple[bytes, int, int]:
+        """JSON, offset and epoch of a question about a run after an event. Raises InvalidInput, CoreError."""
+        events = await self._up_to(view, offset)
+        file = self._header(view, events) + packed(events)
+        return await asyncio.to_thread(query_history, file, expression)
+
     async def at(self, view: RunView, offset: int) -> tuple[RunView, int]:
         """The run as it stood after the event at an offset, and when that was. Raises InvalidInput beyond its end."""
+        events = await self._up_to(view, offset)
+        return await asyncio.to_thread(view_at, events), events[-1].time_ns
+
+    async def _up_to(self, view: RunView, offset: int) -> list[Event]:
         if offset > view.offset:
             raise invalid("/offset", f"the last event of the run has the offset {view.offset}")
-        events = await self.events(view, offset)
-        return await asyncio.to_thread(view_at, events), events[-1].time_ns
+        return await self.events(view, offset)
 
     async def file(self, view: RunView) -> bytes:
         """The whole history (docs/formats/history.md)."""

@@ -5,11 +5,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 from apex_fast.core import compile as compile_definition
-from apex_fast.domain import Definition, PatchRules, WorkflowView
+from apex_fast.domain import Definition, PatchRules, RunView, WorkflowView
 from apex_fast.engine import Engine
 from apex_fast.errors import ApexError, Overloaded, Unavailable
 from apex_fast.gateway.admission import Hosts
-from apex_fast.gateway.faults import fault_of
+from apex_fast.gateway.faults import fault_of, unknown_run
 from apex_fast.gateway.grpc.method import Conversation
 from apex_fast.gateway.outbox import Outbox
 from apex_fast.optimizer import Optimizer
@@ -115,6 +115,13 @@ class House:
             _, left = await asyncio.wait(set(self._tasks), timeout=grace_s)
             for task in left:
                 task.cancel()
+
+    def run(self, tenant: str, run_id: str) -> RunView:
+        """A run as decided by now; show it only after `when_durable`. Raises NotFound."""
+        view = self.engine.run(tenant, run_id)
+        if view is None:
+            raise unknown_run(run_id)
+        return view
 
     async def compile(self, definition: bytes) -> Definition:
         """Compile with the registered functions. Raises CompileError."""

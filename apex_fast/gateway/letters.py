@@ -4,7 +4,7 @@ import hashlib
 
 from apex_fast.domain import DropDeadLetter, Reply
 from apex_fast.errors import NotFound
-from apex_fast.gateway.faults import refusal_of, unknown_run
+from apex_fast.gateway.faults import refusal_of
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 
@@ -20,9 +20,7 @@ async def retry(house: House, histories: Histories, tenant: str, letter_id: str,
         raise NotFound(
             f"there is no dead letter {letter_id} (it may have been retried or dropped)", code="DEAD_LETTER_NOT_FOUND"
         )
-    view = engine.run(tenant, letter.run_id)
-    if view is None:
-        raise unknown_run(letter.run_id)
+    view = house.run(tenant, letter.run_id)
     key = f"dead-letter:{hashlib.sha256(letter.id.encode()).hexdigest()}"
     started = await engine.call(await histories.replay(view, letter.node, False, None, allow_writes, key))
     if started.code:

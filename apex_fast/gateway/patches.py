@@ -9,7 +9,7 @@ import msgspec
 from apex_fast.domain import ApplyPatch, ApprovePatch, Event, Reply, RollbackPatch, RunView
 from apex_fast.errors import ApexError, FieldError, NotFound, PatchConflicts
 from apex_fast.gateway.bodies import NAME_CHARS_MAX, REASON_CHARS_MAX, check_key, check_text
-from apex_fast.gateway.faults import Refusal, refusal_of, unknown_run
+from apex_fast.gateway.faults import Refusal, refusal_of
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 from apex_fast.gateway.patch_effect import TYPES, Effect, effect_of, nodes_added
@@ -136,13 +136,6 @@ class Patches:
     def __init__(self, house: House, histories: Histories) -> None:
         self._house = house
         self._histories = histories
-
-    def run(self, tenant: str, run_id: str) -> RunView:
-        """The run. Raises NotFound."""
-        view = self._house.engine.run(tenant, run_id)
-        if view is None:
-            raise unknown_run(run_id)
-        return view
 
     def run_of(self, tenant: str, patch_id: str) -> RunView:
         """The run of a patch. Raises NotFound."""

@@ -63,6 +63,33 @@ async def test_an_offset_that_is_not_there(house: Served) -> None:
     assert (status, problem["code"], problem["errors"][0]["pointer"]) == (400, "INVALID_INPUT", "/offset")
 
 
+async def test_a_question_about_the_past(house: Served) -> None:
+    ask = {"id": "ask", "type": "approval", "config": {"prompt": "Go on?"}}
+    await house.client.register({**ROW, "name": "asked", "nodes": [ROW["nodes"][0], ask], "edges": []})
+    run = await house.client.start("asked", {"x": 1})
+    async for event in run.watch():
+        if event.type == "ToolResultReceived":
+            break
+    stamp = {"op": "add", "path": "/nodes/-", "value": {"id": "stamp", "type": "join"}}
+    await run.patch([stamp, {"op": "add", "path": "/edges/-", "value": {"from": "ask", "to": "stamp"}}])
+    await house.client.resolve(f"{run.id}~ask", approve=True)
+    await run.ended(20)
+    asked = next(event.offset for event in await run.timeline() if event.type == "PatchApplied") - 1
+    assert await run.query("nodes", at_offset=asked) == {"a": "ok", "ask": "running"}
+    assert await run.query("[nodes.a.status, inputs.x + 1]", at_offset=asked) == ["ok", 2]
+    assert await run.query("state", at_offset=0) == "PENDING"
+    # What a patch added can be asked for from there on, and not before.
+    assert await run.query("nodes.stamp.status", at_offset=asked + 1) is None
+    with pytest.raises(InvalidInput, match="no node"):
+        await run.query("nodes.stamp.status", at_offset=asked)
+    with pytest.raises(InvalidInput, match="the last event of the run"):
+        await run.query("state", at_offset=99)
+    status, value = await house.get(f"/runs/{run.id}/query?expr=nodes.a.status&offset={asked}")
+    assert (status, value) == (200, "ok")
+    status, problem = await house.get(f"/runs/{run.id}/query?expr=nodes.a.status")
+    assert (status, problem["code"]) == (409, "RUN_ENDED")
+
+
 async def test_the_file_is_the_same_by_both_doors_and_decided_again(house: Served, tmp_path: Path) -> None:
     await house.client.register(ROW)
     run = await house.client.start("row")

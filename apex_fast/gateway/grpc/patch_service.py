@@ -129,7 +129,7 @@ class PatchService:
         if target == "workflow":
             self._of_workflows.list(token, tenant_of(metadata), request)
             return
-        view = self._patches.run(tenant_of(metadata), request.run_id)
+        view = self._house.run(tenant_of(metadata), request.run_id)
         states = frozenset(request.states)
 
         async def show() -> None:

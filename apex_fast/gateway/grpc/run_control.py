@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from apex_fast.domain import MigrateRun, PauseRun, PublishSignal, Reply, ResumeRun, SignalRun
-from apex_fast.errors import NotRunning
+from apex_fast.domain import MigrateRun, PauseRun, PublishSignal, Reply, ResumeRun, RunView, SignalRun
 from apex_fast.gateway.admission import tenant_of
 from apex_fast.gateway.bodies import (
     NAME_CHARS_MAX,
@@ -15,6 +14,7 @@ from apex_fast.gateway.bodies import (
 )
 from apex_fast.gateway.faults import refusal_of
 from apex_fast.gateway.grpc.method import Metadata, Method, unary
+from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 from apex_fast.gateway.registry import FIRST_TAG
 from apex_fast.gateway.translate import checkpoint_of, migrated_of, runs_of, state_number
@@ -24,8 +24,9 @@ from apex_fast.wire.apex.v1 import run_pb2
 class RunControl:
     """The handlers; `methods` is the part of the table of `RunService` that steers."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, histories: Histories) -> None:
         self._house = house
+        self._histories = histories
 
     def methods(self, service: str) -> list[Method]:
         """The methods, in the order of the service."""
@@ -126,11 +127,22 @@ class RunControl:
     def query_run(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`QueryRun`."""
         request = run_pb2.QueryRunRequest.FromString(message)
+        tenant, run_id = tenant_of(metadata), request.run_id
         if request.HasField("at_offset"):
-            raise NotRunning("the state of a run at an offset is not queried in this version; read its timeline")
-        json, offset, epoch = self._house.engine.query(tenant_of(metadata), request.run_id, request.expression)
-        answer = run_pb2.QueryRunResponse(result_json=json, offset=offset, epoch=epoch)
-        self._house.when_durable(token, lambda: self._house.outbox.grpc(token, answer.SerializeToString()))
+            work = self._query_at(token, self._house.run(tenant, run_id), request)
+            failed = partial(self._house.outbox.grpc_error, token)
+            self._house.when_durable(token, partial(self._house.beside, work, failed))
+            return
+        answer = self._house.engine.query(tenant, run_id, request.expression)
+        self._house.when_durable(token, partial(self._answer, token, answer))
+
+    async def _query_at(self, token: int, view: RunView, request: run_pb2.QueryRunRequest) -> None:
+        self._answer(token, await self._histories.query(view, request.at_offset, request.expression))
+
+    def _answer(self, token: int, answer: tuple[bytes, int, int]) -> None:
+        json, offset, epoch = answer
+        message = run_pb2.QueryRunResponse(result_json=json, offset=offset, epoch=epoch)
+        self._house.outbox.grpc(token, message.SerializeToString())
 
 
 def _checked(name: str, payload: bytes, key: str, metadata: Metadata) -> str:

@@ -8,7 +8,7 @@ from apex_fast.domain import CancelRun, Reply, RunView
 from apex_fast.errors import InvalidInput, NotRunning, Unavailable
 from apex_fast.gateway.admission import tenant_of
 from apex_fast.gateway.bodies import REASON_CHARS_MAX, check_key, check_labels, check_text, invalid
-from apex_fast.gateway.faults import fault_of, refusal_of, unknown_run
+from apex_fast.gateway.faults import fault_of, refusal_of
 from apex_fast.gateway.goals import GoalRequest, Goals, GoalStarted
 from apex_fast.gateway.grpc.method import Metadata, Method, bidi, server_stream, unary
 from apex_fast.gateway.grpc.run_control import RunControl
@@ -73,19 +73,13 @@ class RunService:
             unary(SERVICE, "GetRun", self.get_run),
             unary(SERVICE, "ListRuns", self.list_runs),
             unary(SERVICE, "CancelRun", self.cancel_run),
-            *RunControl(self._house).methods(SERVICE),
+            *RunControl(self._house, self._histories).methods(SERVICE),
             unary(SERVICE, "ReplayRun", self.replay_run),
             *self._troubles.methods(),
             unary(SERVICE, "GetTimeline", self.get_timeline),
             unary(SERVICE, "GetHistory", self.get_history),
             server_stream(SERVICE, "WatchRun", self.watch_run),
         ]
-
-    def _run(self, metadata: Metadata, run_id: str) -> RunView:
-        view = self._house.engine.run(tenant_of(metadata), run_id)
-        if view is None:
-            raise unknown_run(run_id)
-        return view
 
     # --- goals ----------------------------------------------------------------------------------------------------
 
@@ -130,7 +124,7 @@ class RunService:
     def get_run(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`GetRun`; with `wait` the answer comes once the run has ended."""
         request = run_pb2.GetRunRequest.FromString(message)
-        view = self._run(metadata, request.run_id)
+        view = self._house.run(tenant_of(metadata), request.run_id)
         if request.HasField("at_offset"):
             self._house.when_durable(token, partial(self._beside, token, self._run_at(token, view, request.at_offset)))
             return
@@ -197,7 +191,7 @@ class RunService:
     def get_timeline(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`GetTimeline`."""
         request = run_pb2.GetTimelineRequest.FromString(message)
-        view = self._run(metadata, request.run_id)
+        view = self._house.run(tenant_of(metadata), request.run_id)
         size = page_size_of(request.page_size)
         self._house.when_durable(token, partial(self._show_timeline, token, view, request.from_offset, size))
 
@@ -217,7 +211,7 @@ class RunService:
     def get_history(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`GetHistory`."""
         request = run_pb2.GetHistoryRequest.FromString(message)
-        view = self._run(metadata, request.run_id)
+        view = self._house.run(tenant_of(metadata), request.run_id)
         self._house.when_durable(token, partial(self._beside, token, self._part(token, view, request.from_offset)))
 
     async def _part(self, token: int, view: RunView, start: int) -> None:
@@ -232,7 +226,7 @@ class RunService:
         check_key(key)
         if request.mode not in _REPLAY_MODES:
             raise invalid("/mode", f"{request.mode} is no mode")
-        view = self._run(metadata, request.run_id)
+        view = self._house.run(tenant_of(metadata), request.run_id)
         work = self._replay(token, view, request, key)
         self._house.when_durable(token, partial(self._beside, token, work))
 
@@ -252,7 +246,7 @@ class RunService:
     def watch_run(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`WatchRun`."""
         request = run_pb2.WatchRunRequest.FromString(message)
-        view = self._run(metadata, request.run_id)
+        view = self._house.run(tenant_of(metadata), request.run_id)
         self._viewers.open(token, view, request.from_offset, Encoding.GRPC)
 
     # --- the end of a run -----------------------------------------------------------------------------------------

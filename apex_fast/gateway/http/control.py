@@ -6,13 +6,14 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from apex_fast.domain import MigrateRun, PauseRun, PublishSignal, Reply, ResumeRun, SignalRun
+from apex_fast.domain import MigrateRun, PauseRun, PublishSignal, Reply, ResumeRun, RunView, SignalRun
 from apex_fast.gateway.bodies import KEY_CHARS_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX, Body, check_key, invalid
 from apex_fast.gateway.faults import refusal_of
+from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http.exchange import JSON, Exchange
 from apex_fast.gateway.http.route import Answer, Route
-from apex_fast.gateway.http.runs import State, state_of
+from apex_fast.gateway.http.runs import Offset, State, state_of
 from apex_fast.gateway.registry import FIRST_TAG
 from apex_fast.gateway.translate import checkpoint_of, migrated_of, runs_of
 
@@ -94,6 +95,8 @@ class QueryQuery(Body):
 
     expr: Annotated[str, Meta(min_length=1)]
     """`state`, `progress`, `nodes`, or CEL over `inputs`, `nodes` and `run`."""
+    offset: Offset | None = None
+    """Of the run as it stood after the event at this offset."""
 
 
 _PAUSE = msgspec.json.Decoder(PauseBody)
@@ -104,8 +107,9 @@ _SIGNAL = msgspec.json.Decoder(SignalBody)
 class ControlRoutes:
     """The handlers; `routes` is the table."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, histories: Histories) -> None:
         self._house = house
+        self._histories = histories
 
     def routes(self) -> list[Route]:
         """All routes of the group."""
@@ -128,7 +132,8 @@ class ControlRoutes:
                   body=SignalBody, headers=SIGNAL_KEY),
             Route("GET", "/runs/{id}/query", "queryRun", "Evaluate an expression over a run; changes nothing", "runs",
                   self.query, [Answer(200, "What it gives, any JSON value", msgspec.Raw)], query=QueryQuery,
-                  problems=("RUN_NOT_FOUND", "RUN_ENDED", "EXPRESSION_INVALID", "EXPRESSION_FAILED")),
+                  problems=("RUN_NOT_FOUND", "RUN_ENDED", "EXPRESSION_INVALID", "EXPRESSION_FAILED",
+                            "HISTORY_TRIMMED", "LIMIT_EXCEEDED")),
         ]  # fmt: skip
 
     def pause(self, exchange: Exchange) -> None:
@@ -200,8 +205,17 @@ class ControlRoutes:
     def query(self, exchange: Exchange) -> None:
         """`GET /runs/{id}/query`."""
         question = exchange.select(QueryQuery)
-        json, _, _ = self._house.engine.query(exchange.tenant, exchange.params["id"], question.expr)
+        engine, run_id = self._house.engine, exchange.params["id"]
+        if question.offset is not None:
+            work = self._query_at(exchange, self._house.run(exchange.tenant, run_id), question.offset, question.expr)
+            exchange.when_durable(partial(exchange.beside, work))
+            return
+        json, _, _ = engine.query(exchange.tenant, run_id, question.expr)
         exchange.when_durable(lambda: exchange.answer_bytes(200, JSON, json))
+
+    async def _query_at(self, exchange: Exchange, view: RunView, offset: int, expression: str) -> None:
+        json, _, _ = await self._histories.query(view, offset, expression)
+        exchange.answer_bytes(200, JSON, json)
 
 
 def _key(body: SignalBody, exchange: Exchange) -> str:

@@ -46,7 +46,7 @@ class HttpDesk:
             *envelopes.routes(),
             *runs.routes(),
             *ReplayRoutes(house, histories).routes(),
-            *ControlRoutes(house).routes(),
+            *ControlRoutes(house, histories).routes(),
             *PatchRoutes(house, histories).routes(),
             *definitions.routes(),
             *SuggestionRoutes(house).routes(),

@@ -10,7 +10,6 @@ from apex_fast.drawing import graph_of
 from apex_fast.errors import NotFound
 from apex_fast.gateway.bodies import Body
 from apex_fast.gateway.drawings import Changed, Drawings, drawn
-from apex_fast.gateway.faults import unknown_run
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http.exchange import Exchange
@@ -106,7 +105,7 @@ class DrawingRoutes:
     def run(self, exchange: Exchange) -> None:
         """`GET /runs/{id}/graph`."""
         form = exchange.select(GraphQuery).format
-        view = self._view(exchange)
+        view = self._house.run(exchange.tenant, exchange.params["id"])
         exchange.when_durable(lambda: exchange.beside(self._run(exchange, view, form)))
 
     async def _run(self, exchange: Exchange, view: RunView, form: Literal["svg", "mermaid"]) -> None:
@@ -115,7 +114,7 @@ class DrawingRoutes:
     def patch(self, exchange: Exchange) -> None:
         """`GET /runs/{id}/patches/{patch_id}/diff`."""
         form = exchange.select(DiffQuery).format
-        view = self._view(exchange)
+        view = self._house.run(exchange.tenant, exchange.params["id"])
         exchange.when_durable(lambda: exchange.beside(self._patch(exchange, view, form)))
 
     async def _patch(self, exchange: Exchange, view: RunView, form: Form) -> None:
@@ -127,13 +126,6 @@ class DrawingRoutes:
             _send(exchange, form, changed.difference.text())
         else:
             _send(exchange, form, await asyncio.to_thread(changed.drawn, form))
-
-    def _view(self, exchange: Exchange) -> RunView:
-        run_id = exchange.params["id"]
-        view = self._house.engine.run(exchange.tenant, run_id)
-        if view is None:
-            raise unknown_run(run_id)
-        return view
 
 
 def _send(exchange: Exchange, form: str, text: str) -> None:

@@ -238,7 +238,7 @@ class PatchRoutes:
 
     def list_patches(self, exchange: Exchange) -> None:
         """`GET /runs/{id}/patches`."""
-        view = self._patches.run(exchange.tenant, exchange.params["id"])
+        view = self._house.run(exchange.tenant, exchange.params["id"])
         exchange.when_durable(lambda: exchange.beside(self._list(exchange, view)))
 
     async def _list(self, exchange: Exchange, view: RunView) -> None:
@@ -246,7 +246,7 @@ class PatchRoutes:
 
     def get(self, exchange: Exchange) -> None:
         """`GET /runs/{id}/patches/{patch_id}`."""
-        view = self._patches.run(exchange.tenant, exchange.params["id"])
+        view = self._house.run(exchange.tenant, exchange.params["id"])
         exchange.when_durable(lambda: exchange.beside(self._get(exchange, view, exchange.params["patch_id"])))
 
     async def _get(self, exchange: Exchange, view: RunView, patch_id: str) -> None:

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from apex_fast.domain import Reply, RunView
 from apex_fast.gateway.bodies import KEY_CHARS_MAX, Body, check_key
-from apex_fast.gateway.faults import refusal_of, unknown_run
+from apex_fast.gateway.faults import refusal_of
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
 from apex_fast.gateway.http.exchange import Exchange
@@ -64,10 +64,7 @@ class ReplayRoutes:
         body = exchange.read(_REPLAY) if exchange.body else ReplayBody()
         key = body.idempotency_key or exchange.headers.get("idempotency-key", "")
         check_key(key)
-        run_id = exchange.params["id"]
-        view = self._house.engine.run(exchange.tenant, run_id)
-        if view is None:
-            raise unknown_run(run_id)
+        view = self._house.run(exchange.tenant, exchange.params["id"])
         exchange.when_durable(lambda: exchange.beside(self._replay(exchange, view, body, key)))
 
     async def _replay(self, exchange: Exchange, view: RunView, body: ReplayBody, key: str) -> None:

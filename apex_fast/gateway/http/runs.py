@@ -17,7 +17,7 @@ from apex_fast.gateway.bodies import (
     check_labels,
     invalid,
 )
-from apex_fast.gateway.faults import fault_of, refusal_of, unknown_run
+from apex_fast.gateway.faults import fault_of, refusal_of
 from apex_fast.gateway.goals import FoundEntity, GoalRequest, Goals, GoalStarted
 from apex_fast.gateway.histories import Histories
 from apex_fast.gateway.house import House
@@ -339,13 +339,6 @@ class RunRoutes:
 
     # --- reads ----------------------------------------------------------------------------------------------------
 
-    def _run(self, exchange: Exchange) -> RunView:
-        run_id = exchange.params["id"]
-        view = self._house.engine.run(exchange.tenant, run_id)
-        if view is None:
-            raise unknown_run(run_id)
-        return view
-
     def list(self, exchange: Exchange) -> None:
         """`GET /runs`."""
         query = exchange.select(RunsQuery, frozenset({"state", "label"}))
@@ -373,7 +366,7 @@ class RunRoutes:
 
     def get(self, exchange: Exchange) -> None:
         """`GET /runs/{id}`."""
-        view = self._run(exchange)
+        view = self._house.run(exchange.tenant, exchange.params["id"])
         engine = self._house.engine
         offset = exchange.select(RunQuery).offset
         if offset is not None:
@@ -392,7 +385,7 @@ class RunRoutes:
 
     def history(self, exchange: Exchange) -> None:
         """`GET /runs/{id}/history`."""
-        view = self._run(exchange)
+        view = self._house.run(exchange.tenant, exchange.params["id"])
         exchange.when_durable(lambda: exchange.beside(self._show_history(exchange, view)))
 
     async def _show_history(self, exchange: Exchange, view: RunView) -> None:
@@ -403,7 +396,7 @@ class RunRoutes:
     def timeline(self, exchange: Exchange) -> None:
         """`GET /runs/{id}/timeline`."""
         query = exchange.select(TimelineQuery)
-        view = self._run(exchange)
+        view = self._house.run(exchange.tenant, exchange.params["id"])
         size = page_size_of(query.limit)
 
         def show() -> None:
@@ -430,7 +423,7 @@ class RunRoutes:
             if not (last.isascii() and last.isdigit() and len(last) <= 18):
                 raise InvalidInput("Last-Event-ID is not an offset")
             start = int(last) + 1
-        view = self._run(exchange)
+        view = self._house.run(exchange.tenant, exchange.params["id"])
         if exchange.head:
             exchange.answer_bytes(200, [("content-type", "text/event-stream")], b"")
             return

@@ -54,6 +54,14 @@ fn node_states(py: Python<'_>, events: Vec<PyRef<'_, Event>>) -> PyResult<BTreeM
     Ok(found.into_iter().map(|(id, state)| (id, state.as_str())).collect())
 }
 
+/// JSON, offset and epoch.
+#[pyfunction]
+fn query_history<'py>(py: Python<'py>, file: &[u8], expression: &str) -> PyResult<(Bound<'py, PyBytes>, u64, u32)> {
+    let answer = py.detach(|| history::query(file, expression)).map_err(|error| refused(&error))?;
+    let answer = answer.map_err(|refusal| errors::core(refusal.code, &refusal.message))?;
+    Ok((PyBytes::new(py, &answer.json), answer.offset, answer.epoch))
+}
+
 #[pyfunction]
 fn history_header<'py>(
     py: Python<'py>,
@@ -87,6 +95,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<HistoryChecked>()?;
     module.add_function(wrap_pyfunction!(view_at, module)?)?;
     module.add_function(wrap_pyfunction!(node_states, module)?)?;
+    module.add_function(wrap_pyfunction!(query_history, module)?)?;
     module.add_function(wrap_pyfunction!(history_header, module)?)?;
     module.add_function(wrap_pyfunction!(check_history, module)?)
 }

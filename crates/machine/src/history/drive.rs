@@ -71,7 +71,7 @@ pub fn check(file: &[u8]) -> Result<Checked, HistoryError> {
 }
 
 /// A machine with the definitions and the first records of the run.
-fn begun(history: &History<'_>, records: &[Record<'_>], count: usize) -> Result<Machine, HistoryError> {
+pub(super) fn begun(history: &History<'_>, records: &[Record<'_>], count: usize) -> Result<Machine, HistoryError> {
     let mut machine = fold::empty(records);
     // What is decided is compared, however much it is.
     machine.config.limits.events_per_turn_max = u32::MAX;

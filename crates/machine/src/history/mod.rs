@@ -1,13 +1,15 @@
 //! The history of one run, away from its log: read from a file, folded up to an offset, decided anew and compared.
 //!
 //! May know records, events, the fold and the decisions; changes no machine but its own. In: the bodies of all records
-//! of one run, from offset 0. Out: a [`RunView`](crate::view::RunView), where its nodes stand, or the first record that this engine would not
+//! of one run, from offset 0. Out: a [`RunView`](crate::view::RunView), where its nodes stand, what a question about it
+//! gives, or the first record that this engine would not
 //! have made.
 
 mod drive;
 mod file;
 mod fold;
 mod nodes;
+mod query;
 mod schedule;
 
 pub use drive::{Checked, check};
@@ -15,6 +17,7 @@ pub use file::{History, header};
 pub use fold::view_at;
 pub(crate) use fold::{Record, read};
 pub use nodes::{NodeState, node_states};
+pub use query::query;
 
 use std::fmt;
 
