@@ -84,8 +84,8 @@ async def test_a_question_about_the_past(house: Served) -> None:
         await run.query("nodes.stamp.status", at_offset=asked)
     with pytest.raises(InvalidInput, match="the last event of the run"):
         await run.query("state", at_offset=99)
-    status, value = await house.get(f"/runs/{run.id}/query?expr=nodes.a.status&offset={asked}")
-    assert (status, value) == (200, "ok")
+    status, value = await house.get(f"/runs/{run.id}/query?expr={{'a':nodes.a.status}}&offset={asked}")
+    assert (status, value) == (200, {"a": "ok"})
     status, problem = await house.get(f"/runs/{run.id}/query?expr=nodes.a.status")
     assert (status, problem["code"]) == (409, "RUN_ENDED")
 

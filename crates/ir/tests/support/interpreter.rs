@@ -194,6 +194,11 @@ fn graph(
             frame.whats.insert(name.clone(), value_of(&what).to_owned());
             match answer {
                 Some(output) => drop(frame.outputs.insert(name.clone(), output)),
+                // A list or a condition that cannot be evaluated ends the run, whatever stands after a failure.
+                None if matches!(node["type"].as_str(), Some("map" | "loop")) && !what.starts_with("body of ") => {
+                    status = Status::Blocked;
+                    fails = true;
+                }
                 None => status = Status::Failed,
             }
         }
