@@ -1,6 +1,6 @@
 //! What a run of a patched definition does that no run of the original does.
 
-use crate::interpreter::{Outcome, World, depths, run};
+use crate::interpreter::{Outcome, World, depths, pure_call, run};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -8,17 +8,33 @@ use std::collections::BTreeMap;
 /// has are taken to go well: leaving them out may spare a run a failure.
 pub(crate) fn difference(before: &Json, after: &Json, seed: u64, failing: u64) -> Option<String> {
     let is = run(after, &World { seed, failing, may_fail: None, homes: BTreeMap::new() });
+    let was = |homes| run(before, &World { seed, failing, may_fail: Some(is.done.clone()), homes });
+    let plain = was(BTreeMap::new());
+    let found = between(&plain, &is)?;
     // What moved out of a body may have failed in the body as it does outside, or have gone well there.
     let stood = depths(before);
-    let moved = depths(after).into_iter().filter(|(id, depth)| stood.get(id).is_some_and(|was| was > depth)).collect();
-    let may_fail = || Some(is.done.clone());
-    let found = between(&run(before, &World { seed, failing, may_fail: may_fail(), homes: moved }), &is)?;
-    between(&run(before, &World { seed, failing, may_fail: may_fail(), homes: BTreeMap::new() }), &is).and(Some(found))
+    let mut moved: BTreeMap<String, usize> =
+        depths(after).into_iter().filter(|(id, depth)| stood.get(id).is_some_and(|was| was > depth)).collect();
+    moved.extend(moved_under_other_ids(&plain, &is));
+    between(&was(moved), &is).and(Some(found))
+}
+
+/// The pure calls of bodies that only `is` does outside them, by the nodes that make them in `was`; and in how many
+/// bodies they are done now.
+fn moved_under_other_ids(was: &Outcome, is: &Outcome) -> Vec<(String, usize)> {
+    let mut found = Vec::new();
+    for (outside, term) in is.done.difference(&was.done).filter_map(|what| pure_call(what)) {
+        let stood = was.callers.iter().filter(|(what, _)| {
+            pure_call(what).is_some_and(|(body, other)| other == term && body != outside && body.starts_with(outside))
+        });
+        found.extend(stood.map(|(_, id)| (id.clone(), outside.matches('[').count())));
+    }
+    found
 }
 
 /// Where two runs differ.
 fn between(was: &Outcome, is: &Outcome) -> Option<String> {
-    let Outcome { output, writes, order, done, fatal } = is;
+    let Outcome { output, writes, order, done, fatal, callers: _ } = is;
     if was.fatal.is_empty() != fatal.is_empty() {
         return Some(format!("fails by {fatal:?} instead of {:?}", was.fatal));
     }

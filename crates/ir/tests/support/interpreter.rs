@@ -46,6 +46,8 @@ pub(crate) struct Outcome {
     pub(crate) done: BTreeSet<String>,
     /// Those that end the run.
     pub(crate) fatal: BTreeSet<String>,
+    /// The nodes that make the calls.
+    pub(crate) callers: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -268,7 +270,13 @@ fn changes(node: &Json) -> bool {
 
 /// What a call gives: a pure one the same in every body, although it may fail in each by itself.
 fn value_of(what: &str) -> &str {
-    what.strip_prefix("pure ").map_or(what, |at| at.rsplit_once('.').map_or(at, |(_, term)| term))
+    pure_call(what).map_or(what, |(_, term)| term)
+}
+
+/// Of a pure call, the body that it is done in, and what is called.
+pub(crate) fn pure_call(what: &str) -> Option<(&str, &str)> {
+    let at = what.strip_prefix("pure ")?;
+    Some(at.rfind('.').map_or(("", at), |dot| at.split_at(dot + 1)))
 }
 
 /// What is called, and the answer.
@@ -362,6 +370,7 @@ fn call(
             };
             outcome.done.insert(what.clone());
             outcome.done.extend(here.clone());
+            outcome.callers.insert(what.clone(), node["id"].as_str().unwrap().to_owned());
             if effect == "write" {
                 let path: Rc<str> = path.into();
                 outcome.order.extend(past.iter().map(|before| (before.clone(), path.clone())));
