@@ -2,21 +2,26 @@
 
 use crate::interpreter::{Outcome, World, depths, pure_call, run};
 use serde_json::Value as Json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a run of `after` does something that no run of `before` does, in one world. Calls and guards that only `before`
 /// has are taken to go well: leaving them out may spare a run a failure.
 pub(crate) fn difference(before: &Json, after: &Json, seed: u64, failing: u64) -> Option<String> {
-    let is = run(after, &World { seed, failing, may_fail: None, homes: BTreeMap::new() });
-    let was = |homes| run(before, &World { seed, failing, may_fail: Some(is.done.clone()), homes });
-    let plain = was(BTreeMap::new());
+    let (homes, spared) = (BTreeMap::new(), BTreeSet::new());
+    let is = run(after, &World { seed, failing, may_fail: None, homes, spared });
+    let was = |homes, spared| run(before, &World { seed, failing, may_fail: Some(is.done.clone()), homes, spared });
+    let plain = was(BTreeMap::new(), BTreeSet::new());
     let found = between(&plain, &is)?;
     // What moved out of a body may have failed in the body as it does outside, or have gone well there.
     let stood = depths(before);
     let mut moved: BTreeMap<String, usize> =
         depths(after).into_iter().filter(|(id, depth)| stood.get(id).is_some_and(|was| was > depth)).collect();
     moved.extend(moved_under_other_ids(&plain, &is));
-    between(&was(moved), &is).and(Some(found))
+    between(&was(moved.clone(), BTreeSet::new()), &is)?;
+    // What is left out goes well, also where an equal call that stays fails.
+    let stays = depths(after);
+    let left_out = stood.into_keys().filter(|id| !stays.contains_key(id)).collect();
+    between(&was(moved, left_out), &is).and(Some(found))
 }
 
 /// The pure calls of bodies that only `is` does outside them, by the nodes that make them in `was`; and in how many
