@@ -151,6 +151,14 @@ mod tests {
     }
 
     #[test]
+    fn every_version_sends_a_key_to_the_same_partition() {
+        assert_eq!(mix("", "", 0), 0xb903_4ad3_7056_f5fb);
+        assert_eq!(mix("default", "key-1", 0), 0x804b_df9c_e435_a2a0);
+        assert_eq!(mix("t", "k", 7), 0x1e3b_4eb1_70de_d157);
+        assert_eq!(partition_of_key("t", "k", 64), 54);
+    }
+
+    #[test]
     fn keys_spread_over_all_partitions() {
         let mut hits = [0u32; 64];
         for n in 0..6_400 {

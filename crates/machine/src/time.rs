@@ -131,6 +131,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_date_has_its_months_and_its_leap_days() {
+        let is_read = |text: &str| parse_rfc3339(text).is_some();
+        for (month, days) in (1..=12).zip([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) {
+            assert!(is_read(&format!("2026-{month:02}-{days}T00:00:00Z")), "{month}");
+            assert!(!is_read(&format!("2026-{month:02}-{}T00:00:00Z", days + 1)), "{month}");
+            assert!(!is_read(&format!("2026-{month:02}-00T00:00:00Z")), "{month}");
+        }
+        for (year, is_leap) in [(2000, true), (2024, true), (2100, false), (2200, false), (2023, false)] {
+            assert_eq!(is_read(&format!("{year}-02-29T00:00:00Z")), is_leap, "{year}");
+        }
+        assert!(is_read("2026-01-01t23:59:60z"), "a leap second");
+        let whole = "2026-01-01T00:00:00Z";
+        for at in [4, 7, 10, 13, 16, 19] {
+            assert!(!is_read(&format!("{}_{}", &whole[..at], &whole[at + 1..])), "byte {at}");
+        }
+        for bad in ["2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z", "2026-01-01T00:00:61Z"] {
+            assert!(!is_read(bad), "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read(time_ns in any::<i64>()) {

@@ -132,7 +132,7 @@ impl Machine {
 
 /// The answer to a decision about a patch that waits for none any more; `None`: there is no such patch.
 fn decided(run: &Run, number: u32, approve: bool) -> Option<Result<Answer, Refusal>> {
-    let layer = run.layers().iter().find(|layer| number > 0 && layer.number == number);
+    let layer = run.layers().iter().find(|layer| layer.number == number);
     let patch = id_of(&run.id, number);
     match layer {
         Some(layer) if approve => Some(Ok(patched(run, number, Fate::Applied, layer.epoch, true))),

@@ -166,6 +166,31 @@ fn one_made_on_what_the_agent_saw_is_rebased_or_conflicts() {
 }
 
 #[test]
+fn one_made_on_what_never_was_is_refused_and_says_of_which_epoch() {
+    let (mut world, run) = begun(definition(true));
+    let job = world.job("plan");
+    world.answer(&job, result("1", &adds("x", "plan"), 3, freely()));
+    let event = last(&world, &run, "PatchRejected");
+    assert_eq!((&event["code"], &event["base_epoch"]), (&json!("PATCH_CONFLICT"), &json!(3)));
+    finish(&mut world, run);
+}
+
+#[test]
+fn of_places_that_are_too_many_to_record_the_message_says_the_first() {
+    for (places, are_kept) in [(2, true), (400, false)] {
+        let (mut world, run) = begun(definition(true));
+        let edges: Vec<Value> = (0..places)
+            .map(|n| json!({"op": "add", "path": "/edges/-", "value": edge("plan", &format!("nobody{n}"))}))
+            .collect();
+        answers(&mut world, "plan", &json!(edges), freely());
+        let event = last(&world, &run, "PatchRejected");
+        assert_eq!(event.get("details").is_some_and(|details| !details.is_null()), are_kept, "{places}");
+        assert!(event["message"].as_str().unwrap().contains("nobody0"), "{}", event["message"]);
+        finish(&mut world, run);
+    }
+}
+
+#[test]
 fn one_that_needs_a_person_waits_while_the_run_goes_on() {
     let (mut world, run) = begun(definition(true));
     answers(&mut world, "plan", &adds("x", "plan"), ruling(PatchPolicy::Approve, Grant::all()));

@@ -34,6 +34,9 @@ fn failures_in_a_row_open_it_and_it_answers_without_a_job() {
     world.ok("a", "1");
     assert_eq!(state(&world), None, "a success forgets the failures before it");
     open(&mut world);
+    let now = world.now;
+    let view = &world.machine.breakers("t", 10, "").items[0];
+    assert_eq!((view.changed_ns, view.due_ns), (Some(now), Some(now + 30 * SECOND)));
     let run = world.start("w", 9, "{\"x\":1}");
     assert_eq!(world.state(&run), RunState::Failed);
     assert!(world.jobs.is_empty());

@@ -1,5 +1,6 @@
 use crate::world::{SECOND, World};
 use crate::{edge, function, last, world_of};
+use apex_machine::command::Command;
 use apex_machine::{Config, RunId, RunState};
 use serde_json::{Value, json};
 
@@ -47,6 +48,7 @@ fn a_child_runs_in_its_own_right_and_its_output_is_that_of_the_node() {
     assert_eq!((&started["parent_run"], &started["depth"]), (&json!(run.to_string()), &json!(1)));
     assert_eq!(&*world.job("f").input, b"{\"x\":7}");
     assert_eq!(world.state(&run), RunState::Running);
+    assert_eq!(world.machine.counts().starts, 2, "a child is a run that was started");
     world.ok("f", "{\"n\":1}");
     assert_eq!(world.state(&child), RunState::Completed);
     assert_eq!(&*world.job("z").input, b"{\"c\":{\"f\":{\"n\":1}}}");
@@ -157,6 +159,25 @@ fn a_child_that_is_cancelled_by_itself_fails_the_node() {
 }
 
 #[test]
+fn why_a_child_failed_is_there_for_the_nodes_that_follow() {
+    let nodes = json!([
+        composite("c", "inner", json!({"on_error": "continue"})),
+        function("z", json!({"input": {"why": "${nodes.c.error.type}", "what": "${nodes.c.error.message}"}})),
+    ]);
+    let mut world = world_of(workflow("w", nodes, json!([{"from": "c", "to": "z", "on": "error"}])));
+    world.register(&workflow("inner", json!([function("f", json!({}))]), json!([])).to_string());
+    let run = world.start("w", 1, "{\"x\":7}");
+    world.fail("f", "Odd");
+    assert_eq!(&*world.job("z").input, b"{\"what\":\"it broke\",\"why\":\"Odd\"}");
+    world.ok("z", "1");
+    assert_eq!(world.state(&run), RunState::Completed);
+    let again = world.replay_command(&run, 1, "z", false);
+    let again = world.ask(Command::ReplayRun(Box::new(again))).outcome.unwrap().run_id.unwrap();
+    assert_eq!(&*world.job("z").input, b"{\"what\":\"it broke\",\"why\":\"Odd\"}", "a replay keeps how it failed");
+    assert!(!world.names(&again).contains(&"ChildStarted"));
+}
+
+#[test]
 fn what_cannot_start_fails_the_node_with_a_type_that_says_why() {
     let cases = [
         (json!({"workflow": "nowhere", "tag": "main"}), "WorkflowNotFound"),
@@ -256,7 +277,7 @@ fn a_map_of_composites_stays_within_its_turns_and_keeps_nothing_of_those_that_co
     world.register(&inner.to_string());
     let command = world.start_command("w", 1, "", "{}");
     let run = command.run_id;
-    let mut commands = vec![(1, apex_machine::command::Command::StartRun(Box::new(command)))];
+    let mut commands = vec![(1, Command::StartRun(Box::new(command)))];
     loop {
         let (count, more) = world.turn(std::mem::take(&mut commands));
         assert!(count <= 54, "{count}");

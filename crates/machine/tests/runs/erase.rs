@@ -1,9 +1,10 @@
 use crate::world::{Chance, World};
-use crate::{function, world};
+use crate::{function, last, world, world_of};
 use apex_machine::command::{Command, Erase};
 use apex_machine::view::{LetterFilter, RunFilter};
-use apex_machine::{Refusal, RunId, RunState};
+use apex_machine::{Refusal, RunId, RunState, erasure};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 fn erase(world: &mut World, tenant: &str, run: Option<RunId>) -> Result<(), Refusal> {
     let command = Erase { tenant: tenant.into(), run_id: run, by: "ann".into() };
@@ -72,4 +73,37 @@ fn a_run_that_an_open_one_goes_on_from_stays_until_that_has_ended() {
     world.ok("b", "2");
     assert_eq!(world.state(&replay), RunState::Completed);
     erase(&mut world, "t", Some(origin)).unwrap();
+}
+
+/// Which records of the log go, by their place in it.
+fn going(world: &World, tenant: &str, runs: Option<&BTreeSet<RunId>>) -> Vec<usize> {
+    (0..world.log.len()).filter(|at| erasure::goes(&world.log[*at], tenant, runs)).collect()
+}
+
+#[test]
+fn the_records_of_the_tenant_go_from_the_log_and_that_it_was_erased_stays() {
+    let mut world = world(&json!([function("a", json!({}))]), &json!([]));
+    let run = world.start("w", 1, "{}");
+    world.ok("a", "1");
+    let before: Vec<usize> = (0..world.log.len()).collect();
+    let of_the_run: Vec<usize> =
+        before.iter().copied().filter(|at| world.bodies(&run).contains(&world.log[*at].as_slice())).collect();
+    assert!(!of_the_run.is_empty() && of_the_run.len() < before.len(), "there is the registration too");
+    erase(&mut world, "t", None).unwrap();
+    assert_eq!(going(&world, "t", None), before, "all but the erasure itself");
+    assert_eq!(going(&world, "t", Some(&BTreeSet::from([run]))), of_the_run);
+    assert!(going(&world, "other", None).is_empty());
+    assert!(!erasure::goes(b"no record", "t", None));
+}
+
+#[test]
+fn a_log_says_whose_child_a_run_is() {
+    let composite = json!({"id": "c", "type": "composite", "config": {"workflow": "inner", "version": "1"}});
+    let mut world = world_of(json!({"name": "w", "version": "1", "nodes": [composite], "edges": []}));
+    let inner = json!({"name": "inner", "version": "1", "nodes": [function("f", json!({}))], "edges": []});
+    world.register(&inner.to_string());
+    let run = world.start("w", 1, "{}");
+    let child = RunId::parse(last(&world, &run, "ChildStarted")["child"].as_str().unwrap()).unwrap();
+    let families: Vec<(RunId, RunId)> = world.log.iter().filter_map(|body| erasure::child_and_parent(body)).collect();
+    assert_eq!(families, [(child, run)]);
 }

@@ -1,5 +1,5 @@
 use crate::world::World;
-use crate::{function, last};
+use crate::{edge, function, last};
 use apex_machine::command::{Command, Outcome, RegisterWorkflow, ResolveApproval};
 use apex_machine::error::code;
 use apex_machine::{Config, RunState};
@@ -185,6 +185,35 @@ fn what_a_saga_says_in_one_record_is_bounded() {
 }
 
 #[test]
+fn as_much_to_undo_as_records_can_name_is_let_through_and_no_more() {
+    let undoable = |n: usize| function(&format!("n{n}"), json!({"compensation": {"name": "u", "input": {}}}));
+    for (nodes, state) in [(3, RunState::Completed), (4, RunState::Failed)] {
+        // Each takes 42 bytes: 40, and its path.
+        let mut world =
+            limited(&[("record_bytes_max", 2 * 3 * 42)], json!((0..nodes).map(undoable).collect::<Vec<_>>()));
+        let run = world.start("w", 1, "{}");
+        while let Some(job) = world.jobs.values().next().cloned() {
+            world.answer(&job, Outcome::Ok(b"1".to_vec()));
+        }
+        assert_eq!(world.state(&run), state, "{nodes} nodes");
+    }
+    // What a snapshot does not say is counted again where one is read.
+    for seed in 0..8 {
+        let nodes: Vec<_> = (0..4).map(undoable).collect();
+        let edges: Vec<_> = (0..3).map(|n| edge(&format!("n{n}"), &format!("n{}", n + 1))).collect();
+        let mut world = limited(&[("record_bytes_max", 2 * 3 * 42)], json!([function("a", json!({}))]));
+        world.register(&json!({"name": "row", "version": "1", "edges": edges, "nodes": nodes}).to_string());
+        let run = world.start("row", 1, "{}");
+        for n in 0..3 {
+            world.crash(&mut crate::world::Chance(seed));
+            world.settle(vec![]);
+            world.ok(&format!("n{n}"), "1");
+        }
+        assert_ne!(world.state(&run), RunState::Running, "the fourth one does not begin");
+    }
+}
+
+#[test]
 fn outputs_of_items_do_not_pile_up_and_nested_maps_share_the_scopes() {
     let body = json!({"nodes": [function("f", json!({}))], "edges": [], "output": "${nodes.f.output}"});
     let map = |over: &str, body: &serde_json::Value, id: &str| json!({"id": id, "type": "map", "config": {"over": over, "body": body, "max_concurrency": 1000, "on_item_error": "skip"}});
@@ -277,4 +306,19 @@ fn over_workflows_max_another_version_is_refused_and_the_same_one_again_is_not()
     };
     assert!(register("2").is_ok() && register("2").is_ok());
     assert_eq!(register("3").unwrap_err().code, code::LIMIT_EXCEEDED);
+}
+
+#[test]
+fn programs_are_kept_up_to_a_number_and_what_is_not_kept_is_compiled_again() {
+    let mut world = limited(&[("programs_max", 2)], json!([function("a", json!({}))]));
+    assert_eq!(world.machine.counts().programs_cached, 1);
+    for name in ["x", "y"] {
+        let definition = json!({"name": name, "version": "1", "edges": [], "nodes": [function("a", json!({}))]});
+        world.register(&definition.to_string());
+        assert_eq!(world.machine.counts().programs_cached, 2);
+    }
+    let run = world.start("w", 1, "{}");
+    assert_eq!(world.machine.counts().programs_cached, 2);
+    world.ok("a", "1");
+    assert_eq!(world.state(&run), RunState::Completed);
 }

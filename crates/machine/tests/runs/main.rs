@@ -24,6 +24,7 @@ mod patch;
 mod patch_set;
 mod pause;
 mod proposal;
+mod query;
 mod rate;
 mod registry;
 mod replay;

@@ -243,6 +243,7 @@ fn a_rollback_drops_what_has_not_begun() {
     assert!(again.existing);
     applied(roll_back(&mut world, &first));
     assert_eq!(world.view(&run).ir_hash, hash, "without patches it is the version again");
+    assert_eq!((world.machine.counts().patches, world.machine.counts().rollbacks), (2, 2));
     let (third, _) = applied(patch(&mut world, run, &adds("z", "a")));
     world.ok("a", "1");
     assert_eq!(refusal(roll_back(&mut world, &third)), ("PATCH_STARTED", String::new()), "z is not there any more");
@@ -318,6 +319,8 @@ fn a_migration_takes_the_patches_along_and_so_does_a_replay() {
         "x is there, and what it does not follow keeps its result"
     );
     assert_eq!(world.view(&again).ir_hash, world.view(&run).ir_hash);
+    let taken_along = refused(roll_back(&mut world, &format!("{again}~p0")));
+    assert_eq!(taken_along.code, "PATCH_NOT_FOUND", "what came with the start has no number and stays");
     world.crash(&mut Chance(1));
     world.supply();
     world.settle(Vec::new());

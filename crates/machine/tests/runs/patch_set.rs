@@ -120,7 +120,8 @@ fn patches_wait_five_seconds_and_make_one_version_that_the_tag_moves_to() {
     assert_eq!((derived.base_version.as_str(), derived.set.as_str(), derived.generation), ("1", "patches", 1));
     assert_eq!(derived.patches, [first, second]);
     assert_eq!(world.machine.next_due(), None);
-    assert_eq!(world.machine.counts().workflow_patches_waiting, 0);
+    let counts = world.machine.counts();
+    assert_eq!((counts.workflow_patches_waiting, counts.workflow_patches_accepted, counts.versions_derived), (0, 2, 1));
     let run = world.start("w", 1, "{}");
     assert_eq!(&*world.view(&run).version, "1+patches.1");
     world.ok("a", "1");
@@ -363,6 +364,7 @@ fn everything_is_bounded() {
     let over = shown(&world, &ids[2]).refused.unwrap();
     assert_eq!((over.gate.as_str(), over.code.as_str()), ("limit", code::LIMIT_EXCEEDED));
     assert!(over.message.contains("patches_per_set_max"), "{}", over.message);
+    assert_eq!(world.machine.counts().workflow_patches_rejected, 1);
     let bad = propose(&mut world, &json!([{"op": "remove", "path": "/nodes/9"}]));
     materialize(&mut world);
     assert!(world.machine.workflow_patch("t", &ids[2]).is_none(), "the oldest refused one leaves");
@@ -378,6 +380,87 @@ fn everything_is_bounded() {
     let patch = propose(&mut world, &timeout(1));
     materialize(&mut world);
     assert!(shown(&world, &patch).refused.unwrap().message.contains("workflows_per_tenant_max"));
+}
+
+#[test]
+fn a_bound_lets_through_what_just_fits() {
+    let bounded = |limit: &str, value: usize| {
+        let mut config = Config { partitions: 4, ..Config::default() };
+        assert!(config.limits.set(limit, value as i64), "{limit}");
+        let mut world = World::new(config);
+        world.register(
+            &json!({"name": "w", "version": "1", "nodes": [function("a", json!({}))], "edges": []}).to_string(),
+        );
+        world
+    };
+    // What became of the patches that were sent until one was refused: by the command, or when it was judged.
+    let taken = |limit: &str, value: usize, patches: &[Value]| {
+        let mut world = bounded(limit, value);
+        for (n, operations) in patches.iter().enumerate() {
+            let refusal = match send(&mut world, command(operations)) {
+                Err(refusal) => Some(refusal.message),
+                Ok(answer) => {
+                    materialize(&mut world);
+                    shown(&world, &id_of(answer)).refused.map(|refused| refused.message)
+                }
+            };
+            if let Some(message) = refusal {
+                assert!(message.contains(limit), "{message}");
+                return n;
+            }
+        }
+        patches.len()
+    };
+    let three = [timeout(1), timeout(2), timeout(3)];
+    let patch_bytes = three[0].to_string().len();
+    let mut world = bounded("items_max", 1);
+    propose(&mut world, &three[0]);
+    materialize(&mut world);
+    let accepted = world.seen.iter().find(|event| event.name == "WorkflowPatchAccepted").unwrap();
+    let set_bytes = patch_bytes + accepted.payload["operations"].to_string().len();
+    let view = world.machine.workflow("t", "w", &Selector::Latest).unwrap();
+    let definition_bytes = view.definition.len() - "+patches.1".len();
+
+    assert_eq!(taken("patches_per_set_max", 2, &three), 2);
+    assert_eq!(taken("workflows_max", 3, &three), 2, "the base is a version, too");
+    assert_eq!(taken("workflows_per_tenant_max", 3, &three), 2);
+    assert_eq!(taken("patch_set_bytes_max", 2 * set_bytes, &three), 2);
+    assert_eq!(taken("patch_set_bytes_max", 2 * set_bytes - 1, &three), 1);
+    assert_eq!(taken("definition_bytes_max", definition_bytes, &three[..1]), 1);
+    assert_eq!(taken("definition_bytes_max", definition_bytes - 1, &three[..1]), 0);
+    let nodes: Vec<Value> = ["c", "d"].iter().map(|id| adds(id)[0].clone()).collect();
+    assert_eq!(taken("patch_nodes_max", 2, &[json!(nodes)]), 1);
+    assert_eq!(taken("patch_nodes_max", 1, &[json!(nodes)]), 0);
+    let mut world = bounded("workflow_patches_waiting_bytes_max", 2 * patch_bytes);
+    let sent = three.map(|operations| send(&mut world, command(&operations)).is_ok());
+    assert_eq!(sent, [true, true, false], "both wait");
+    materialize(&mut world);
+    propose(&mut world, &timeout(4));
+}
+
+#[test]
+fn the_names_of_versions_of_a_set_have_an_end() {
+    let mut world = world();
+    let named = |base: &str, set: &str| {
+        let selector = Selector::Version(base.into());
+        PatchWorkflow { selector, set: set.into(), ..command(&adds("d")) }
+    };
+    let set = "Aa_-9".repeat(12) + "long";
+    assert_eq!(set.len(), 64);
+    send(&mut world, named("1", &set)).unwrap();
+    for (bytes, is_taken) in [(52, true), (53, false)] {
+        let base = "v".repeat(bytes);
+        let definition = json!({"name": "w", "version": base, "nodes": [function("a", json!({}))], "edges": []});
+        world.register(&definition.to_string());
+        let outcome = send(&mut world, named(&base, &set));
+        assert_eq!(
+            outcome.map(drop).map_err(|refusal| refusal.code),
+            if is_taken { Ok(()) } else { Err(code::VALUE_INVALID) }
+        );
+    }
+    materialize(&mut world);
+    let longest = versions(&world).iter().map(String::len).max().unwrap();
+    assert_eq!(longest, 52 + 1 + 64 + 1 + 1, "a generation has ten digits at most");
 }
 
 #[test]

@@ -84,6 +84,17 @@ fn a_person_rejects_it_and_its_key_still_gives_that_answer() {
 }
 
 #[test]
+fn its_key_gives_the_same_patch_also_when_it_is_applied() {
+    let (mut world, run) = begun(row(&["a", "b"]));
+    let keyed = || ApplyPatch { idempotency_key: "k".into(), ..held(run, &adds("x", "a")) };
+    let (id, ..) = stands(send(&mut world, keyed()));
+    decide(&mut world, &id, true).outcome.unwrap();
+    assert_eq!(stands(send(&mut world, keyed())), (id, "APPLIED".into(), true));
+    let other = ApplyPatch { operations: adds("y", "a").to_string().into_bytes(), ..keyed() };
+    assert_eq!(refused(send(&mut world, other)).code, "IDEMPOTENCY_KEY_REUSED");
+}
+
+#[test]
 fn it_passes_the_gates_again_and_stays_where_it_is_refused() {
     let (mut world, run) = begun(row(&["a", "b", "c"]));
     let renames = |name: &str| json!([{"op": "replace", "path": "/nodes/1/config/name", "value": name}]);
@@ -137,6 +148,38 @@ fn how_many_wait_is_bounded_and_what_was_decided_makes_room() {
         "what waits counts"
     );
     assert_eq!(stands(decide(&mut world, &second, true)).1, "APPLIED");
+}
+
+#[test]
+fn a_bound_on_patches_lets_through_what_just_fits() {
+    // One that waits for a person, then two that do not: how many are taken.
+    let taken = |limit: &str, value: usize| {
+        let mut config = Config { partitions: 4, ..Config::default() };
+        assert!(config.limits.set(limit, value as i64), "{limit}");
+        let mut world = World::new(config);
+        world.register(&row(&["a", "b"]).to_string());
+        let run = world.start("w", 1, "{}");
+        let commands = [held(run, &adds("x", "b")), command(run, &adds("y", "b")), command(run, &adds("z", "b"))];
+        let outcomes: Vec<_> = commands.into_iter().map(|command| send(&mut world, command).outcome).collect();
+        for refusal in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+            assert!(refusal.message.contains(limit), "{}", refusal.message);
+        }
+        let taken = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        (taken, last(&world, &run, if taken > 0 { "PatchProposed" } else { "RunStarted" }))
+    };
+    let (all, proposed) = taken("items_max", 1);
+    assert_eq!(all, 3);
+    let bytes = proposed["operations"].to_string().len();
+    for (limit, value, wanted) in [
+        ("patches_per_run_max", 2, 2),
+        ("patched_nodes_max", 2, 2),
+        ("patch_nodes_max", 1, 3),
+        ("patched_bytes_max", 2 * bytes, 2),
+        ("patched_bytes_max", 2 * bytes - 1, 1),
+        ("patched_bytes_max", bytes - 1, 0),
+    ] {
+        assert_eq!(taken(limit, value).0, wanted, "{limit} {value}");
+    }
 }
 
 #[test]

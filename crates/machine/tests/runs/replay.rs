@@ -95,6 +95,39 @@ fn approvals_and_timers_keep_what_they_gave() {
 }
 
 #[test]
+fn a_signal_that_did_not_come_is_not_waited_for_again() {
+    let wait = json!({"id": "s", "type": "signal", "config": {"name": "go", "timeout_s": 9, "on_timeout": "continue"}});
+    let mut world = world(&chain(&[wait, call("end", &json!({}))]));
+    let origin = world.start("w", 1, "{}");
+    world.tick_next();
+    world.ok("end", "1");
+    let run = replay(&mut world, &origin, "end", false);
+    let kept = world.events(&run).into_iter().find(|event| event.node() == "s").unwrap();
+    assert_eq!(kept.name, "ToolResultReceived", "it stands as a result: there was nothing that a timer could end");
+    assert_eq!(kept.payload["output"], json!({"payload": null, "timed_out": true}));
+    world.ok("end", "2");
+    assert_eq!(world.state(&run), RunState::Completed);
+    history::check(&world.history(&run)).unwrap();
+}
+
+#[test]
+fn a_map_that_wrote_and_ended_does_not_write_again() {
+    let body = json!({"nodes": [call("x", &json!({"effect": "write"}))], "edges": []});
+    let map = json!({"id": "m", "type": "map", "config": {"over": [1, 2], "body": body}});
+    let mut world = world(&chain(&[map, call("end", &json!({}))]));
+    let origin = world.start("w", 1, "{}");
+    for node in ["m[0].x", "m[1].x", "end"] {
+        world.ok(node, "1");
+    }
+    let mut command = world.replay_command(&origin, 1, "end", false);
+    command.allow_writes = false;
+    let run = world.ask(Command::ReplayRun(Box::new(command))).outcome.unwrap().run_id.unwrap();
+    assert_eq!(world.jobs.values().map(|job| &*job.node).collect::<Vec<_>>(), ["end"]);
+    world.ok("end", "2");
+    assert_eq!(world.state(&run), RunState::Completed);
+}
+
+#[test]
 fn other_items_of_a_map_keep_theirs() {
     let body = json!({"nodes": [call("x", &json!({})), call("y", &json!({}))], "edges": [{"from": "x", "to": "y"}]});
     let map = json!({"id": "m", "type": "map", "config": {"over": [1, 2], "body": body}});

@@ -40,6 +40,8 @@ fn what_completed_is_undone_newest_first_and_goes_on_after_one_fails() {
         {"step_id": "a", "success": true}])
     );
     assert_eq!(failed["error"]["node"], "c");
+    let counts = world.machine.counts();
+    assert_eq!((counts.compensations, counts.retries), (2, 1), "nodes, and attempts after the first");
 }
 
 #[test]

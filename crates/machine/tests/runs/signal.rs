@@ -1,7 +1,7 @@
 //! Signals: waited for, kept, chosen, sent, published.
 
-use crate::world;
 use crate::world::World;
+use crate::{last, world};
 use apex_machine::command::{Command, PublishSignal, SignalRun};
 use apex_machine::{Refusal, Reply, RunId, RunState, history};
 use serde_json::{Value, json};
@@ -54,7 +54,9 @@ fn a_signal_decides_who_waits_for_it() {
     assert_eq!(world.machine.next_due(), None);
     let other = signal(&mut world, run, "go-8", "1", "");
     assert_eq!(other.outcome.unwrap().state, Some(RunState::Waiting), "kept: nobody waits for it");
+    assert_eq!(last(&world, &run, "SignalReceived")["by"], "me");
     signal(&mut world, run, "go-7", "{\"n\": 1}", "");
+    assert_eq!(last(&world, &run, "SignalReceived")["by"], "me");
     assert_eq!(world.state(&run), RunState::Completed);
     assert_eq!(output(&world, &run), json!({"s": {"payload": {"n": 1}, "timed_out": false}}));
     assert_eq!(refused(signal(&mut world, run, "go-7", "1", "")).code, "RUN_ENDED");
@@ -152,6 +154,20 @@ fn what_a_run_keeps_is_bounded() {
     assert!(refused(signal(&mut world, run, "a", "1", "")).message.contains("signals_buffered_max"));
     assert_eq!(refused(signal(&mut world, run, "go", "{\"a\":1,\"a\":2}", "")).code, "VALUE_INVALID");
     assert_eq!(refused(signal(&mut world, run, "", "1", "")).code, "VALUE_INVALID");
+}
+
+#[test]
+fn an_event_with_a_key_passes_by_a_run_that_has_as_many_as_it_keeps() {
+    let mut config = apex_machine::Config { partitions: 4, ..Default::default() };
+    config.limits.signal_keys_max = 1;
+    let mut world = World::new(config);
+    world.register(&json!({"name": "w", "version": "1", "nodes": [waits(json!({"name": "go"}))]}).to_string());
+    let run = world.start("w", 1, "{}");
+    signal(&mut world, run, "later", "1", "k1").outcome.unwrap();
+    assert_eq!(publish(&mut world, "go", "1", "k2"), 0);
+    assert_eq!(world.state(&run), RunState::Waiting);
+    assert_eq!(publish(&mut world, "go", "1", ""), 1);
+    assert_eq!(world.state(&run), RunState::Completed);
 }
 
 #[test]

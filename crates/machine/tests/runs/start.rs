@@ -2,7 +2,8 @@ use crate::world::{World, start_command};
 use crate::{function, last, world, world_of};
 use apex_machine::command::{Command, Goal, StartRun};
 use apex_machine::error::code;
-use apex_machine::{Answer, Refusal, RunId, RunState};
+use apex_machine::view::RunFilter;
+use apex_machine::{Answer, Refusal, RunId, RunState, history};
 use serde_json::json;
 
 const DAY: i64 = 86_400 * crate::world::SECOND;
@@ -89,6 +90,7 @@ fn a_goal_is_recorded_before_its_run_and_a_cut_off_one_ends() {
     start(&mut world, command).unwrap();
     assert_eq!(world.names(&run)[..3], ["GoalReceived", "PlanGenerated", "RunStarted"]);
     assert_eq!(world.view(&run).goal.as_deref(), Some("Book it"));
+    history::check(&world.history(&run)).unwrap();
     // The same log, cut after the goal: the run was never acknowledged, and ends.
     let at = world.seen.iter().position(|event| event.name == "PlanGenerated").unwrap();
     world.log.truncate(at);
@@ -133,6 +135,41 @@ fn runs_are_listed_newest_first_in_pages() {
     }
     let newest: Vec<RunId> = runs.iter().rev().copied().collect();
     assert_eq!(found, newest);
-    let filter = apex_machine::view::RunFilter { states: vec![RunState::Completed], ..Default::default() };
+    let filter = RunFilter { states: vec![RunState::Completed], ..Default::default() };
     assert_eq!(world.machine.runs("t", &filter, 10, "").items.len(), 1);
+}
+
+#[test]
+fn a_list_holds_the_runs_that_were_asked_for() {
+    let mut world = world(&json!([function("a", json!({}))]), &json!([]));
+    world.register(&json!({"name": "w", "version": "2", "nodes": [function("a", json!({}))]}).to_string());
+    world.register(&json!({"name": "x", "version": "1", "nodes": [function("a", json!({}))]}).to_string());
+    let mut begin = |n: u64, workflow: &str, version: &str, label: &str| {
+        world.now += 10;
+        let mut command = world.start_command(workflow, n, "", "{}");
+        command.selector = apex_machine::command::Selector::Version(version.into());
+        command.labels = vec![("team".into(), label.into()), ("k".into(), "v".into())];
+        start(&mut world, command).unwrap().run_id.unwrap()
+    };
+    let runs = [begin(1, "w", "1", "red"), begin(2, "w", "2", "blue"), begin(3, "x", "1", "red")];
+    let began = runs.map(|run| world.view(&run).started_ns);
+    let label = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    let by = RunFilter::default;
+    for (filter, wanted) in [
+        (by(), vec![2, 1, 0]),
+        (RunFilter { workflow: Some("w".into()), ..by() }, vec![1, 0]),
+        (RunFilter { version: Some("1".into()), ..by() }, vec![2, 0]),
+        (RunFilter { labels: label("team", "red"), ..by() }, vec![2, 0]),
+        (RunFilter { labels: label("k", "v"), ..by() }, vec![2, 1, 0]),
+        (RunFilter { labels: label("team", "v"), ..by() }, vec![]),
+        (RunFilter { labels: [label("team", "red"), label("k", "w")].concat(), ..by() }, vec![]),
+        (RunFilter { started_after_ns: Some(began[1]), ..by() }, vec![2, 1]),
+        (RunFilter { started_before_ns: Some(began[1]), ..by() }, vec![0]),
+        (RunFilter { states: vec![RunState::Completed], ..by() }, vec![]),
+        (RunFilter { states: vec![RunState::Completed, RunState::Running], ..by() }, vec![2, 1, 0]),
+        (RunFilter { parent: Some(runs[0]), ..by() }, vec![]),
+    ] {
+        let found: Vec<RunId> = world.machine.runs("t", &filter, 10, "").items.iter().map(|run| run.run_id).collect();
+        assert_eq!(found, wanted.iter().map(|&n: &usize| runs[n]).collect::<Vec<_>>(), "{filter:?}");
+    }
 }

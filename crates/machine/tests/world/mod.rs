@@ -7,7 +7,7 @@ use apex_machine::command::{
     CancelRun, Command, JobResult, Outcome, Overlap, PutSchedule, RegisterWorkflow, ReplayRun, ResolveApproval,
     Selector, StartRun, SupplyHistory, Timing,
 };
-use apex_machine::record::{split_records, verify_chain};
+use apex_machine::record::{NONE, split_records, verify_chain};
 use apex_machine::render::{payload_json, type_name};
 use apex_machine::{Config, Header, Job, Machine, Released, Reply, RunId, RunState, RunView};
 use serde_json::Value;
@@ -126,6 +126,8 @@ impl World {
             let previous = self.log.iter().rev().find(|b| Header::parse(b).unwrap().run_id == header.run_id);
             let previous = previous.map_or([0; 32], |b| apex_machine::record::stored_hash(b).unwrap());
             verify_chain(&previous, body).unwrap();
+            let is_earlier = header.causation == NONE || header.causation < header.run_seq;
+            assert!(is_earlier, "what led to a record of a run comes before it: {header:?}");
             self.shadow.apply(position, body).unwrap();
             self.log.push(body.to_vec());
             self.seen.extend(read(position, body));
