@@ -172,6 +172,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_small_shares_a_page_and_what_is_large_has_one_of_its_own() {
+        let mut pages = Pages::default();
+        let size = 100 + PREFIX;
+        for slot in 0..(PAGE_BYTES / size) as u32 {
+            pages.put(slot, &[7; 100]);
+        }
+        assert_eq!(pages.share().len(), 1);
+        pages.put(0, &[7; 100]);
+        assert_eq!(pages.share().len(), 2, "there was no room for one more");
+        pages.put(0, &vec![7; PAGE_BYTES]);
+        pages.put(0, &[7; 100]);
+        assert_eq!(pages.share().len(), 4);
+    }
+
+    #[test]
     fn what_is_put_stays_until_it_is_removed_and_dead_pages_are_freed() {
         let mut pages = Pages::default();
         let entry = |slot: u32| vec![slot as u8; 100 + (slot as usize * 7) % 400];

@@ -102,8 +102,8 @@ fn a_refused_patch_is_recorded_and_the_result_stands() {
         let event = last(&world, &run, "PatchRejected");
         assert_eq!((&event["gate"], &event["code"]), (&json!(gate), &json!(code)), "{event}");
         assert_eq!(
-            (&event["author"], &event["patch"], &event["number"]),
-            (&json!("agent:plan"), &operations, &json!(1))
+            (&event["author"], &event["patch"], &event["number"], &event["reason"]),
+            (&json!("agent:plan"), &operations, &json!(1), &json!("it helps"))
         );
         assert_eq!(world.view(&run).epoch, 0);
         assert_eq!(world.machine.patch_counts(), [(("agent", "refused", gate), 1)]);

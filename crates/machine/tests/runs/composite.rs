@@ -240,6 +240,32 @@ fn a_time_limit_of_the_node_takes_the_child_back() {
 }
 
 #[test]
+fn a_child_out_of_time_fails_the_node_where_no_other_one_is_tried() {
+    let mut world = world(workflow("inner", json!([function("f", json!({}))]), json!([])), json!({"timeout_s": 5}));
+    let run = world.start("w", 1, "{\"x\":7}");
+    let child = child_of(&world, &run);
+    world.tick_at(world.now + 5 * SECOND);
+    world.ok("f", "1");
+    assert_eq!((world.state(&run), world.state(&child)), (RunState::Failed, RunState::Cancelled));
+    assert_eq!(last(&world, &run, "WorkflowFailed")["error"]["type"], "Timeout");
+}
+
+#[test]
+fn a_composite_of_an_item_that_closed_is_still_undone() {
+    let undo = json!({"compensation": {"name": "undo_c", "input": {"was": "${nodes.c.output.f}"}}});
+    let body = json!({"nodes": [composite("c", "inner", undo)], "edges": []});
+    let map = json!({"id": "m", "type": "map", "config": {"over": [1, 2], "body": body}});
+    let mut world = world_of(workflow("w", json!([map, function("z", json!({}))]), json!([edge("m", "z")])));
+    world.register(&workflow("inner", json!([function("f", json!({}))]), json!([])).to_string());
+    let run = world.start("w", 1, "{\"x\":7}");
+    world.ok("f", "5");
+    world.ok("f", "5");
+    world.fail("z", "Odd");
+    assert_eq!(last(&world, &run, "CompensationPlanned")["steps"], json!(["m[1].c", "m[0].c"]));
+    assert_eq!(&*world.job("m[1].c").input, b"{\"was\":5}");
+}
+
+#[test]
 fn losers_of_a_join_are_taken_back_with_what_they_did() {
     let nodes = json!([
         composite("c", "inner", json!({})),
@@ -313,6 +339,26 @@ fn many_children_are_cancelled_a_few_at_a_time() {
     world.cancel(run).outcome.unwrap();
     assert_eq!(world.state(&run), RunState::Cancelled);
     assert_eq!((world.machine.counts().runs_open, world.machine.counts().approvals), (0, 0));
+}
+
+#[test]
+fn as_much_to_undo_of_a_child_as_the_parent_can_name_is_let_through() {
+    // `a` takes 41 bytes of its records, `b/x` 43.
+    for (bytes, state) in [(41 + 43, RunState::Completed), (41 + 42, RunState::Compensating)] {
+        let mut config = Config { partitions: 4, ..Config::default() };
+        config.limits.record_bytes_max = 2 * bytes;
+        let mut world = World::new(config);
+        let nodes = json!([undoable("a"), composite("b", "inner", json!({}))]);
+        world.register(&workflow("w", nodes, json!([edge("a", "b")])).to_string());
+        world.register(&workflow("inner", json!([undoable("x")]), json!([])).to_string());
+        let run = world.start("w", 1, "{\"x\":1}");
+        world.ok("a", "1");
+        world.ok("x", "2");
+        while let Some(job) = world.jobs.values().find(|job| &*job.node == "x").cloned() {
+            world.ok(&job.node, "null");
+        }
+        assert_eq!(world.state(&run), state, "{bytes}");
+    }
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn the_model_is_asked_and_one_more_attempt_has_its_input() {
             "error": {"type": "NoSuchCity", "message": "it broke"}})
     );
     assert!(asked.idempotency_key.ends_with("/a/correction"));
+    assert_eq!(last(&world, &run, "ToolCallRequested")["max_attempts"], 1, "a model is asked once");
     // What the model writes is data: an expression in it is never evaluated.
     world.answer(&asked, Outcome::Ok(b"{\"input\":{\"city\":\"${inputs.x}\"},\"reason\":\"it sank\"}".to_vec()));
     world.crash(&mut Chance(5));

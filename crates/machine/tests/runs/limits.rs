@@ -173,7 +173,7 @@ fn what_a_saga_says_in_one_record_is_bounded() {
     world.crash(&mut crate::world::Chance(1));
     world.fail("m[39].f", "Odd");
     while let Some(job) = world.jobs.values().next().cloned() {
-        let message = "long ".repeat(100);
+        let message = "é".repeat(250);
         world.answer(&job, Outcome::Failed { kind: "Odd".into(), message, retryable: Some(false) });
     }
     assert_eq!(world.state(&run), RunState::Failed);
@@ -198,18 +198,33 @@ fn as_much_to_undo_as_records_can_name_is_let_through_and_no_more() {
         assert_eq!(world.state(&run), state, "{nodes} nodes");
     }
     // What a snapshot does not say is counted again where one is read.
-    for seed in 0..8 {
+    for seed in 0..32 {
         let nodes: Vec<_> = (0..4).map(undoable).collect();
         let edges: Vec<_> = (0..3).map(|n| edge(&format!("n{n}"), &format!("n{}", n + 1))).collect();
         let mut world = limited(&[("record_bytes_max", 2 * 3 * 42)], json!([function("a", json!({}))]));
         world.register(&json!({"name": "row", "version": "1", "edges": edges, "nodes": nodes}).to_string());
         let run = world.start("row", 1, "{}");
         for n in 0..3 {
-            world.crash(&mut crate::world::Chance(seed));
+            world.crash(&mut crate::world::Chance(3 * seed + n));
             world.settle(vec![]);
             world.ok(&format!("n{n}"), "1");
         }
-        assert_ne!(world.state(&run), RunState::Running, "the fourth one does not begin");
+        assert_eq!(world.state(&run), RunState::Compensating, "the fourth one does not begin");
+    }
+}
+
+#[test]
+fn a_message_that_is_long_is_cut_where_a_letter_ends() {
+    let cases = [("x".repeat(480), "x".repeat(480)), ("x".repeat(481), "x".repeat(480) + "…")];
+    let long = "x".to_owned() + &"é".repeat(240);
+    let cut = "x".to_owned() + &"é".repeat(239) + "…";
+    for (message, shown) in cases.into_iter().chain([(long, cut)]) {
+        let mut world = limited(&[("name_bytes_max", 30)], json!([function("a", json!({}))]));
+        let run = world.start_command("w", 1, "", "{}");
+        let run = world.ask(Command::StartRun(Box::new(run))).outcome.unwrap().run_id.unwrap();
+        let job = world.job("a");
+        world.answer(&job, Outcome::Failed { kind: "Odd".into(), message, retryable: Some(false) });
+        assert_eq!(last(&world, &run, "WorkflowFailed")["error"]["message"], shown);
     }
 }
 

@@ -439,6 +439,39 @@ fn a_bound_lets_through_what_just_fits() {
 }
 
 #[test]
+fn a_patch_has_so_many_bytes() {
+    let mut config = Config { partitions: 4, ..Config::default() };
+    config.limits.patch_bytes_max = timeout(1).to_string().len();
+    let mut world = World::new(config);
+    world.register(&json!({"name": "w", "version": "1", "nodes": [function("a", json!({}))], "edges": []}).to_string());
+    send(&mut world, command(&timeout(1))).unwrap();
+    assert_eq!(send(&mut world, command(&timeout(10))).unwrap_err().code, code::PATCH_SHAPE_REFUSED);
+}
+
+#[test]
+fn patches_of_two_workflows_that_are_due_together_do_not_mix() {
+    let mut world = world();
+    world.register(&json!({"name": "x", "version": "1", "nodes": [function("y", json!({}))], "edges": []}).to_string());
+    let on_x = |node: Value| PatchWorkflow { name: "x".into(), ..command(&json!([node])) };
+    let adds_to_x = |id: &str| on_x(json!({"op": "add", "path": "/nodes/-", "value": function(id, json!({}))}));
+    send(&mut world, adds_to_x("p")).unwrap();
+    propose(&mut world, &adds("c"));
+    materialize(&mut world);
+    send(&mut world, adds_to_x("q")).unwrap();
+    propose(&mut world, &adds("d"));
+    materialize(&mut world);
+    let nodes = |name: &str| -> Vec<String> {
+        let view = world.machine.workflow("t", name, &Selector::Latest).unwrap();
+        let definition: Value = serde_json::from_slice(&view.definition).unwrap();
+        definition["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(nodes("x"), ["y", "p", "q"]);
+    assert_eq!(nodes("w"), ["a", "b", "c", "d"]);
+    let moved = |name: &str| world.machine.workflow("t", name, &Selector::Latest).unwrap().version.to_string();
+    assert_eq!((moved("x"), moved("w")), ("1+patches.2".to_owned(), "1+patches.2".to_owned()));
+}
+
+#[test]
 fn the_names_of_versions_of_a_set_have_an_end() {
     let mut world = world();
     let named = |base: &str, set: &str| {

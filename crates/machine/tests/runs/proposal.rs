@@ -90,6 +90,12 @@ fn its_key_gives_the_same_patch_also_when_it_is_applied() {
     let (id, ..) = stands(send(&mut world, keyed()));
     decide(&mut world, &id, true).outcome.unwrap();
     assert_eq!(stands(send(&mut world, keyed())), (id, "APPLIED".into(), true));
+    let next = || ApplyPatch { idempotency_key: "next".into(), ..held(run, &adds("z", "a")) };
+    let (second, ..) = stands(send(&mut world, next()));
+    assert_eq!(second, format!("{run}~p2"), "another key of the same author");
+    assert_eq!(stands(send(&mut world, next())), (second, "PROPOSED".into(), true));
+    let third = ApplyPatch { idempotency_key: "third".into(), ..held(run, &adds("q", "a")) };
+    assert_eq!(stands(send(&mut world, third)).0, format!("{run}~p3"), "also while one waits");
     let other = ApplyPatch { operations: adds("y", "a").to_string().into_bytes(), ..keyed() };
     assert_eq!(refused(send(&mut world, other)).code, "IDEMPOTENCY_KEY_REUSED");
 }

@@ -45,6 +45,24 @@ fn what_completed_is_undone_newest_first_and_goes_on_after_one_fails() {
 }
 
 #[test]
+fn why_something_could_not_be_undone_is_told_in_full_where_there_is_room() {
+    let nodes = json!([undoable("a"), undoable("b"), function("c", json!({}))]);
+    let mut world = world(&nodes, &json!([edge("a", "b"), edge("b", "c")]));
+    let run = world.start("w", 1, "{}");
+    world.ok("a", "{\"id\":1}");
+    world.ok("b", "{\"id\":2}");
+    world.fail("c", "Odd");
+    let message = "the account is closed ".repeat(10);
+    for node in ["b", "a"] {
+        let outcome = Outcome::Failed { kind: "Closed".into(), message: message.clone(), retryable: Some(false) };
+        let job = world.job(node);
+        world.answer(&job, outcome);
+    }
+    let results = last(&world, &run, "WorkflowFailed")["compensation_results"].clone();
+    assert!(results.as_array().unwrap().iter().all(|result| result["error"]["message"] == message), "{results}");
+}
+
+#[test]
 fn a_failing_run_waits_for_what_is_in_flight_and_undoes_unknown_writes() {
     let nodes = json!([undoable("a"), function("b", json!({})), function("c", json!({}))]);
     let mut world = world(&nodes, &json!([edge("a", "c")]));

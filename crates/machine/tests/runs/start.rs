@@ -173,3 +173,14 @@ fn a_list_holds_the_runs_that_were_asked_for() {
         assert_eq!(found, wanted.iter().map(|&n: &usize| runs[n]).collect::<Vec<_>>(), "{filter:?}");
     }
 }
+
+#[test]
+fn a_history_that_is_checked_says_what_was_decided_anew() {
+    let mut world = world(&json!([function("a", json!({}))]), &json!([]));
+    let run = world.start("w", 1, "{}");
+    world.ok("a", "1");
+    let checked = history::check(&world.history(&run)).unwrap();
+    assert_eq!(world.names(&run), ["RunStarted", "ToolCallRequested", "ToolResultReceived", "WorkflowCompleted"]);
+    assert_eq!((checked.run_id, checked.records), (run, 4));
+    assert_eq!(checked.decided, 2, "the call and the end: a start and a result come from outside");
+}
