@@ -15,8 +15,9 @@ mod references;
 pub(crate) use recompile::{recompile, unchanged};
 
 use crate::document::Reader;
+use crate::nodes::Shared;
 use crate::value::ValueLimits;
-use crate::value::scan::read as read_json;
+use crate::value::scan::{check as check_json, read as read_json};
 use crate::{Diagnostic, FunctionTable, Ir, Limits};
 
 /// Compiles a definition.
@@ -27,10 +28,21 @@ use crate::{Diagnostic, FunctionTable, Ir, Limits};
 /// # Errors
 /// All faults at once, in document order.
 pub fn compile(definition: &[u8], functions: Option<&FunctionTable>, limits: &Limits) -> Result<Ir, Vec<Diagnostic>> {
+    whole(definition, None, functions, limits)
+}
+
+/// Compiles all of a definition. What it calls as the one before did stays as that one states it, whatever the functions
+/// say now.
+fn whole(
+    definition: &[u8],
+    before: Option<&Ir>,
+    functions: Option<&FunctionTable>,
+    limits: &Limits,
+) -> Result<Ir, Vec<Diagnostic>> {
     let json_limits = ValueLimits { bytes_max: limits.bytes_max, depth_max: limits.depth_max };
     let document = read_json(definition, &json_limits).map_err(|error| vec![error.into()])?;
     let mut reader = Reader::new(document, limits);
-    let mut draft = read::read(&mut reader, functions);
+    let mut draft = read::read(&mut reader, Shared::new(functions, before, 1));
     let ids = order::index(&mut reader, &draft);
     order::connect(&mut reader, &mut draft, &ids);
     let order = order::sort(&mut reader, &draft);
@@ -39,6 +51,10 @@ pub fn compile(definition: &[u8], functions: Option<&FunctionTable>, limits: &Li
         return Err(reader.finish());
     }
     let text = lower::Text::of(&reader.document, &draft);
+    // With what was filled in it must be a definition still, for it is compiled again where it is needed.
+    if !draft.extras.is_empty() || text.canonical.len() > limits.bytes_max {
+        check_json(&text.canonical, &json_limits).map_err(|error| vec![error.into()])?;
+    }
     match lower::lower(&mut reader, draft, order, ids, text, None) {
         Some(ir) => Ok(ir),
         None => Err(reader.finish()),

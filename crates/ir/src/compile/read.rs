@@ -2,7 +2,6 @@
 
 use crate::document::{Reader, clip};
 use crate::expressions::{Expression, Template};
-use crate::functions::FunctionTable;
 use crate::ir::GraphIx;
 use crate::nodes::{NodeDraft, Shared, read_node};
 use crate::schema;
@@ -51,7 +50,7 @@ pub(crate) struct EdgeDraft<'a> {
 }
 
 /// Reads a whole definition.
-pub(crate) fn read<'a>(reader: &mut Reader<'a, '_>, functions: Option<&FunctionTable>) -> Draft<'a> {
+pub(crate) fn read<'a>(reader: &mut Reader<'a, '_>, mut shared: Shared<'_>) -> Draft<'a> {
     let what = "a workflow";
     let [name, version, inputs, nodes, edges, output, timeout, compensation_timeout] = reader.fields(
         0,
@@ -77,7 +76,6 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a, '_>, functions: Option<&FunctionT
         schema::check(reader, at);
     }
     reader.required(nodes, 0, what, "nodes");
-    let mut shared = Shared { functions, extras: Vec::new(), bodies: Vec::new(), graphs: 1 };
     read_graph(reader, &mut shared, &mut draft, None, [nodes, edges, output]);
     let mut next = 0;
     while let Some(&body) = shared.bodies.get(next) {

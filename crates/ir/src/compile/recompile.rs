@@ -2,28 +2,48 @@
 //!
 //! What is read of the rest is shared with the definition before; how a whole is made of it (order, references, what is
 //! kept of outputs, layout) is the compiler's one way, so both give the same IR. Anything out of the ordinary, faults
-//! above all, is left to [`super::compile`].
+//! above all, is left to [`whole`].
 
 use super::lower::{Text, lower};
 use super::read::{Draft, EdgeDraft, GraphDraft, read_edge};
-use super::{order, references};
+use super::{order, references, whole};
 use crate::document::Reader;
 use crate::id::{HashMap, table};
 use crate::ir::{Edge, EdgeIx, GraphIx, Node, NodeIx};
 use crate::nodes::{NodeDraft, Shared, holds_body, read_node};
 use crate::value::canonical::{Span, write_with};
-use crate::value::scan::{At, read as read_json};
+use crate::value::scan::{At, check as check_json, read as read_json};
 use crate::value::{Value, ValueLimits};
-use crate::{FunctionTable, Ir, Limits};
+use crate::{Diagnostic, FunctionTable, Ir, Limits};
 
 /// What is not there.
 const NONE: u32 = u32::MAX;
 
-/// Compiles a definition that was made of another one by changing it in place: nodes and edges of the workflow's own
-/// graph that are the very values of [`Ir::tree`] are not read again. The limits are those of the definition before.
-/// `None`: compile it whole. So it is where there is a fault, where anything but these two lists is another one, and
-/// where nodes with a body come, go, change or change places.
-pub(crate) fn recompile(before: &Ir, after: &Value, functions: Option<&FunctionTable>, limits: &Limits) -> Option<Ir> {
+/// Compiles a definition that was made of another one by changing it in place. With a function table, what calls that
+/// come do not state is filled in. The limits are those of the definition before.
+///
+/// # Errors
+/// All faults of the whole.
+pub(crate) fn recompile(
+    before: &Ir,
+    after: &Value,
+    functions: Option<&FunctionTable>,
+    limits: &Limits,
+) -> Result<Ir, Vec<Diagnostic>> {
+    in_part(before, after, functions, limits).map_or_else(
+        || {
+            let mut text = Vec::new();
+            after.write_canonical(&mut text);
+            whole(&text, Some(before), functions, limits)
+        },
+        Ok,
+    )
+}
+
+/// Reads only the nodes and edges of the workflow's own graph that are not the very values of [`Ir::tree`]. `None`:
+/// compile it whole. So it is where there is a fault, where anything but these two lists is another one, and where nodes
+/// with a body come, go, change or change places.
+fn in_part(before: &Ir, after: &Value, functions: Option<&FunctionTable>, limits: &Limits) -> Option<Ir> {
     let (old_nodes, old_edges) = lists(before.tree())?;
     let (new_nodes, new_edges) = lists(after)?;
     if !is_rest_same(before.tree(), after) {
@@ -46,8 +66,7 @@ pub(crate) fn recompile(before: &Ir, after: &Value, functions: Option<&FunctionT
     let text = changed(before, (new_nodes, &nodes), (new_edges, &edges));
     let json_limits = ValueLimits { bytes_max: limits.bytes_max, depth_max: limits.depth_max };
     let mut reader = Reader::new(read_json(&text, &json_limits).ok()?, limits);
-    let mut shared =
-        Shared { functions, extras: Vec::new(), bodies: Vec::new(), graphs: before.graphs.len() as GraphIx };
+    let mut shared = Shared::new(functions, Some(before), before.graphs.len() as GraphIx);
     let mut draft = drafted(before, &known, &mut reader, &mut shared, (&nodes, &edges))?;
     if draft.nodes.len() > limits.nodes_max || draft.edges.len() > limits.edges_max || !shared.bodies.is_empty() {
         return None;
@@ -62,7 +81,7 @@ pub(crate) fn recompile(before: &Ir, after: &Value, functions: Option<&FunctionT
         return None;
     }
     let text = spliced(before, &known, &reader, &draft, (&nodes, &edges));
-    if text.canonical.len() > limits.bytes_max {
+    if text.canonical.len() > limits.bytes_max || !has_room(&text, &nodes, &draft, limits) {
         return None;
     }
     lower(&mut reader, draft, order, ids, text, Some(before))
@@ -252,6 +271,15 @@ fn drafted<'a>(
         draft.graphs[graph as usize].edges = first..draft.edges.len() as u32;
     }
     Some(draft)
+}
+
+/// Whether nodes are not nested too deep with what was filled in.
+fn has_room(text: &Text, nodes: &[Option<NodeIx>], draft: &Draft<'_>, limits: &Limits) -> bool {
+    // They stand in the list of nodes of the workflow.
+    let limits = ValueLimits { bytes_max: limits.bytes_max, depth_max: limits.depth_max.saturating_sub(2) };
+    let mut read = nodes.iter().zip(&text.nodes).filter(|(known, _)| known.is_none());
+    draft.extras.is_empty()
+        || read.all(|(_, &(start, end))| check_json(&text.canonical[start as usize..end as usize], &limits).is_ok())
 }
 
 /// A node that stays as it was read.

@@ -5,6 +5,7 @@ use super::TYPES;
 use super::breaker::{fill_breaker, read_breaker, template_of};
 use super::correction::read_correction;
 use super::retry::{compensation_retry, no_retry, read_retry, retry_json, seconds_json};
+use crate::Ir;
 use crate::document::{Reader, clip};
 use crate::functions::{FunctionSpec, FunctionTable};
 use crate::id::Id;
@@ -45,12 +46,30 @@ pub(crate) struct BodyAt {
 /// What the nodes of a document share while they are read.
 pub(crate) struct Shared<'t> {
     pub(crate) functions: Option<&'t FunctionTable>,
+    /// The definition that a patch changes.
+    before: Option<&'t Ir>,
     /// Members filled in, by the slot of their object.
     pub(crate) extras: Vec<(At, Extra)>,
     /// Bodies met and not yet read.
     pub(crate) bodies: Vec<BodyAt>,
     /// Graphs known so far; the number of the next body.
     pub(crate) graphs: GraphIx,
+}
+
+impl<'t> Shared<'t> {
+    pub(crate) fn new(functions: Option<&'t FunctionTable>, before: Option<&'t Ir>, graphs: GraphIx) -> Self {
+        Self { functions, before, extras: Vec::new(), bodies: Vec::new(), graphs }
+    }
+
+    /// Whether the definition before has this node and it calls the same: then nothing is filled in, for what a node
+    /// does not state was settled when it was registered.
+    fn is_settled(&self, id: &str, kind: &Kind) -> bool {
+        let was = self.before.and_then(|before| Some(&before.nodes[before.node(id)? as usize].kind));
+        match (was, kind) {
+            (Some(Kind::Function { name: was, .. }), Kind::Function { name, .. }) => was == name,
+            (was, kind) => was.is_some_and(|was| was.node_type() == kind.node_type()),
+        }
+    }
 }
 
 /// Whether a text is a node id: `[A-Za-z_][A-Za-z0-9_.-]{0,127}`.
@@ -138,8 +157,9 @@ pub(crate) fn read_node(
         Some(NodeType::Join) => super::join::read(reader, &common),
         None => Kind::Join,
     };
+    let is_settled = shared.is_settled(&id, &kind);
     let spec = match (&kind, shared.functions) {
-        (Kind::Function { name, .. }, Some(table)) => table.get(&**name),
+        (Kind::Function { name, .. }, Some(table)) if !is_settled => table.get(&**name),
         _ => None,
     };
     let mut extra: Extra = Vec::new();
@@ -183,7 +203,7 @@ pub(crate) fn read_node(
         }
     }
     let compensation = match compensation_at {
-        Some(at) => read_compensation(reader, shared, at, &id, &common),
+        Some(at) => read_compensation(reader, shared, at, (&id, is_settled), &common),
         None => spec
             .and_then(|spec| spec.compensation.as_deref())
             .and_then(|name| fill_compensation(reader, shared.functions, at, name, &id, &common, &mut extra)),
@@ -396,13 +416,13 @@ fn read_compensation(
     reader: &mut Reader<'_, '_>,
     shared: &mut Shared<'_>,
     at: At,
-    id: &str,
+    (id, is_settled): (&str, bool),
     common: &Common,
 ) -> Option<Compensation> {
     let [name, input, retry, timeout] = reader.fields(at, "a compensation", ["name", "input", "retry", "timeout_s"]);
     let name_at = reader.required(name, at, "a compensation", "name")?;
     let name = reader.name(name_at, "the name of a compensation")?;
-    let spec = known_function(reader, shared.functions, name_at, &name);
+    let spec = known_function(reader, shared.functions, name_at, &name).filter(|_| !is_settled);
     let input = match input {
         Some(input) => super::function::arguments(reader, input, "the input of a compensation"),
         None => template_of(reader, &default_input(reader, id, common)),

@@ -1,7 +1,7 @@
 //! Base and patches to a definition and its IR; a patch document to operations on ids; a patch dropped again.
 
 use super::operation::Operation;
-use super::parts::{Parts, node_id};
+use super::parts::Parts;
 use super::patch::{Patch, PatchError, PatchLimits};
 use super::pointer::Pointer;
 use super::resolve::between;
@@ -10,7 +10,7 @@ use super::window::Window;
 use crate::compile::recompile;
 use crate::id::Id;
 use crate::value::{Value, ValueLimits, parse};
-use crate::{Diagnostic, FunctionSpec, FunctionTable, Ir, Limits, compile};
+use crate::{Diagnostic, FunctionSpec, FunctionTable, Ir, Limits};
 use std::borrow::Cow;
 
 /// Why a patch is refused before anything is looked at that is the run's or the author's.
@@ -32,7 +32,7 @@ pub struct Resolved {
 }
 
 /// Resolves a patch document (RFC 6902, as JSON bytes) against a definition. With a function table, what the nodes that
-/// it adds or changes do not state is filled in, as at registration; other nodes stay as they are.
+/// it adds or that call another function do not state is filled in, as at registration; others stay as they are.
 ///
 /// # Errors
 /// [`Refusal`]. Name, version and the schema of the inputs are no part of what a patch may change.
@@ -58,10 +58,7 @@ pub fn resolve(
         return Err(Refusal::Meaning(fixed));
     }
     let table = functions.map(|functions| knowing(functions, definition));
-    let (ir, is_whole) = match recompile(definition, &after, table.as_deref(), limits) {
-        Some(ir) => (ir, false),
-        None => (compile(&written(&after), table.as_deref(), limits).map_err(Refusal::Meaning)?, true),
-    };
+    let ir = recompile(definition, &after, table.as_deref(), limits).map_err(Refusal::Meaning)?;
     let window = Window::of(before, &after);
     let (mut old, mut new) = window.parts().map_err(misfit)?;
     let mut operations = between(&old, &new);
@@ -72,24 +69,12 @@ pub fn resolve(
     // What is logged is the operations, so what counts is what they make.
     apply(&mut old, &operations)?;
     let is_same = old.is_same(&new);
-    let made = old.whole();
-    let is_it = match is_whole {
-        true => *ir.canonical == *written(&window.fill(&made)),
-        false => is_same && are_written(&ir, &made),
-    };
-    let tree = if is_same && !is_filled { after } else { window.fill(&made) };
-    let ir = if is_it { ir } else { compile(&written(&tree), None, limits).map_err(Refusal::Meaning)? };
+    let tree = if is_same && !is_filled { after } else { window.fill(&old.whole()) };
+    let ir = if is_same { ir } else { recompile(definition, &tree, None, limits).map_err(Refusal::Meaning)? };
+    debug_assert_eq!(*ir.canonical, *written(&tree));
     // The next patch is most likely one of this definition.
     let _ = ir.tree.set(tree);
     Ok(Resolved { operations, ir })
-}
-
-/// Whether the nodes of the workflow's own graph are compiled as they are written: nothing else was filled in.
-fn are_written(ir: &Ir, workflow: &Value) -> bool {
-    workflow.member("nodes").map_or(&[][..], Value::items).iter().all(|node| {
-        let ix = node_id(node).ok().and_then(|id| ir.node(&id));
-        ix.is_some_and(|ix| *ir.text_of(&ir.nodes[ix as usize].written) == *written(node))
-    })
 }
 
 /// Takes over from a compiled definition what functions filled in to these nodes; whether there is anything.
@@ -139,10 +124,7 @@ pub fn materialize(base: &Ir, patches: &[&[Operation]], limits: &Limits) -> Resu
     let mut parts = Parts::of(base.tree()).map_err(misfit)?;
     patches.iter().try_for_each(|operations| apply(&mut parts, operations))?;
     let made = parts.whole();
-    let ir = match recompile(base, &made, None, limits) {
-        Some(ir) => ir,
-        None => compile(&written(&made), None, limits).map_err(Refusal::Meaning)?,
-    };
+    let ir = recompile(base, &made, None, limits).map_err(Refusal::Meaning)?;
     let _ = ir.tree.set(made);
     Ok(ir)
 }

@@ -202,11 +202,11 @@ fn ungated(before: &Ir, needed: &[BTreeSet<&str>], after: &Ir, gates: &[BTreeSet
 /// Of each node, the approvals that stand on every way to it: an edge out of one, or one whose guard reads what was
 /// decided there.
 fn approvals(ir: &Ir) -> Vec<BTreeSet<&str>> {
-    let mut gates: Vec<BTreeSet<&str>> = Vec::with_capacity(ir.nodes.len());
-    // Nodes are in topological order, and a body comes after the node that holds it.
     if !ir.nodes.iter().any(|node| matches!(node.kind, Kind::Approval(_))) {
         return vec![BTreeSet::new(); ir.nodes.len()];
     }
+    let mut gates: Vec<BTreeSet<&str>> = Vec::with_capacity(ir.nodes.len());
+    // Nodes are in topological order, and a body comes after the node that holds it.
     for (ix, node) in (0..).zip(&ir.nodes) {
         let mut ways = ir.incoming(ix).map(|(_, edge)| {
             let from = &ir.nodes[edge.from as usize];
