@@ -20,7 +20,7 @@ use crate::partition::registry::Basis;
 use crate::record::{Header, split_records};
 use crate::run::approval::Resolution;
 use crate::run::correction::NO_CORRECTION;
-use crate::run::node::NOT_NEEDED;
+use crate::run::node::{At, NOT_NEEDED};
 use crate::run::patch::id_of;
 use crate::run::result::Ended;
 use crate::run::saga::{FAILING, OUT_OF_TIME};
@@ -261,9 +261,9 @@ impl<'h> Driver<'h> {
         match event {
             Event::RunStarted(e) => self.start(record, e),
             // What was taken over from another run is not decided here.
-            Event::ToolResultReceived(e) if e.copied.0 => self.accept(slot, event, record.header.causation),
-            Event::TimerFired(e) if e.copied.0 => self.accept(slot, event, record.header.causation),
-            Event::ApprovalResolved(e) if e.copied.0 => self.accept(slot, event, record.header.causation),
+            Event::ToolResultReceived(e) if e.copied.0 => self.accept(slot, event, e.node, record.header.causation),
+            Event::TimerFired(e) if e.copied.0 => self.accept(slot, event, e.node, record.header.causation),
+            Event::ApprovalResolved(e) if e.copied.0 => self.accept(slot, event, e.node, record.header.causation),
             Event::PlanGenerated(_)
             | Event::RunCancelled(_)
             | Event::RunPaused(_)
@@ -385,12 +385,12 @@ impl<'h> Driver<'h> {
     /// The outcome of a job, or the end of the time for an approval or a signal that then fails.
     fn result(&mut self, slot: u32, event: &Event<'h>, e: &ToolResultReceived<'h>, causation: u64) -> bool {
         if self.was_sent(slot, e) {
-            self.accept(slot, event, causation);
+            self.accept(slot, event, e.node, causation);
             return true;
         }
         let Some((scope, node_slot)) = self.place(slot, e.node) else {
             if is_shut_out(e) {
-                self.accept(slot, event, causation);
+                self.accept(slot, event, e.node, causation);
             }
             return is_shut_out(e);
         };
@@ -420,7 +420,7 @@ impl<'h> Driver<'h> {
                 let ended = Ended { status: status.unwrap_or_default(), result, retryable };
                 machine.end_attempt(slot, scope, node_slot, ended);
             }
-            Wait::Nothing | Wait::Retry { .. } if is_shut_out(e) => self.accept(slot, event, causation),
+            Wait::Nothing | Wait::Retry { .. } if is_shut_out(e) => self.accept(slot, event, e.node, causation),
             // The time of all attempts was over when the next one was to begin.
             Wait::Retry { .. } if e.status == "timeout" => machine.try_again(slot, scope, node_slot),
             _ => return false,
@@ -438,19 +438,23 @@ impl<'h> Driver<'h> {
     }
 
     /// A record that follows from other runs: it is folded as it is, and what comes of it is decided.
-    fn accept(&mut self, slot: u32, event: &Event<'h>, causation: u64) {
+    fn accept(&mut self, slot: u32, event: &Event<'h>, node: &str, causation: u64) {
+        let Some(program) = self.machine.ready(slot) else { return };
+        let begins = self.place(slot, node).is_none();
         let machine = &mut self.machine;
-        let Some(program) = machine.ready(slot) else { return };
         let touched = machine.emit(slot, event, causation);
         let Some(node) = machine.state.run(slot).and_then(|run| run.node(touched.scope, touched.slot)) else { return };
         let Some(ix) = program.ix(node.sym) else { return };
         if node.status != Status::Open {
             machine.settle(slot, &program, touched.scope, touched.slot, ix);
-            return;
+        } else {
+            machine.note_slot(slot, &program, touched.scope, touched.slot, ix);
+            if let Some(run) = machine.state.run_mut(slot) {
+                run.work.push_back(Work::Retry { scope: touched.scope, slot: touched.slot });
+            }
         }
-        machine.note_slot(slot, &program, touched.scope, touched.slot, ix);
-        if let Some(run) = machine.state.run_mut(slot) {
-            run.work.push_back(Work::Retry { scope: touched.scope, slot: touched.slot });
+        if begins {
+            machine.take_back_rest(&program, At { slot, scope: touched.scope, ix, cause: causation });
         }
     }
 

@@ -44,11 +44,15 @@ impl Machine {
         if !self.may_begin(program, at) {
             return;
         }
-        let node = &program.ir.nodes[at.ix as usize];
         if self.may_request(program, at) {
             self.begin_node(program, at);
         }
-        if !node.cancel_rest.is_empty()
+        self.take_back_rest(program, at);
+    }
+
+    /// Gives up what a node with `cancel_rest` that has just begun needs no more.
+    pub(crate) fn take_back_rest(&mut self, program: &Program, at: At) {
+        if !program.ir.nodes[at.ix as usize].cancel_rest.is_empty()
             && let Some(run) = self.state.run_mut(at.slot)
         {
             // Before anything else of the run: what has not begun yet is skipped, not begun and taken back.

@@ -187,3 +187,18 @@ fn a_run_that_fails_by_its_own_signal_records_nothing_more_of_the_sender() {
     assert_eq!(names[names.len() - 2..], ["SignalReceived", "WorkflowFailed"]);
     check_history(&world, &run);
 }
+
+#[test]
+fn what_a_sender_needs_no_more_is_taken_back_when_it_is_decided_anew() {
+    let nodes = json!([
+        {"id": "slow", "type": "function", "config": {"name": "f"}},
+        {"id": "fast", "type": "join"},
+        {"id": "send", "type": "signal", "join": "any", "cancel_rest": true,
+            "config": {"name": "go", "send": {"run_id": "${run.id}", "payload": 1}}}]);
+    let edges = json!([{"from": "slow", "to": "send"}, {"from": "fast", "to": "send"}]);
+    let mut world = world(&nodes, &edges);
+    let run = world.start("w", 1, "{}");
+    assert_eq!(world.state(&run), RunState::Completed);
+    assert_eq!(last(&world, &run, "ToolResultReceived")["status"], "cancelled");
+    check_history(&world, &run);
+}
