@@ -257,6 +257,8 @@ def page(result: dict[str, Any], notes: dict[str, str]) -> str:
         "|---|---|---|---|",
         f"| {counts['caught']} | {counts['missed']} | {counts['timeout']} | {counts['unviable']} |",
     ]
+    if counts["timeout"]:
+        lines += ["", "A timeout is a loop that does not end, or a computer with too much else to do."]
     if counts["missed"]:
         lines += ["", "Missed, and why:", ""]
         lines += [f"- `{name}`: {notes[name]}" for name, outcome in sorted(found.items()) if outcome == "missed"]
