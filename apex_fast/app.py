@@ -301,7 +301,8 @@ class House:
         """Hand out what was in flight, and register the app's workflows; the number of jobs handed out again."""
         again = self.engine.start(self._executors)
         await register(self.engine, self._app)
-        self.engine.on_ended(self.optimizer.ended)
+        if self.optimizer.observes:
+            self.engine.on_ended(self.optimizer.ended)
         self.optimizer.start()
         return again
 

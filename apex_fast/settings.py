@@ -347,6 +347,11 @@ class OptimizerSettings(Section, frozen=True):
         """The policy of a workflow."""
         return self.workflows.get(workflow, self.policy)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether any workflow may have another policy than off."""
+        return self.names("suggest") or self.names("apply")
+
     def names(self, policy: Literal["suggest", "apply"]) -> bool:
         """Whether any workflow may have this policy."""
         return policy in {self.policy, *self.workflows.values()}

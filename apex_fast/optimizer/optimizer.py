@@ -61,7 +61,7 @@ class Optimizer:
 
     def start(self) -> None:
         """Begin: with the versions that tags point at, and the runs that were there before."""
-        if not (self._settings.names("suggest") or self._settings.names("apply")):
+        if not self._settings.is_on:
             return
         self._tasks = [self._task(self._ask_versions())]
         if self._settings.interval_s:
@@ -99,10 +99,14 @@ class Optimizer:
         self._waiting.setdefault((tenant, workflow, version), {}).update(tags)
         self._wake.set()
 
+    @property
+    def observes(self) -> bool:
+        """Whether it is to be told of runs that ended. Where no policy wants a profile, no run pays for one."""
+        return self._settings.is_on and self._settings.interval_s > 0
+
     def ended(self, ended: list[Ended]) -> None:
         """Runs ended, durably."""
-        if self._settings.interval_s:
-            self._profiles.ended(ended)
+        self._profiles.ended(ended)
 
     # --- what the house asks --------------------------------------------------------------------------------------
 

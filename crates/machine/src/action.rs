@@ -112,7 +112,7 @@ pub struct Job {
     /// It undoes the node.
     pub compensation: bool,
     /// Of an agent that may patch its run: what it would patch.
-    pub patching: Option<Patching>,
+    pub patching: Option<Box<Patching>>,
     /// Whose.
     pub tenant: Arc<str>,
     /// Order among what is ready.

@@ -379,7 +379,11 @@ impl Machine {
         while self.actions.front().is_some_and(|(at, _)| *at <= position) {
             let Some((_, action)) = self.actions.pop_front() else { break };
             match action {
-                Action::Job(id) => released.jobs.extend(self.release(id)),
+                Action::Job(id) => {
+                    if let Some(job) = self.release(id) {
+                        released.jobs.push(job);
+                    }
+                }
                 Action::Cancel(id) => released.cancels.push(id),
                 Action::Reply(reply) => released.replies.push(*reply),
                 Action::Ended(ended) => released.ended.push(*ended),
@@ -393,7 +397,6 @@ impl Machine {
         let job = self.jobs.get_mut(id)?;
         job.released = true;
         let job = *job;
-        let patching = self.patching(&job);
         let given = if job.compensation { None } else { Some(self.given(job.run, job.scope, job.slot)?) };
         let run = self.state.run(job.run).filter(|run| run.id == job.run_id)?;
         let symbols = &self.state.symbols;
@@ -420,7 +423,7 @@ impl Machine {
             idempotency_key.push_str("/correction");
         }
         let care = flight.care.as_deref();
-        Some(Job {
+        let mut made = Job {
             id,
             run_id: run.id,
             node,
@@ -435,9 +438,13 @@ impl Machine {
             heartbeat_timeout_ns: care.map(|care| care.heartbeat_ns).filter(|ns| *ns > 0),
             progress: care.map(|care| care.progress.clone()).unwrap_or_default(),
             compensation,
-            patching,
+            patching: None,
             tenant: symbols.name(run.tenant).clone(),
             priority: flight.priority.unwrap_or(run.priority),
-        })
+        };
+        if made.kind == JobKind::Agent {
+            made.patching = self.patching(&job).map(Box::new);
+        }
+        Some(made)
     }
 }

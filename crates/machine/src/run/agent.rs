@@ -46,12 +46,10 @@ fn refusals(run: &Run) -> Vec<u8> {
 }
 
 impl Machine {
-    /// What the agent that a job asks is shown of its run, where it may patch it.
+    /// What an agent is shown of its run, where it may patch it.
     pub(crate) fn patching(&mut self, job: &InFlight) -> Option<Patching> {
         let run = self.state.run(job.run).filter(|run| run.id == job.run_id && !job.compensation)?;
-        let node = run.node(job.scope, job.slot)?;
-        let is_agent = matches!(&node.wait, Wait::Job(flight) if flight.kind == JobKind::Agent);
-        let (sym, epoch, basis) = (node.sym, run.epoch, is_agent.then(|| run.basis())?);
+        let (sym, epoch, basis) = (run.node(job.scope, job.slot)?.sym, run.epoch, run.basis());
         let program = self.program_of(&basis).ok()?;
         let node = &program.ir.nodes[program.ix(sym)? as usize];
         let may_patch = matches!(node.kind, Kind::Agent { may_patch: true, .. });
