@@ -14,6 +14,7 @@ use apex_ir::{FunctionSpec, FunctionTable, Ir, Limits, compile};
 use proptest::prelude::*;
 use random::Random;
 use serde_json::{Value as Json, json};
+use std::sync::Arc;
 
 /// a → b → c, and m with x → y inside.
 fn base() -> Vec<u8> {
@@ -513,6 +514,24 @@ fn what_a_patch_leaves_alone_is_not_judged_by_the_functions_of_now() {
     // A node that calls it from now on does.
     let call = json!({"id": "n", "type": "function", "config": {"name": "f"}});
     assert!(made(&base(), &json!([add("/nodes/-", call)]), Some(&table)).is_err());
+}
+
+/// A definition shares what is the same with those before it, and keeps none of them alive.
+#[test]
+fn a_long_chain_of_patches_holds_nothing_that_is_gone() {
+    let first = read(&base());
+    let step = |ir: &Ir, id: &str| ir.nodes[ir.node(id).unwrap() as usize].step.clone();
+    let (changed, stays) = (Arc::downgrade(&step(&first, "a")), Arc::downgrade(&step(&first, "y")));
+    let guard = Arc::downgrade(first.edges.iter().find_map(|edge| edge.when.as_ref()).unwrap());
+    let mut ir = first;
+    for number in 1..=1_000 {
+        let patch = json!([add("/nodes/0/timeout_s", json!(number))]).to_string();
+        let patched = resolve(&ir, patch.as_bytes(), None, &PatchLimits::default(), &Limits::default()).unwrap().ir;
+        assert_eq!((stays.strong_count(), guard.strong_count()), (2, 2), "shared by both");
+        ir = patched;
+    }
+    assert_eq!((changed.strong_count(), stays.strong_count(), guard.strong_count()), (0, 1, 1));
+    assert_eq!(step(&ir, "a").timeout_ns, Some(1_000_000_000_000));
 }
 
 /// A chain of calls with a map in it, as authors of patches meet it: each call reads the one before.
