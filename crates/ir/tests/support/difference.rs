@@ -30,7 +30,8 @@ fn moved_under_other_ids(was: &Outcome, is: &Outcome) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     for (outside, term) in is.done.difference(&was.done).filter_map(|what| pure_call(what)) {
         let stood = was.callers.iter().filter(|(what, _)| {
-            pure_call(what).is_some_and(|(body, other)| other == term && body != outside && body.starts_with(outside))
+            let is_it = |(body, other): (&str, &str)| other == term && body != outside && body.starts_with(outside);
+            !is.done.contains(*what) && pure_call(what).is_some_and(is_it)
         });
         found.extend(stood.map(|(_, id)| (id.clone(), outside.matches('[').count())));
     }
