@@ -508,3 +508,127 @@ fn a_guard_that_is_left_out_is_not_asked_later_instead() {
     let alone = [edges[0].clone(), edge("w", "v"), edges[2].clone()];
     assert_eq!(doubts(&flow(&nodes, &alone, json!(null)), &flow(&nodes[..3], &alone[..2], json!(null))), NOTHING);
 }
+
+/// A map over one item that starts when the first of `a` and `b` has ended, and whose body reads `b`.
+fn reading_a_race(nodes: &[Json], edges: &[Json]) -> Json {
+    let body = json!({"nodes": nodes, "edges": edges, "output": null});
+    let map = json!({"id": "m", "type": "map", "join": "any", "config": {"over": [1], "body": body}});
+    let calls = [call("a", "pure", json!(1)), call("b", "pure", json!(2)), map];
+    flow(&calls, &[edge("a", "m"), edge("b", "m")], json!(null))
+}
+
+#[test]
+fn what_a_body_reads_of_a_node_that_may_not_be_decided_is_a_race_in_the_body() {
+    // Where r sees b, s sees it too; not so where s may come first.
+    let nodes = [
+        call("r", "pure", json!("${nodes.b.output.k}")),
+        call("s", "pure", json!(["${nodes.b.output.k}", 2])),
+        call("w", "write", json!(["${nodes.r.output.k}", "${nodes.s.output.k}"])),
+    ];
+    let row = reading_a_race(&nodes, &[edge("r", "s"), edge("s", "w")]);
+    let fork = reading_a_race(&nodes, &[edge("r", "w"), edge("s", "w")]);
+    assert!(doubts(&row, &fork).contains(&"RACE_TOUCHED ".to_owned()));
+    // Asked a second time, the guard may say something else.
+    let nodes = [call("p", "pure", json!(1)), call("q", "pure", json!(2)), call("v", "write", json!(3))];
+    let guard = "nodes.b.status == null";
+    let once = reading_a_race(&nodes, &[when("p", "q", guard), edge("q", "v")]);
+    let twice = reading_a_race(&nodes, &[when("p", "q", guard), when("q", "v", guard)]);
+    assert!(doubts(&once, &twice).contains(&"RACE_TOUCHED ".to_owned()));
+    // What reads nothing of it is as elsewhere.
+    let unread = [nodes[0].clone(), nodes[2].clone()];
+    let beside = reading_a_race(&nodes, &[when("p", "v", guard), edge("p", "q")]);
+    assert_eq!(doubts(&beside, &reading_a_race(&unread, &[when("p", "v", guard)])), NOTHING);
+}
+
+#[test]
+fn a_guard_about_what_may_not_be_decided_is_another_one_on_each_edge() {
+    let (race, known) = ("nodes.b.output.b0", "nodes.c.output.b0");
+    let nodes = [
+        call("c", "pure", json!(0)),
+        call("a", "pure", json!(1)),
+        call("b", "pure", json!(2)),
+        json!({"id": "j", "type": "join", "join": "any"}),
+        call("early", "pure", json!(3)),
+        call("p", "pure", json!(4)),
+        call("late", "pure", json!(5)),
+        call("z", "pure", json!(6)),
+        call("v", "write", json!(7)),
+    ];
+    let with = |last: [Json; 2]| {
+        let mut edges = vec![
+            edge("c", "a"),
+            edge("c", "b"),
+            edge("a", "j"),
+            edge("b", "j"),
+            when("j", "early", race),
+            edge("j", "p"),
+            when("p", "late", race),
+            when("early", "z", known),
+        ];
+        edges.extend(last);
+        flow(&nodes, &edges, json!(null))
+    };
+    let before = with([edge("early", "v"), when("late", "v", known)]);
+    let after = with([when("early", "v", known), edge("late", "v")]);
+    assert_eq!(doubts(&before, &after), ["CONDITION_CHANGED /nodes/8"]);
+}
+
+#[test]
+fn a_read_of_a_body_is_another_one_than_before_what_was_written() {
+    let (read, write) = (|id: &str| call(id, "read", json!(1)), || call("w", "write", json!(2)));
+    let map = |effect: &str, nodes: &[Json], from: &str| {
+        let mut nodes = nodes.to_vec();
+        nodes.push(call("v", effect, json!(["${item}", format!("${{nodes.{from}.output.k}}")])));
+        let edges = if from == "s" { vec![edge("s", "v")] } else { vec![] };
+        let body = json!({"nodes": nodes, "edges": edges, "output": "${nodes.v.output.k}"});
+        json!({"id": "m", "type": "map", "config": {"over": [1, 2], "body": body}})
+    };
+    let behind =
+        |map: Json| flow(&[read("r"), write(), map], &[edge("r", "w"), edge("w", "m")], json!("${nodes.m.output}"));
+    let beside = |map: Json| flow(&[read("r"), map], &[edge("r", "m")], json!("${nodes.m.output}"));
+    for effect in ["write", "pure"] {
+        let (inner, outer) = (map(effect, &[read("s")], "s"), map(effect, &[], "r"));
+        assert!(!doubts(&behind(inner.clone()), &behind(outer.clone())).is_empty(), "w is between them: {effect}");
+        // Where nothing is written there, either, they are one; else the item before wrote.
+        let is_one = doubts(&beside(inner), &beside(outer)).is_empty();
+        assert_eq!(is_one, effect == "pure");
+    }
+}
+
+#[test]
+fn an_agent_that_may_patch_its_run_keeps_its_place() {
+    let agent = |may: bool| json!({"id": "g", "type": "agent", "config": {"prompt": "?", "may_patch": may}});
+    let (x, w) = (call("x", "pure", json!(1)), call("w", "write", json!("${nodes.x.output.k}")));
+    let with = |may: bool, edges: &[Json]| flow(&[agent(may), x.clone(), w.clone()], edges, json!(null));
+    let without = flow(&[x.clone(), w.clone()], &[edge("x", "w")], json!(null));
+    for may in [false, true] {
+        let alone = with(may, &[edge("x", "w")]);
+        assert_eq!(doubts(&alone, &without).is_empty(), !may);
+        // What stands behind it does not begin before it has said what it changes.
+        let (row, fork) = ([edge("g", "x"), edge("x", "w")], [edge("g", "w"), edge("x", "w")]);
+        assert_eq!(doubts(&with(may, &row), &with(may, &fork)).is_empty(), !may);
+    }
+}
+
+#[test]
+fn the_guard_before_a_map_is_that_of_its_list_without_what_is_remarked() {
+    let (before, after) = hoisted();
+    let remarked = |definition: &Json| {
+        let text = definition.to_string().replace("${nodes.a.output.l}", "${nodes.a.output.l // all of them}");
+        serde_json::from_str::<Json>(&text).unwrap()
+    };
+    let (before, mut after) = (remarked(&before), remarked(&after));
+    assert_eq!(doubts(&before, &after), NOTHING);
+    // A list is neither true nor false.
+    after["edges"][1]["when"] = json!("nodes.a.output.l");
+    assert!(doubts(&before, &after).contains(&"GUARD_ADDED /edges/1/when".to_owned()));
+}
+
+#[test]
+fn a_join_that_is_undone_may_fail() {
+    // What undoes it may be too much to keep.
+    let join = json!({"id": "j", "type": "join", "compensation": {"name": "u", "input": {}}});
+    let caught = json!({"from": "j", "to": "h", "on": "error"});
+    let before = flow(&[join.clone(), call("h", "write", json!(1))], &[caught], json!(null));
+    assert!(doubts(&before, &flow(&[join], &[], json!(null))).contains(&"CALL_DROPPED ".to_owned()));
+}

@@ -43,8 +43,8 @@ pub(super) fn entry(ir: &Ir, kind: &Kind) -> Entry {
 }
 
 fn has_items(list: &str) -> String {
-    let list = list.trim();
-    format!("{list} != null && size({list}) > 0")
+    // What is remarked in the list ends with its line.
+    format!("{list}\n != null && size({list}\n) > 0")
 }
 
 fn is_iteration(root: &Root) -> bool {

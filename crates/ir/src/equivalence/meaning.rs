@@ -41,6 +41,8 @@ pub(super) struct Meaning<'i> {
     pub(super) anchored: Vec<bool>,
     /// Which of two happens first decides something here.
     pub(super) racy: Vec<bool>,
+    /// Of each edge: what its guard says may depend on when it is asked.
+    racy_guard: Vec<bool>,
     /// The nodes of its graph that are decided before it starts, in every run.
     pub(super) before: Vec<Bits>,
     pub(super) start: Vec<Cond>,
@@ -74,6 +76,7 @@ impl<'i> Meaning<'i> {
             ir,
             anchored: vec![false; count],
             racy: vec![false; count],
+            racy_guard: vec![false; ir.edges.len()],
             before: vec![Bits::default(); count],
             start: vec![NEVER; count],
             ok: vec![NEVER; count],
@@ -133,8 +136,8 @@ impl<'i> Meaning<'i> {
             };
             let _ = own_key(node, 0, &mut collect);
             read.retain(|&other| other != ix);
-            self.note_races(ix, &read);
-            for (_, edge) in self.ir.incoming(ix) {
+            self.racy[ix as usize] |= self.note_races(ix, &read);
+            for (edge_ix, edge) in self.ir.incoming(ix) {
                 let mut read = Vec::new();
                 let mut collect = |reference: &Reference| {
                     read.extend(reference.root.node().map(|node| self.ix(node)));
@@ -145,9 +148,10 @@ impl<'i> Meaning<'i> {
                 let raced = read.iter().any(|&other| {
                     self.node(other).graph == node.graph && !self.before[edge.from as usize].has(other as usize)
                 });
-                self.racy[ix as usize] |= raced;
                 read.retain(|&other| self.node(other).graph != node.graph);
-                self.note_races(ix, &read);
+                let raced = self.note_races(ix, &read) || raced;
+                self.racy[ix as usize] |= raced;
+                self.racy_guard[edge_ix as usize] = raced;
             }
         }
         // The output of a body is read when its map or loop goes on; all its nodes are decided then.
@@ -159,7 +163,7 @@ impl<'i> Meaning<'i> {
                 String::new()
             });
             read.retain(|&other| !graph.nodes.contains(&other));
-            self.note_races(owner, &read);
+            self.racy[owner as usize] |= self.note_races(owner, &read);
         }
     }
 
@@ -168,14 +172,25 @@ impl<'i> Meaning<'i> {
         self.ir.node(&node.id).unwrap_or_default()
     }
 
-    /// What reads a node that may not be decided yet takes part in a race; where it stands in a body, its owner does.
-    fn note_races(&mut self, ix: NodeIx, read: &[NodeIx]) {
+    /// Whether one of the nodes read may not be decided yet. What reads it takes part in a race then, and so do the maps
+    /// and loops around, up to the graph in which that node stands.
+    fn note_races(&mut self, ix: NodeIx, read: &[NodeIx]) -> bool {
+        let mut raced = false;
         for &other in read {
-            let reader = self.owner_at(ix, self.node(other).graph);
-            if reader != other && !self.before[reader as usize].has(other as usize) {
-                self.racy[reader as usize] = true;
+            let graph = self.node(other).graph;
+            let reader = self.owner_at(ix, graph);
+            if reader == other || self.before[reader as usize].has(other as usize) {
+                continue;
+            }
+            raced = true;
+            let mut at = ix;
+            while self.node(at).graph != graph {
+                let Some(owner) = self.ir.graphs[self.node(at).graph as usize].owner else { break };
+                at = owner;
+                self.racy[at as usize] = true;
             }
         }
+        raced
     }
 
     /// The node itself, or the map or loop that it stands in, in the graph that is asked for.
@@ -253,7 +268,7 @@ impl<'i> Meaning<'i> {
                 _ => 0,
             };
             let context = self.start[at];
-            let since = format!("{:?}", self.since[at]);
+            let since = self.moment(ix);
             let mut lives = lives;
             lives.sort_unstable();
             for is_alias in [false, true] {
@@ -300,6 +315,17 @@ impl<'i> Meaning<'i> {
         self.output[graph as usize] = names.term(format!("output {text}"));
     }
 
+    /// The anchored nodes before a node, as what it reads may depend on them. A body in which nothing is anchored is done
+    /// between those of its owner; in another one, each item and iteration may see what the one before it wrote.
+    fn moment(&self, ix: NodeIx) -> String {
+        let since = &self.since[ix as usize];
+        match self.ir.graphs[self.node(ix).graph as usize].owner {
+            None => format!("{since:?}"),
+            Some(owner) if self.anchored[owner as usize] => format!("{since:?} in {}", self.node(owner).id),
+            Some(owner) => self.moment(owner),
+        }
+    }
+
     /// When the body of a map or loop is done at least once, as a guard before it would ask.
     fn enter(&mut self, ix: NodeIx, names: &mut Names) {
         let (at, node) = (ix as usize, self.node(ix));
@@ -332,7 +358,8 @@ impl<'i> Meaning<'i> {
         let at = ix as usize;
         let node = self.node(ix);
         let start = self.start[at];
-        let may_fail = !matches!(node.kind, Kind::Join);
+        // A join may have more to undo than is kept.
+        let may_fail = !matches!(node.kind, Kind::Join) || node.compensation.is_some();
         let survives =
             may_fail && (node.on_error == OnError::Continue || self.ir.outgoing(ix).iter().any(|edge| edge.on_error));
         self.survives[at] = survives;
@@ -360,7 +387,12 @@ impl<'i> Meaning<'i> {
                         guard.key(&mut |reference| self.named(reference, ix, node.graph, context, names))
                     });
                     let [term, alias] = asked.each_mut().map(|key| names.term(format!("guard {key}")));
-                    (names.conditions.atom(format!("t{term}")), Some((term, alias)))
+                    // Asked at another time, it may say something else.
+                    let place = match self.racy_guard[edge_ix] {
+                        true => format!(" from {} to {}", node.id, self.node(edge.to).id),
+                        false => String::new(),
+                    };
+                    (names.conditions.atom(format!("t{term}{place}")), Some((term, alias)))
                 }
             };
             if edge.on_error {
@@ -456,8 +488,10 @@ impl<'i> Meaning<'i> {
 /// Whether a node keeps its place by what it is.
 fn is_anchored(node: &Node) -> bool {
     let waits = matches!(node.kind, Kind::Composite { .. } | Kind::Timer(_) | Kind::Signal { .. } | Kind::Approval(_));
+    let changes_the_run = matches!(node.kind, Kind::Agent { may_patch: true, .. });
     let remembers = node.breaker.as_ref().is_some_and(|breaker| breaker.fallback.is_some());
     waits
+        || changes_the_run
         || remembers
         || node.effect == Effect::Write
         || node.compensation.is_some()
