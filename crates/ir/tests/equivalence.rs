@@ -632,3 +632,17 @@ fn a_join_that_is_undone_may_fail() {
     let before = flow(&[join.clone(), call("h", "write", json!(1))], &[caught], json!(null));
     assert!(doubts(&before, &flow(&[join], &[], json!(null))).contains(&"CALL_DROPPED ".to_owned()));
 }
+
+#[test]
+fn a_join_gives_how_many_edges_were_live_whether_it_keeps_its_place_or_not() {
+    for effect in ["pure", "write"] {
+        let nodes = [
+            call("a", "pure", json!(1)),
+            call("b", "pure", json!(2)),
+            json!({"id": "j", "type": "join", "effect": effect}),
+        ];
+        let with = |edges: &[Json]| flow(&nodes, edges, json!("${nodes.j.output.live}"));
+        let edges = [edge("a", "b"), edge("b", "j"), edge("a", "j")];
+        assert!(!doubts(&with(&edges), &with(&edges[..2])).is_empty(), "{effect}");
+    }
+}

@@ -278,6 +278,8 @@ impl<'i> Meaning<'i> {
                     _ => self.named(reference, ix, graph, (context, is_alias), names),
                 });
                 let text = match (&node.kind, node.effect) {
+                    // It gives how many of its edges are live.
+                    (Kind::Join, _) if self.anchored[at] => format!("anchored {} {own} {lives:?}", node.id),
                     _ if self.anchored[at] => format!("anchored {} {own}", node.id),
                     (Kind::Join, _) => format!("join {lives:?}"),
                     // The same question to a model is another answer each time.
