@@ -13,27 +13,31 @@ pub(crate) fn difference(before: &Json, after: &Json, seed: u64, failing: u64) -
     let plain = was(BTreeMap::new(), BTreeSet::new());
     let found = between(&plain, &is)?;
     // What moved out of a body may have failed in the body as it does outside, or have gone well there.
-    let stood = depths(before);
-    let mut moved: BTreeMap<String, usize> =
-        depths(after).into_iter().filter(|(id, depth)| stood.get(id).is_some_and(|was| was > depth)).collect();
-    moved.extend(moved_under_other_ids(&plain, &is));
-    between(&was(moved.clone(), BTreeSet::new()), &is)?;
+    let (stood, stays) = (depths(before), depths(after));
+    let is_out = |(id, depth): (&String, &usize)| stood.get(id).is_some_and(|was| was > depth);
+    let by_id: BTreeMap<String, usize> =
+        stays.iter().filter(|&(id, depth)| is_out((id, depth))).map(|(id, depth)| (id.clone(), *depth)).collect();
+    let with = |more: Vec<(String, usize)>| by_id.clone().into_iter().chain(more).collect::<BTreeMap<_, _>>();
     // What is left out goes well, also where an equal call that stays fails.
-    let stays = depths(after);
-    let left_out = stood.into_keys().filter(|id| !stays.contains_key(id)).collect();
-    between(&was(moved, left_out), &is).and(Some(found))
+    let left_out: BTreeSet<String> = stood.keys().filter(|id| !stays.contains_key(*id)).cloned().collect();
+    for moved in [with(equal_outside(&plain, &is, false)), with(equal_outside(&plain, &is, true))] {
+        for spared in [BTreeSet::new(), left_out.clone()] {
+            between(&was(moved.clone(), spared), &is)?;
+        }
+    }
+    Some(found)
 }
 
-/// The pure calls of bodies that only `is` does outside them, by the nodes that make them in `was`; and in how many
-/// bodies they are done now.
-fn moved_under_other_ids(was: &Outcome, is: &Outcome) -> Vec<(String, usize)> {
+/// The nodes that make, in bodies of `was`, pure calls that only `is` makes outside them; and in how many bodies those are.
+/// With or without calls that `is` makes in the body as well.
+fn equal_outside(was: &Outcome, is: &Outcome, also_inside: bool) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     for (outside, term) in is.done.difference(&was.done).filter_map(|what| pure_call(what)) {
-        let stood = was.callers.iter().filter(|(what, _)| {
+        let inside = was.callers.iter().filter(|(what, _)| {
             let is_it = |(body, other): (&str, &str)| other == term && body != outside && body.starts_with(outside);
-            !is.done.contains(*what) && pure_call(what).is_some_and(is_it)
+            (also_inside || !is.done.contains(*what)) && pure_call(what).is_some_and(is_it)
         });
-        found.extend(stood.map(|(_, id)| (id.clone(), outside.matches('[').count())));
+        found.extend(inside.map(|(_, id)| (id.clone(), outside.matches('[').count())));
     }
     found
 }
