@@ -143,6 +143,11 @@ fn graph(
     let mut pasts: BTreeMap<String, BTreeSet<Rc<str>>> = BTreeMap::new();
     let mut stands: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut fails = false;
+    // What comes after the failure of a join only is never done: a join that undoes nothing does not fail.
+    let mut never: BTreeSet<String> = BTreeSet::new();
+    let cannot_fail = |id: &str| {
+        nodes.iter().any(|node| node["id"] == id && node["type"] == "join" && node.get("compensation").is_none())
+    };
     while !left.is_empty() {
         // The first whose sources are all decided.
         let ready = left.iter().position(|node| {
@@ -242,8 +247,15 @@ fn graph(
             fails = true;
             frame.statuses.insert(name.clone(), Status::Blocked);
         }
+        let is_dead = |&at: &usize| {
+            let from = edges[at]["from"].as_str().unwrap();
+            never.contains(from) || (edges[at].get("on").is_some() && cannot_fail(from))
+        };
+        if !into.is_empty() && into.iter().all(is_dead) {
+            never.insert(name.clone());
+        }
         let mut standing = frame.stands.clone();
-        standing.extend(changes(node).then(|| name.clone()));
+        standing.extend((changes(node) && !never.contains(&name)).then(|| name.clone()));
         stands.insert(name.clone(), standing);
         pasts.insert(name, past);
     }
