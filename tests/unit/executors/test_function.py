@@ -250,15 +250,16 @@ async def test_current_job_is_the_functions_own(app: App, open_desk: Open) -> No
 
 async def test_a_job_that_waits_has_a_task_of_its_own(app: App, open_desk: Open) -> None:
     @app.function()
-    async def bounded(seconds: float) -> bool:
+    async def bounded(seconds: float, within_s: float) -> bool:
         try:
-            async with asyncio.timeout(0.02):
+            async with asyncio.timeout(within_s):
                 await asyncio.sleep(seconds)
         except TimeoutError:
             return False
         return True
 
-    jobs = [FakeJob("bounded", f'{{"seconds":{0 if n % 3 else 5}}}'.encode()) for n in range(300)]
+    given = [b'{"seconds":60,"within_s":0.02}', b'{"seconds":0,"within_s":60}', b'{"seconds":0,"within_s":60}']
+    jobs = [FakeJob("bounded", given[n % 3]) for n in range(300)]
     results = await open_desk().run(*jobs)
     assert [result.value for result in results] == [b"true" if n % 3 else b"false" for n in range(300)]
 
