@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 
 from apex_fast.core import compile as compile_definition
 from apex_fast.domain import Definition, PatchRules, RunView, WorkflowView
@@ -97,6 +98,10 @@ class House:
         task = asyncio.get_running_loop().create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def beside_call(self, token: int, work: Coroutine[object, object, None]) -> None:
+        """Run what answers a gRPC call as a task; what it raises is answered. Raises Overloaded."""
+        self.beside(work, partial(self.outbox.grpc_error, token))
 
     def when_durable(self, token: int, show: Callable[[], None]) -> None:
         """Answer a gRPC call by ``show`` once what was read is durable; what it raises is answered."""

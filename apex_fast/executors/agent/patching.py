@@ -100,10 +100,11 @@ def told(node: str, definition: bytes, epoch: int, refused: bytes, terms: PatchT
         epoch=epoch,
         definition=shown.decode(),
     )
-    if not _LIST.decode(refused):
+    refusals = _LIST.decode(refused)
+    if not refusals:
         return text
     if len(refused) > REFUSED_BYTES_MAX:
-        refused = msgspec.json.encode([{**one, "details": None} for one in _LIST.decode(refused)])
+        refused = msgspec.json.encode([{**one, "details": None} for one in refusals])
     return text + _REFUSED.format(refused=refused.decode())
 
 

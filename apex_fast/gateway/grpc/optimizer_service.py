@@ -1,7 +1,5 @@
 """`apex.v1.OptimizerService`: what passes propose for versions."""
 
-from functools import partial
-
 from apex_fast.gateway.admission import tenant_of
 from apex_fast.gateway.grpc.method import Metadata, Method, unary
 from apex_fast.gateway.house import House
@@ -59,7 +57,7 @@ class OptimizerService:
             patch_id = await take(self._house, tenant, view, request.pass_name, request.tag)
             self._house.outbox.grpc(token, optimizer_pb2.TakeSuggestionResponse(patch_id=patch_id).SerializeToString())
 
-        self._house.beside(work(), partial(self._house.outbox.grpc_error, token))
+        self._house.beside_call(token, work())
 
     def get_profile(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`GetProfile`."""

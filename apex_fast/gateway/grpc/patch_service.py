@@ -138,8 +138,7 @@ class PatchService:
             answer.patches.extend(patch for patch in shown if not states or patch.state in states)
             self._house.outbox.grpc(token, answer.SerializeToString())
 
-        failed = partial(self._house.outbox.grpc_error, token)
-        self._house.when_durable(token, lambda: self._house.beside(show(), failed))
+        self._house.when_durable(token, lambda: self._house.beside_call(token, show()))
 
     def get_patch(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`GetPatch`."""
@@ -148,8 +147,7 @@ class PatchService:
             self._of_workflows.get(token, tenant_of(metadata), request.patch_id)
             return
         view = self._patches.run_of(tenant_of(metadata), request.patch_id)
-        failed = partial(self._house.outbox.grpc_error, token)
-        self._house.when_durable(token, lambda: self._house.beside(self._show(token, view, request), failed))
+        self._house.when_durable(token, lambda: self._house.beside_call(token, self._show(token, view, request)))
 
     async def _show(self, token: int, view: RunView, request: patch_pb2.GetPatchRequest) -> None:
         patch = await self._patches.one(view, request.patch_id)
@@ -183,7 +181,7 @@ class PatchService:
             answer = patch_pb2.ApprovePatchResponse(patch=patch_message(await self._patches.one(view, patch_id)))
             self._house.outbox.grpc(token, answer.SerializeToString())
 
-        self._house.beside(show(), partial(self._house.outbox.grpc_error, token))
+        self._house.beside_call(token, show())
 
     def rollback_patch(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`RollbackPatch`."""
@@ -208,8 +206,7 @@ class PatchService:
             self._house.outbox.grpc(token, answer.SerializeToString())
 
         # The run may be ahead of the rollback by now.
-        failed = partial(self._house.outbox.grpc_error, token)
-        self._house.when_durable(token, lambda: self._house.beside(show(), failed))
+        self._house.when_durable(token, lambda: self._house.beside_call(token, show()))
 
 
 def _target(request: patch_pb2.ApplyPatchRequest | patch_pb2.ListPatchesRequest) -> str:

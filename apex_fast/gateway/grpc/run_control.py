@@ -130,8 +130,7 @@ class RunControl:
         tenant, run_id = tenant_of(metadata), request.run_id
         if request.HasField("at_offset"):
             work = self._query_at(token, self._house.run(tenant, run_id), request)
-            failed = partial(self._house.outbox.grpc_error, token)
-            self._house.when_durable(token, partial(self._house.beside, work, failed))
+            self._house.when_durable(token, partial(self._house.beside_call, token, work))
             return
         answer = self._house.engine.query(tenant, run_id, request.expression)
         self._house.when_durable(token, partial(self._answer, token, answer))

@@ -1,7 +1,6 @@
 """`apex.v1.RunService`: starts runs, reads them, ends them and follows them."""
 
 import zoneinfo
-from collections.abc import Coroutine
 from functools import partial
 
 from apex_fast.domain import CancelRun, Reply, RunView
@@ -126,7 +125,9 @@ class RunService:
         request = run_pb2.GetRunRequest.FromString(message)
         view = self._house.run(tenant_of(metadata), request.run_id)
         if request.HasField("at_offset"):
-            self._house.when_durable(token, partial(self._beside, token, self._run_at(token, view, request.at_offset)))
+            self._house.when_durable(
+                token, partial(self._house.beside_call, token, self._run_at(token, view, request.at_offset))
+            )
             return
         if not request.wait or view.ended_ns is not None:
             self._house.when_durable(token, partial(self._show_run, token, view))
@@ -160,9 +161,6 @@ class RunService:
         engine = self._house.engine
         message = run_message(then, ending_of(engine, then), self._inputs.of(engine, view), time_ns)
         self._house.outbox.grpc(token, message.SerializeToString())
-
-    def _beside(self, token: int, work: Coroutine[object, object, None]) -> None:
-        self._house.beside(work, partial(self._house.outbox.grpc_error, token))
 
     def list_runs(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`ListRuns`."""
@@ -212,7 +210,9 @@ class RunService:
         """`GetHistory`."""
         request = run_pb2.GetHistoryRequest.FromString(message)
         view = self._house.run(tenant_of(metadata), request.run_id)
-        self._house.when_durable(token, partial(self._beside, token, self._part(token, view, request.from_offset)))
+        self._house.when_durable(
+            token, partial(self._house.beside_call, token, self._part(token, view, request.from_offset))
+        )
 
     async def _part(self, token: int, view: RunView, start: int) -> None:
         data, following = await self._histories.part(view, start)
@@ -228,7 +228,7 @@ class RunService:
             raise invalid("/mode", f"{request.mode} is no mode")
         view = self._house.run(tenant_of(metadata), request.run_id)
         work = self._replay(token, view, request, key)
-        self._house.when_durable(token, partial(self._beside, token, work))
+        self._house.when_durable(token, partial(self._house.beside_call, token, work))
 
     async def _replay(self, token: int, view: RunView, request: run_pb2.ReplayRunRequest, key: str) -> None:
         live = request.mode == run_pb2.ReplayRunRequest.MODE_LIVE

@@ -98,7 +98,7 @@ class Troubles:
         """`RetryDeadLetter`."""
         request = run_pb2.RetryDeadLetterRequest.FromString(message)
         work = self._retry(token, tenant_of(metadata), request)
-        self._house.beside(work, partial(self._house.outbox.grpc_error, token))
+        self._house.beside_call(token, work)
 
     async def _retry(self, token: int, tenant: str, request: run_pb2.RetryDeadLetterRequest) -> None:
         new = await retry(self._house, self._histories, tenant, request.id, request.allow_writes)

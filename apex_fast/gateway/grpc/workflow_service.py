@@ -1,7 +1,5 @@
 """`apex.v1.WorkflowService`: the registry of definitions."""
 
-from functools import partial
-
 from msgspec import structs
 
 from apex_fast.domain import Definition, WorkflowView
@@ -71,7 +69,7 @@ class WorkflowService:
             )
             self._house.outbox.grpc(token, answer.SerializeToString())
 
-        self._house.beside(work(), partial(self._house.outbox.grpc_error, token))
+        self._house.beside_call(token, work())
 
     def validate_workflow(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`ValidateWorkflow`."""
@@ -90,7 +88,7 @@ class WorkflowService:
             )
             self._house.outbox.grpc(token, answer.SerializeToString())
 
-        self._house.beside(work(), partial(self._house.outbox.grpc_error, token))
+        self._house.beside_call(token, work())
 
     def get_workflow(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`GetWorkflow`."""
@@ -108,9 +106,7 @@ class WorkflowService:
             answer.inputs_schema_json = inputs_schema_of(view.definition)
             self._house.outbox.grpc(token, answer.SerializeToString())
 
-        self._house.when_durable(
-            token, lambda: self._house.beside(work(), partial(self._house.outbox.grpc_error, token))
-        )
+        self._house.when_durable(token, lambda: self._house.beside_call(token, work()))
 
     async def _described(self, view: WorkflowView) -> workflow_pb2.Workflow:
         answer = workflow_message(view)
@@ -132,9 +128,7 @@ class WorkflowService:
             answer.workflows.extend([await self._described(view) for view in views])
             self._house.outbox.grpc(token, answer.SerializeToString())
 
-        self._house.when_durable(
-            token, lambda: self._house.beside(work(), partial(self._house.outbox.grpc_error, token))
-        )
+        self._house.when_durable(token, lambda: self._house.beside_call(token, work()))
 
     def tag_workflow(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`TagWorkflow`."""
@@ -150,7 +144,7 @@ class WorkflowService:
             answer = workflow_pb2.TagWorkflowResponse(previous_version=previous)
             self._house.outbox.grpc(token, answer.SerializeToString())
 
-        self._house.beside(work(), partial(self._house.outbox.grpc_error, token))
+        self._house.beside_call(token, work())
 
     def get_tag(self, token: int, metadata: Metadata, message: bytes) -> None:
         """`GetTag`."""

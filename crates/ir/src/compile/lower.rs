@@ -8,7 +8,7 @@ use crate::expressions::{Expression, Root, Template};
 use crate::ir::{Edge, Graph, Ir, Keeps, KeptPath, Kind, Node, NodeIx};
 use crate::nodes::NodeDraft;
 use crate::value::canonical::{Span, write, write_with};
-use crate::value::scan::{At, Document, push_token};
+use crate::value::scan::{Document, push_token};
 use std::sync::{Arc, OnceLock};
 
 /// Nodes that joins with `cancel_rest` may name in all, for each node of the definition (and 1,000 more): a chain
@@ -29,9 +29,7 @@ impl Text {
     pub(crate) fn of(document: &Document<'_>, draft: &Draft<'_>) -> Self {
         let mut canonical = Vec::with_capacity(document.text.len());
         let mut spans = vec![(0, 0); document.slots.len()];
-        let extras = &draft.extras;
-        let extra = |at: At| extras.binary_search_by_key(&at, |(at, _)| *at).ok().map(|place| &extras[place].1);
-        write_with(document, 0, &extra, &mut spans, &mut canonical);
+        write_with(document, 0, &|at| draft.extra(at), &mut spans, &mut canonical);
         let inputs_schema = draft.inputs.map(|at| {
             let mut out = Vec::new();
             write(document, at, &mut out);

@@ -19,6 +19,8 @@ use crate::nodes::Shared;
 use crate::value::ValueLimits;
 use crate::value::scan::{check as check_json, read as read_json};
 use crate::{Diagnostic, FunctionTable, Ir, Limits};
+use order::{Ids, Order};
+use read::Draft;
 
 /// Compiles a definition.
 ///
@@ -39,17 +41,11 @@ fn whole(
     functions: Option<&FunctionTable>,
     limits: &Limits,
 ) -> Result<Ir, Vec<Diagnostic>> {
-    let json_limits = ValueLimits { bytes_max: limits.bytes_max, depth_max: limits.depth_max };
+    let json_limits = json_limits(limits);
     let document = read_json(definition, &json_limits).map_err(|error| vec![error.into()])?;
     let mut reader = Reader::new(document, limits);
     let mut draft = read::read(&mut reader, Shared::new(functions, before, 1));
-    let ids = order::index(&mut reader, &draft);
-    order::connect(&mut reader, &mut draft, &ids);
-    let order = order::sort(&mut reader, &draft);
-    references::check(&mut reader, &draft, &ids, &order);
-    if !reader.is_faultless() {
-        return Err(reader.finish());
-    }
+    let Some((ids, order)) = link(&mut reader, &mut draft) else { return Err(reader.finish()) };
     let text = lower::Text::of(&reader.document, &draft);
     // With what was filled in it must be a definition still, for it is compiled again where it is needed.
     if !draft.extras.is_empty() || text.canonical.len() > limits.bytes_max {
@@ -59,4 +55,18 @@ fn whole(
         Some(ir) => Ok(ir),
         None => Err(reader.finish()),
     }
+}
+
+/// Finds ids, the ends of edges and an order, and checks what expressions read. `None`: the reader has a fault.
+fn link<'a>(reader: &mut Reader<'a, '_>, draft: &mut Draft<'a>) -> Option<(Ids, Order)> {
+    let ids = order::index(reader, draft);
+    order::connect(reader, draft, &ids);
+    let order = order::sort(reader, draft);
+    references::check(reader, draft, &ids, &order);
+    reader.is_faultless().then_some((ids, order))
+}
+
+/// How large a document may be that is a definition.
+fn json_limits(limits: &Limits) -> ValueLimits {
+    ValueLimits { bytes_max: limits.bytes_max, depth_max: limits.depth_max }
 }

@@ -85,9 +85,21 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a, '_>, mut shared: Shared<'_>) -> D
         debug_assert_eq!(body.graph as usize, draft.graphs.len());
         read_graph(reader, &mut shared, &mut draft, Some((body.at, body.owner)), fields);
     }
-    draft.extras = shared.extras;
-    draft.extras.sort_by_key(|(at, _)| *at);
+    draft.fill(shared.extras);
     draft
+}
+
+impl Draft<'_> {
+    /// Takes what the function table fills in.
+    pub(super) fn fill(&mut self, mut extras: Vec<(At, Extra)>) {
+        extras.sort_by_key(|(at, _)| *at);
+        self.extras = extras;
+    }
+
+    /// What is filled in to the object of a slot.
+    pub(super) fn extra(&self, at: At) -> Option<&Extra> {
+        self.extras.binary_search_by_key(&at, |(at, _)| *at).ok().map(|place| &self.extras[place].1)
+    }
 }
 
 /// A name or version: it stands in paths and file names.

@@ -6,7 +6,7 @@
 
 use super::lower::{Text, lower};
 use super::read::{Draft, EdgeDraft, GraphDraft, read_edge};
-use super::{order, references, whole};
+use super::{json_limits, link, whole};
 use crate::document::Reader;
 use crate::id::{HashMap, table};
 use crate::ir::{Edge, EdgeIx, GraphIx, Node, NodeIx};
@@ -64,22 +64,14 @@ fn in_part(before: &Ir, after: &Value, functions: Option<&FunctionTable>, limits
         return None;
     }
     let text = changed(before, (new_nodes, &nodes), (new_edges, &edges));
-    let json_limits = ValueLimits { bytes_max: limits.bytes_max, depth_max: limits.depth_max };
-    let mut reader = Reader::new(read_json(&text, &json_limits).ok()?, limits);
+    let mut reader = Reader::new(read_json(&text, &json_limits(limits)).ok()?, limits);
     let mut shared = Shared::new(functions, Some(before), before.graphs.len() as GraphIx);
     let mut draft = drafted(before, &known, &mut reader, &mut shared, (&nodes, &edges))?;
     if draft.nodes.len() > limits.nodes_max || draft.edges.len() > limits.edges_max || !shared.bodies.is_empty() {
         return None;
     }
-    draft.extras = shared.extras;
-    draft.extras.sort_by_key(|(at, _)| *at);
-    let ids = order::index(&mut reader, &draft);
-    order::connect(&mut reader, &mut draft, &ids);
-    let order = order::sort(&mut reader, &draft);
-    references::check(&mut reader, &draft, &ids, &order);
-    if !reader.is_faultless() {
-        return None;
-    }
+    draft.fill(shared.extras);
+    let (ids, order) = link(&mut reader, &mut draft)?;
     let text = spliced(before, &known, &reader, &draft, (&nodes, &edges));
     if text.canonical.len() > limits.bytes_max || !has_room(&text, &nodes, &draft, limits) {
         return None;
@@ -276,7 +268,7 @@ fn drafted<'a>(
 /// Whether nodes are not nested too deep with what was filled in.
 fn has_room(text: &Text, nodes: &[Option<NodeIx>], draft: &Draft<'_>, limits: &Limits) -> bool {
     // They stand in the list of nodes of the workflow.
-    let limits = ValueLimits { bytes_max: limits.bytes_max, depth_max: limits.depth_max.saturating_sub(2) };
+    let limits = ValueLimits { depth_max: limits.depth_max.saturating_sub(2), ..json_limits(limits) };
     let mut read = nodes.iter().zip(&text.nodes).filter(|(known, _)| known.is_none());
     draft.extras.is_empty()
         || read.all(|(_, &(start, end))| check_json(&text.canonical[start as usize..end as usize], &limits).is_ok())
@@ -306,7 +298,7 @@ fn spliced(
     (nodes, edges): (&[Option<NodeIx>], &[Option<EdgeIx>]),
 ) -> Text {
     let was = &before.canonical;
-    let extra = |at: At| draft.extras.binary_search_by_key(&at, |(at, _)| *at).ok().map(|place| &draft.extras[place].1);
+    let extra = |at: At| draft.extra(at);
     let list = |known: &[Option<u32>], written: &dyn Fn(u32) -> Span, at: &dyn Fn(usize) -> At, out: &mut Vec<u8>| {
         let mut spans = Vec::with_capacity(known.len());
         for (place, known) in known.iter().enumerate() {

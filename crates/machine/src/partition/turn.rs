@@ -279,16 +279,23 @@ pub(crate) fn refusal(code: &'static str, message: impl Into<String>) -> Refusal
 
 /// A refusal that names places: pointer and sentence.
 pub(crate) fn listed(code: &'static str, message: String, found: &[(String, String)]) -> Refusal {
-    let mut details = b"{\"errors\":[".to_vec();
-    for (n, (pointer, detail)) in found.iter().enumerate() {
-        details.extend_from_slice(if n > 0 { b",{\"pointer\":" } else { b"{\"pointer\":" });
-        write_json_str(pointer, &mut details);
-        details.extend_from_slice(b",\"detail\":");
-        write_json_str(detail, &mut details);
-        details.push(b'}');
-    }
-    details.extend_from_slice(b"]}");
+    let mut details = error_list(found);
+    details.push(b'}');
     Refusal { code, message, details }
+}
+
+/// The places in the details of a refusal, `{"errors":[…]`: other members may follow.
+pub(crate) fn error_list(found: &[(String, String)]) -> Vec<u8> {
+    let mut out = b"{\"errors\":[".to_vec();
+    for (n, (pointer, detail)) in found.iter().enumerate() {
+        out.extend_from_slice(if n > 0 { b",{\"pointer\":" } else { b"{\"pointer\":" });
+        write_json_str(pointer, &mut out);
+        out.extend_from_slice(b",\"detail\":");
+        write_json_str(detail, &mut out);
+        out.push(b'}');
+    }
+    out.push(b']');
+    out
 }
 
 /// A refusal of what a compiler found.

@@ -4,6 +4,7 @@
 use crate::action::Refusal;
 use crate::error::code;
 use crate::event::wire::write_json_str;
+use crate::partition::turn::error_list;
 use crate::run::patch::id_of;
 use crate::state::run::{Layer, Run};
 use apex_ir::overlay::{Operation, conflicts, read_operations};
@@ -107,15 +108,8 @@ fn refusal<'s>(
     epoch: u32,
     patches: impl Iterator<Item = Standing<'s>>,
 ) -> Refusal {
-    let mut details = b"{\"errors\":[".to_vec();
-    for (n, (pointer, detail)) in errors.iter().take(NAMED).enumerate() {
-        details.extend_from_slice(if n > 0 { b",{\"pointer\":" } else { b"{\"pointer\":" });
-        write_json_str(pointer, &mut details);
-        details.extend_from_slice(b",\"detail\":");
-        write_json_str(detail, &mut details);
-        details.push(b'}');
-    }
-    details.extend_from_slice(format!("],\"conflict\":{{\"epoch\":{epoch},\"patches\":[").as_bytes());
+    let mut details = error_list(&errors[..errors.len().min(NAMED)]);
+    details.extend_from_slice(format!(",\"conflict\":{{\"epoch\":{epoch},\"patches\":[").as_bytes());
     let (mut room, mut more) = (OPERATIONS_BYTES, false);
     for (n, standing) in patches.enumerate() {
         if n == NAMED {

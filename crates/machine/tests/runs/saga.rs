@@ -1,7 +1,7 @@
-use crate::world::{SECOND, failed};
+use crate::world::{SECOND, World, failed};
 use crate::{edge, function, last, world, world_of};
 use apex_machine::command::{Command, JobResult, Outcome};
-use apex_machine::{Job, RunState};
+use apex_machine::{Job, RunId, RunState};
 use serde_json::{Value, json};
 
 fn undoable(id: &str) -> Value {
@@ -12,14 +12,20 @@ fn undoable(id: &str) -> Value {
     )
 }
 
-#[test]
-fn what_completed_is_undone_newest_first_and_goes_on_after_one_fails() {
+/// A run whose `a` and `b` went well and are to be undone, since `c` failed.
+fn after_the_third_failed() -> (World, RunId) {
     let nodes = json!([undoable("a"), undoable("b"), function("c", json!({}))]);
     let mut world = world(&nodes, &json!([edge("a", "b"), edge("b", "c")]));
     let run = world.start("w", 1, "{}");
     world.ok("a", "{\"id\":1}");
     world.ok("b", "{\"id\":2}");
     world.fail("c", "Odd");
+    (world, run)
+}
+
+#[test]
+fn what_completed_is_undone_newest_first_and_goes_on_after_one_fails() {
+    let (mut world, run) = after_the_third_failed();
     assert_eq!(world.state(&run), RunState::Compensating);
     let job = world.job("b");
     assert!(job.compensation);
@@ -46,12 +52,7 @@ fn what_completed_is_undone_newest_first_and_goes_on_after_one_fails() {
 
 #[test]
 fn why_something_could_not_be_undone_is_told_in_full_where_there_is_room() {
-    let nodes = json!([undoable("a"), undoable("b"), function("c", json!({}))]);
-    let mut world = world(&nodes, &json!([edge("a", "b"), edge("b", "c")]));
-    let run = world.start("w", 1, "{}");
-    world.ok("a", "{\"id\":1}");
-    world.ok("b", "{\"id\":2}");
-    world.fail("c", "Odd");
+    let (mut world, run) = after_the_third_failed();
     let message = "the account is closed ".repeat(10);
     for node in ["b", "a"] {
         let outcome = Outcome::Failed { kind: "Closed".into(), message: message.clone(), retryable: Some(false) };

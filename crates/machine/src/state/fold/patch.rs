@@ -95,8 +95,11 @@ impl Folding<'_> {
         }
         self.about_patch(header, e.number, is_in_result);
         let records = &mut self.run.extra_mut().patch_records;
-        let over = records.iter().filter(|record| record.refused).count() as u64 > e.kept_max;
-        if let Some(oldest) = records.iter().position(|record| record.refused && over && e.kept_max > 0) {
+        let refused = records.iter().filter(|record| record.refused).count() as u64;
+        if e.kept_max > 0
+            && refused > e.kept_max
+            && let Some(oldest) = records.iter().position(|record| record.refused)
+        {
             records.remove(oldest);
         }
         Ok((ROOT, NO_SLOT))
