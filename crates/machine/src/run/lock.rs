@@ -46,7 +46,7 @@ impl Machine {
         Ok(granted)
     }
 
-    fn holds_key(&self, program: &Program, at: At) -> bool {
+    pub(crate) fn holds_key(&self, program: &Program, at: At) -> bool {
         let Some(run) = self.state.run(at.slot) else { return false };
         let Some(extra) = run.extra.as_ref().filter(|extra| !extra.locks.is_empty()) else { return false };
         let Some(scope) = run.scope(at.scope) else { return false };

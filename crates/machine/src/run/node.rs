@@ -44,10 +44,18 @@ impl Machine {
         if !self.may_begin(program, at) {
             return;
         }
-        if self.may_request(program, at) {
+        let goes_on = self.may_request(program, at);
+        // The record of its key is the one that it begins with: what it does next does not reach what it takes back.
+        let begun = self.holds_key(program, at);
+        if begun {
+            self.take_back_rest(program, at);
+        }
+        if goes_on {
             self.begin_node(program, at);
         }
-        self.take_back_rest(program, at);
+        if !begun {
+            self.take_back_rest(program, at);
+        }
     }
 
     /// Gives up what a node with `cancel_rest` that has just begun needs no more.

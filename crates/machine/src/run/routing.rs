@@ -147,12 +147,22 @@ impl Machine {
     pub(crate) fn rebuild(&mut self, slot: u32, program: &Program) {
         let Some(run) = self.state.run_mut(slot) else { return };
         lay(&mut run.scopes, program);
-        let Run { scopes, work, .. } = run;
+        let Run { scopes, work, extra, .. } = run;
         work.clear();
         for (at, scope) in scopes.iter_mut().enumerate() {
             if let Some(scope) = scope.as_deref_mut().filter(|scope| !scope.closed) {
                 fill(program, scope);
                 resume(program, at as u32, scope, work);
+            }
+        }
+        // Of a node that has its key and no more, that is all that says that it has begun.
+        for &(at, slot) in extra.iter().flat_map(|extra| extra.locks.keys()) {
+            let scope = scopes.get_mut(at as usize).and_then(Option::as_deref_mut);
+            let Some(scope) = scope.filter(|scope| !scope.closed && scope.failing.is_none()) else { continue };
+            let Some(node) = scope.nodes.get(slot as usize).filter(|node| !has_begun(node)) else { continue };
+            if let Some(ix) = program.ix(node.sym).filter(|&ix| !program.ir.nodes[ix as usize].cancel_rest.is_empty()) {
+                doom(program, scope, ix);
+                work.push_front(Work::Rest { scope: at, ix, at: 0 });
             }
         }
     }

@@ -202,3 +202,20 @@ fn what_a_sender_needs_no_more_is_taken_back_when_it_is_decided_anew() {
     assert_eq!(last(&world, &run, "ToolResultReceived")["status"], "cancelled");
     check_history(&world, &run);
 }
+
+#[test]
+fn a_sender_with_a_key_does_not_reach_what_it_takes_back() {
+    let body = json!({"nodes": [waits(json!({"name": "go"}))], "edges": []});
+    let nodes = json!([
+        {"id": "each", "type": "map", "config": {"over": [1], "body": body}},
+        {"id": "fast", "type": "function", "config": {"name": "f"}},
+        {"id": "send", "type": "signal", "join": "any", "cancel_rest": true, "concurrency_key": "k",
+            "config": {"name": "go", "send": {"run_id": "${run.id}", "payload": 1}}}]);
+    let edges = json!([{"from": "each", "to": "send"}, {"from": "fast", "to": "send"}]);
+    let mut world = world(&nodes, &edges);
+    let run = world.start("w", 1, "{}");
+    world.ok("fast", "null");
+    assert_eq!(last(&world, &run, "SignalReceived")["node"], Value::Null, "kept: nobody that is wanted waits for it");
+    assert_eq!(last(&world, &run, "ScopeClosed")["status"], "cancelled");
+    assert_eq!(world.state(&run), RunState::Completed);
+}
