@@ -419,6 +419,18 @@ fn what_a_body_computes_alike_is_computed_once_before_it() {
     early["edges"].as_array_mut().unwrap().push(edge("v", "m"));
     let found = doubts(&later, &early);
     assert!(found.contains(&"CALL_ADDED /nodes/2".to_owned()), "{found:?}");
+    // An equal call of the body stays, in a race, and survives its failure: the body ends by the other one as well.
+    let (mut twice, mut once) = (before.clone(), after.clone());
+    for body in [&mut twice["nodes"][1]["config"]["body"], &mut once["nodes"][1]["config"]["body"]] {
+        let race = json!({"id": "j", "type": "join", "join": {"quorum": 1}});
+        body["nodes"].as_array_mut().unwrap().extend([call("y", "pure", json!(7)), race]);
+        body["edges"].as_array_mut().unwrap().push(json!({"from": "y", "to": "j", "on": "error"}));
+    }
+    assert_eq!(doubts(&twice, &once), ["FAILURE_CHANGED "]);
+    for one in [&mut twice, &mut once] {
+        *one = serde_json::from_str(&one.to_string().replace(r#","on":"error""#, "")).unwrap();
+    }
+    assert_eq!(doubts(&twice, &once), NOTHING);
 }
 
 #[test]

@@ -208,12 +208,13 @@ impl Comparison<'_, '_> {
     }
 
     /// What failed the run still does, and nothing else does. Equal calls fail alike: where one of them ends the run and
-    /// another one does not, what is asked after a failure depends on which comes first.
+    /// another one does not, what is asked after a failure depends on which comes first. That holds also where one of
+    /// them keeps its place, for the other one may leave it.
     fn failures(&mut self, old: GraphIx, new: GraphIx) {
         let mut survives: BTreeMap<Term, bool> = BTreeMap::new();
         let calls = |meaning: &'_ Meaning<'_>, graph: GraphIx| -> Vec<(Term, bool)> {
-            let all = meaning.nodes_of(graph).map(|ix| ix as usize).filter(|&at| is_call(meaning, at));
-            all.map(|at| (meaning.alias[at], meaning.survives[at])).collect()
+            let all = meaning.nodes_of(graph).map(|ix| ix as usize).filter(|&at| meaning.start[at] != NEVER);
+            all.filter_map(|at| Some((meaning.likeness[at]?, meaning.survives[at]))).collect()
         };
         let all = [calls(self.before, old), calls(self.after, new)].concat();
         if all.into_iter().any(|(term, one)| *survives.entry(term).or_insert(one) != one) {

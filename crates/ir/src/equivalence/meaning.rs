@@ -59,6 +59,8 @@ pub(super) struct Meaning<'i> {
     pub(super) term: Vec<Term>,
     /// As the term, in whatever case there is something to read: two with one alias fail alike.
     pub(super) alias: Vec<Term>,
+    /// Of a call without effect: the alias that it has, or would have if it were not anchored.
+    pub(super) likeness: Vec<Option<Term>>,
     /// The anchored nodes before it, as a set of numbers that both sides share.
     pub(super) since: Vec<Bits>,
     /// The number of an anchored node in such sets.
@@ -87,6 +89,7 @@ impl<'i> Meaning<'i> {
             entry: vec![None; count],
             term: vec![0; count],
             alias: vec![0; count],
+            likeness: vec![None; count],
             since: vec![Bits::default(); count],
             number: vec![None; count],
             guard: vec![(ALWAYS, None); ir.edges.len()],
@@ -277,6 +280,14 @@ impl<'i> Meaning<'i> {
                     Some(own) if self.ix(own) == ix => format!("own {} {:?}", reference.root.word(), reference.path),
                     _ => self.named(reference, ix, graph, (context, is_alias), names),
                 });
+                let plain = match node.effect {
+                    Effect::Read => format!("read {own} {since}"),
+                    _ => format!("pure {own}"),
+                };
+                let is_plain = matches!(node.kind, Kind::Function { .. } | Kind::Http(_));
+                if is_alias && is_plain && node.effect != Effect::Write {
+                    self.likeness[at] = Some(names.term(plain.clone()));
+                }
                 let text = match (&node.kind, node.effect) {
                     // It gives how many of its edges are live.
                     (Kind::Join, _) if self.anchored[at] => format!("anchored {} {own} {lives:?}", node.id),
@@ -286,8 +297,7 @@ impl<'i> Meaning<'i> {
                     (Kind::Agent { .. }, _) => format!("asked {} {own} {since}", node.id),
                     // Two bodies that give the same may fail by other calls.
                     (Kind::Map { .. } | Kind::Loop { .. }, _) => format!("body {} {own} {since}", node.id),
-                    (_, Effect::Read) => format!("read {own} {since}"),
-                    _ => format!("pure {own}"),
+                    _ => plain,
                 };
                 let named = if is_alias { &mut self.alias[at] } else { &mut self.term[at] };
                 *named = names.term(text);
