@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::{Disk, DiskFile, Lock};
@@ -32,7 +31,7 @@ pub struct Faults {
     pub capacity: Option<u64>,
     /// Every change fails with EROFS.
     pub is_read_only: bool,
-    /// How long a sync takes.
+    /// How long a sync takes, at most until the next plan: with an hour, a test says itself when the disk is done.
     pub sync_time: Duration,
 }
 
@@ -40,6 +39,8 @@ pub struct Faults {
 #[derive(Clone)]
 pub struct FaultyDisk {
     state: Arc<Mutex<State>>,
+    /// Rung when the plan changes.
+    planned: Arc<Condvar>,
 }
 
 struct State {
@@ -54,6 +55,8 @@ struct State {
     boot: u64,
     is_powered: bool,
     faults: Faults,
+    /// Number of the plan.
+    plan: u64,
     changes: u64,
     writes: u64,
     syncs: u64,
@@ -91,18 +94,18 @@ impl FaultyDisk {
             boot: 0,
             is_powered: true,
             faults: Faults::default(),
+            plan: 0,
             changes: 0,
             writes: 0,
             syncs: 0,
         };
-        FaultyDisk { state: Arc::new(Mutex::new(state)) }
+        FaultyDisk { state: Arc::new(Mutex::new(state)), planned: Arc::default() }
     }
 
     /// Sets what goes wrong from now on, in place of what was planned.
     pub fn plan(&self, faults: Faults) {
-        let mut state = self.state();
-        state.faults = faults;
-        (state.changes, state.writes, state.syncs) = (0, 0, 0);
+        self.state().plan(faults);
+        self.planned.notify_all();
     }
 
     /// Power off and on again: what was not synced is lost, kept or torn, handles and locks are dead, the plan is empty.
@@ -122,11 +125,14 @@ impl FaultyDisk {
         }
         state.names = state.names_synced.clone();
         state.restart();
+        drop(state);
+        self.planned.notify_all();
     }
 
     /// Every process is killed, but the machine goes on: nothing is lost, handles and locks are dead, the plan is empty.
     pub fn kill(&self) {
         self.state().restart();
+        self.planned.notify_all();
     }
 
     /// Flips one bit of a file, on the disk and in the cache.
@@ -193,7 +199,12 @@ impl State {
         self.locks.clear();
         self.boot += 1;
         self.is_powered = true;
-        self.faults = Faults::default();
+        self.plan(Faults::default());
+    }
+
+    fn plan(&mut self, faults: Faults) {
+        self.faults = faults;
+        self.plan += 1;
         (self.changes, self.writes, self.syncs) = (0, 0, 0);
     }
 
@@ -499,9 +510,10 @@ impl DiskFile for FaultyFile {
     }
 
     fn fdatasync(&self) -> io::Result<()> {
-        let takes = self.with(|state| Ok(state.faults.sync_time))?;
+        let (takes, plan) = self.with(|state| Ok((state.faults.sync_time, state.plan)))?;
         if !takes.is_zero() {
-            thread::sleep(takes);
+            let waited = self.disk.planned.wait_timeout_while(self.disk.state(), takes, |state| state.plan == plan);
+            drop(unpoisoned(waited));
         }
         self.with(|state| {
             let fails = state.sync()?;

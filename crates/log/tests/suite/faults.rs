@@ -68,10 +68,9 @@ fn a_full_disk_refuses_loses_nothing_and_goes_on_by_itself() {
     let options = Options { segment_bytes: 4096, ..small() };
     let (log, _) = open(&disk, &options).unwrap();
     disk.plan(Faults { capacity: Some(14_000), ..Faults::default() });
-    // Eleven or twelve fit into a segment: these reach into the third one, and there is no room for a fourth.
-    let end = (0..30).fold(0, |end, _| log.append(batch(&[vec![9; 300]]).0, 1, end).unwrap());
-    assert_eq!(log.wait_durable(end, PATIENCE), Ok(end));
-    let (begun, mut end) = (Instant::now(), end);
+    // Ten groups of one fit into a segment: these reach into the third one, and there is no room for a fourth.
+    let mut end = (0..25).fold(0, |_, _| commit(&log, &[vec![9; 300]]).unwrap());
+    let begun = Instant::now();
     while log.space() != Space::Low {
         assert!(begun.elapsed() < PATIENCE, "nobody was warned");
         log.wait_durable(end + 1, Duration::from_millis(5)).unwrap();
@@ -89,7 +88,7 @@ fn a_full_disk_refuses_loses_nothing_and_goes_on_by_itself() {
     assert_eq!(log.space(), Space::Out);
     assert_eq!(log.failure(), None);
     let durable = log.durable();
-    assert!(durable >= 30 && durable < end, "{durable} of {end}");
+    assert!(durable >= 25 && durable < end, "{durable} of {end}");
     assert_eq!(contents(&log, 0).len() as u64, durable);
 
     disk.plan(Faults::default());
@@ -153,7 +152,8 @@ fn on_a_slow_disk_appends_share_syncs_and_the_queue_is_bounded() {
     let disk = FaultyDisk::new(4);
     let options = Options { queue_bytes_max: 4096, ..small() };
     let (log, _) = open(&disk, &options).unwrap();
-    disk.plan(Faults { sync_time: Duration::from_millis(20), ..Faults::default() });
+    // The first sync is not over before this test says so, however long its thread is kept from running.
+    disk.plan(Faults { sync_time: Duration::from_secs(3600), ..Faults::default() });
     let mut end = 0;
     let refused = loop {
         match log.append(batch(&[vec![1; 60]]).0, 1, end) {
@@ -162,10 +162,14 @@ fn on_a_slow_disk_appends_share_syncs_and_the_queue_is_bounded() {
         }
     };
     assert!(matches!(refused, LogError::QueueFull { bytes, bytes_max: 4096 } if bytes > 4000), "{refused}");
-    assert!(log.wait_durable(end, Duration::ZERO).unwrap() < end, "a timeout is no error");
+    assert_eq!(log.wait_durable(end, Duration::from_millis(20)), Ok(0), "a timeout is no error");
+    disk.plan(Faults { sync_time: Duration::from_millis(20), ..Faults::default() });
     assert_eq!(log.wait_durable(end, PATIENCE), Ok(end));
     let stats = log.stats();
-    assert!(stats.groups <= 4, "{stats:?}");
+    assert!(stats.groups <= 2, "{stats:?}");
     assert_eq!((stats.records, stats.queue_bytes), (end, 0));
-    assert!(stats.fsync_p50_ns >= 20_000_000);
+    for _ in 0..2 {
+        commit(&log, &[vec![1; 60]]).unwrap();
+    }
+    assert!(log.stats().fsync_p50_ns >= 20_000_000);
 }
