@@ -8,13 +8,20 @@ use std::time::Duration;
 use apex_front::{Frame, Options, Reply, Request};
 use bytes::Bytes;
 use prost::Message;
-use support::{BIDI, Client, Desk, Echo, Raw, UNARY, WATCH, block_on, client, frame, options, path};
+use support::{BIDI, Client, Desk, Echo, Raw, UNARY, WATCH, block_on, client, frame, options, path, token};
 use tokio_stream::StreamExt;
 use tonic::{Code, Request as Call};
 
 async fn unary(client: &mut Client, message: impl Into<Bytes>) -> Result<Bytes, tonic::Status> {
     client.ready().await.unwrap();
     client.unary(Call::new(message.into()), path(UNARY), Raw).await.map(tonic::Response::into_inner)
+}
+
+/// What `call` gives where its deadline left it the time. A machine may stand still for longer than a deadline that a
+/// test likes to wait for, so each try has twice the one before.
+fn reached_within_deadline<T>(mut call: impl FnMut(u64) -> Option<T>) -> T {
+    let deadlines_ms = (0..11).map(|doublings| 50 << doublings);
+    deadlines_ms.into_iter().find_map(&mut call).expect("no deadline was long enough")
 }
 
 /// Runs the client beside the desk, which is driven here.
@@ -32,7 +39,7 @@ fn a_unary_call_passes_its_bytes_and_metadata_both_ways() {
         call.metadata_mut().insert("authorization", "Bearer x".parse().unwrap());
         call.metadata_mut().insert("idempotency-key", "k-1".parse().unwrap());
         call.metadata_mut().insert("unrelated", "y".parse().unwrap());
-        call.set_timeout(Duration::from_secs(9));
+        call.set_timeout(Duration::from_secs(900));
         client.unary(call, path(UNARY), Raw).await.unwrap().into_inner()
     });
     let Request::Grpc { token, method, metadata, message, peer } = desk.next() else { panic!() };
@@ -41,7 +48,7 @@ fn a_unary_call_passes_its_bytes_and_metadata_both_ways() {
     let mut entries = metadata.entries;
     entries.sort_unstable();
     assert_eq!(entries, [("authorization", "Bearer x".to_owned()), ("idempotency-key", "k-1".to_owned())]);
-    assert!(metadata.timeout_s.is_some_and(|timeout_s| (8.0..=9.0).contains(&timeout_s)));
+    assert_eq!(metadata.timeout_s, Some(900.0));
     desk.reply(Reply::Grpc { token, message: Bytes::from_static(b"answer") });
     assert_eq!(calling.join().unwrap(), "answer");
 }
@@ -79,7 +86,8 @@ fn many_calls_at_once_on_one_connection_get_their_own_answers() {
     });
     let stats = echo.front.stats();
     assert_eq!((stats.calls_open, stats.queued, stats.queued_bytes, stats.cancelled), (0, 0, 0, 0));
-    assert!(stats.wakes <= stats.drains);
+    // The last one may have rung for a request that was already being taken.
+    assert!(stats.wakes <= stats.drains + 1, "{stats:?}");
 }
 
 #[test]
@@ -230,10 +238,14 @@ fn both_ways_a_client_that_does_not_read_is_not_read_from_for_ever() {
         let frames = vec![Frame { offset: None, data: message }];
         desk.reply(Reply::StreamSend { token, frames, follow: None, tell_when_drained: false });
     }
-    assert!(echoed < 24 << 20, "{echoed} bytes were taken from a client that does not read");
     done.open();
     talking.join().unwrap();
-    assert_eq!(desk.next(), Request::Cancelled { token });
+    // What was on its way while this thread looked away counts as well.
+    while let Request::GrpcMessage { message, .. } = desk.next() {
+        echoed += message.len();
+    }
+    assert!(echoed < 24 << 20, "{echoed} bytes were taken from a client that does not read");
+    assert_eq!(desk.front.stats().cancelled, 1);
 }
 
 #[test]
@@ -249,23 +261,23 @@ fn both_ways_a_client_that_is_held_back_is_read_from_again_when_it_is_let_go() {
         answers.map(Result::unwrap).collect::<Vec<_>>().await
     });
     let token = desk.token();
-    let taken = |desk: &mut Desk| {
-        let mut taken = 0;
-        while let Some(request) = desk.try_next(Duration::from_millis(300)) {
-            match request {
-                Request::GrpcMessage { .. } => taken += 1,
-                Request::GrpcHalfClosed { .. } => break,
-                other => panic!("{other:?}"),
-            }
-        }
-        taken
-    };
     desk.front.hold(token, true);
-    let before = taken(&mut desk);
-    assert!(before < count / 2, "{before} messages were taken from a client that is held back");
-    assert_eq!(taken(&mut desk), 0, "and then no more");
+    let mut taken = 0;
+    // Until no more comes; on a machine that stands still for a moment some may come after it.
+    while let Some(request) = desk.try_next(Duration::from_millis(500)) {
+        assert!(matches!(request, Request::GrpcMessage { .. }), "{request:?}");
+        taken += 1;
+        assert!(taken < count / 2, "{taken} messages were taken from a client that is held back");
+    }
     desk.front.hold(token, false);
-    assert_eq!(before + taken(&mut desk), count, "none is lost");
+    loop {
+        match desk.next() {
+            Request::GrpcMessage { .. } => taken += 1,
+            Request::GrpcHalfClosed { .. } => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(taken, count, "none is lost");
     desk.reply(Reply::StreamEnd { token, code: 0, message: String::new(), details: Bytes::new() });
     assert!(talking.join().unwrap().is_empty());
     // Of a call that is over: nothing.
@@ -276,11 +288,14 @@ fn both_ways_a_client_that_is_held_back_is_read_from_again_when_it_is_let_go() {
 fn a_deadline_reaches_the_client_and_cancels_upward() {
     let mut desk = Desk::open(options());
     let addr = desk.addr();
-    // Not tonic's client: it watches the clock by itself.
-    let calling = beside(async move { send_body(addr, vec![0; 5], &[("grpc-timeout", "50m")]).await.0 });
-    let token = desk.token();
+    let token = reached_within_deadline(|timeout_ms| {
+        // Not tonic's client: it watches the clock by itself.
+        let timeout = format!("{timeout_ms}m");
+        let calling = beside(async move { send_body(addr, vec![0; 5], &[("grpc-timeout", &timeout)]).await.0 });
+        assert_eq!(calling.join().unwrap().as_deref(), Some("4"));
+        Some(token(&desk.try_next(Duration::ZERO)?))
+    });
     assert_eq!(desk.next(), Request::Cancelled { token });
-    assert_eq!(calling.join().unwrap().as_deref(), Some("4"));
     // Too late, and no harm.
     desk.reply(Reply::Grpc { token, message: Bytes::new() });
     assert_eq!(desk.front.stats().cancelled, 1);
@@ -290,31 +305,43 @@ fn a_deadline_reaches_the_client_and_cancels_upward() {
 fn a_deadline_ends_a_stream_that_has_begun() {
     let mut desk = Desk::open(options());
     let addr = desk.addr();
-    let watching = beside(async move {
-        let mut client = client(addr).await;
-        let mut call = Call::new(Bytes::new());
-        call.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
-        let mut stream = client.server_streaming(call, path(WATCH), Raw).await.unwrap().into_inner();
-        assert_eq!(stream.next().await.unwrap().unwrap(), "a");
-        stream.next().await.unwrap().unwrap_err()
+    let status = reached_within_deadline(|timeout_ms| {
+        let watching = beside(async move {
+            let mut client = client(addr).await;
+            let mut call = Call::new(Bytes::new());
+            call.metadata_mut().insert("grpc-timeout", format!("{timeout_ms}m").parse().unwrap());
+            let mut stream = client.server_streaming(call, path(WATCH), Raw).await.ok()?.into_inner();
+            assert_eq!(stream.next().await?.ok()?, "a");
+            Some(stream.next().await.unwrap().unwrap_err())
+        });
+        while !watching.is_finished() {
+            let Some(Request::Grpc { token, .. }) = desk.try_next(Duration::from_millis(5)) else { continue };
+            let backlog = vec![frame(0, "a")];
+            desk.reply(Reply::StreamOpen {
+                token,
+                headers: Vec::new(),
+                backlog,
+                follow: None,
+                tell_when_drained: false,
+            });
+            assert_eq!(desk.next(), Request::Cancelled { token });
+        }
+        watching.join().unwrap()
     });
-    let token = desk.token();
-    let backlog = vec![frame(0, "a")];
-    desk.reply(Reply::StreamOpen { token, headers: Vec::new(), backlog, follow: None, tell_when_drained: false });
-    assert_eq!(desk.next(), Request::Cancelled { token });
-    assert_eq!(watching.join().unwrap().code(), Code::DeadlineExceeded);
+    assert_eq!(status.code(), Code::DeadlineExceeded);
 }
 
 #[test]
 fn a_client_that_goes_away_cancels_its_call_and_no_other() {
     let mut desk = Desk::open(options());
     let addr = desk.addr();
+    let (both_came, both) = tokio::sync::oneshot::channel();
     let going = beside(async move {
         let mut client = client(addr).await;
         let mut other = client.clone();
         let staying = tokio::spawn(async move { unary(&mut other, "stays").await.unwrap() });
         let leaving = tokio::spawn(async move { unary(&mut client, "leaves").await });
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        both.await.unwrap();
         leaving.abort();
         staying.await.unwrap()
     });
@@ -323,6 +350,7 @@ fn a_client_that_goes_away_cancels_its_call_and_no_other() {
         let Request::Grpc { token, message, .. } = desk.next() else { panic!() };
         tokens[usize::from(message == "stays")] = token;
     }
+    both_came.send(()).unwrap();
     assert_eq!(desk.next(), Request::Cancelled { token: tokens[0] });
     desk.reply(Reply::Grpc { token: tokens[0], message: Bytes::from_static(b"ignored") });
     desk.reply(Reply::Grpc { token: tokens[1], message: Bytes::from_static(b"kept") });

@@ -16,8 +16,8 @@ use bytes::{Buf, BufMut, Bytes};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// Nothing here takes this long unless it hangs.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Nothing here takes this long unless it hangs, however slow the machine is.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const UNARY: &str = "/t.T/Unary";
 pub const WATCH: &str = "/t.T/Watch";
@@ -34,6 +34,10 @@ pub fn options() -> Options {
         ],
         // Not in between, however slow the machine is.
         sse_comment_interval_s: 3_600.0,
+        slow_close_s: 3_600.0,
+        keepalive_s: 3_600.0,
+        header_read_timeout_s: 3_600.0,
+        body_read_timeout_s: 3_600.0,
         ..Options::default()
     }
 }
