@@ -609,4 +609,15 @@ mod tests {
         assert_eq!((second.status, second.version.as_str()), (PatchStatus::Applied, "1+patches.1"));
         assert_eq!(machine.quarantine_in_hand(), None, "nothing is in hand");
     }
+
+    #[test]
+    fn what_a_grant_does_not_say_is_not_granted() {
+        let hosts = Allowed::Only(BTreeSet::from(["a.example".to_owned()]));
+        for grant in [Grant::all(), Grant { hosts, ..Grant::default() }, Grant::default()] {
+            assert_eq!(read_grant(&write_grant(&grant)), grant);
+        }
+        for nothing in [&b"{no"[..], b"{}", b"{\"hosts\":\"all\",\"functions\":true,\"privileges\":\"any\"}"] {
+            assert_eq!(read_grant(nothing), Grant::default());
+        }
+    }
 }

@@ -81,19 +81,15 @@ impl Machine {
         let Some(node) = run.node_mut(scope, node_slot).filter(|node| node.status == Status::Open) else { return };
         let cause = node.requested_seq;
         let at = At { slot, scope, ix, cause };
-        let Wait::Map(items) = &node.wait else { return };
+        let Wait::Map(items) = &mut node.wait else { return };
         // Several maps may have begun while there was room for each of them alone.
         let fault = items.error.as_deref().cloned().or_else(|| (items.next < items.count).then_some(full).flatten());
-        let children: Vec<u32> = match &node.wait {
-            Wait::Map(items) if fault.is_some() && items.open > 0 => node.children.values().copied().collect(),
-            _ => Vec::new(),
-        };
-        let Wait::Map(items) = &mut node.wait else { return };
         if let Some(fault) = fault {
             if items.open == 0 {
                 self.end_node(program, at, 1, Err(fault));
                 return;
             }
+            let children: Vec<u32> = node.children.values().copied().collect();
             for child in children {
                 if run.scope(child).is_some_and(|child| !child.closed) {
                     run.work.push_back(Work::Abandon { scope: child, failed: false });

@@ -112,11 +112,7 @@ impl Machine {
     pub(crate) fn shortened(&self, mut text: String) -> String {
         let max = self.config.limits.name_bytes_max.saturating_mul(16);
         if text.len() > max {
-            let mut end = max;
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            text.truncate(end);
+            text.truncate(text.floor_char_boundary(max));
             text.push('…');
         }
         text

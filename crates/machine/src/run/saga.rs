@@ -351,11 +351,7 @@ impl Machine {
 
 /// As much of a text as fits.
 fn head(text: &str, bytes_max: usize) -> &str {
-    let mut end = bytes_max.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 /// What one step takes of the records that name all of them, beside its path.

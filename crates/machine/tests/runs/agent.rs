@@ -1,6 +1,6 @@
 //! Agents that patch their run in their result.
 
-use crate::patch::{adds, open, plain};
+use crate::patch::{adds, open, patch, plain, refused};
 use crate::world::{Chance, World};
 use crate::{edge, last, world_of};
 use apex_ir::overlay::Grant;
@@ -177,14 +177,23 @@ fn one_made_on_what_never_was_is_refused_and_says_of_which_epoch() {
 
 #[test]
 fn of_places_that_are_too_many_to_record_the_message_says_the_first() {
-    for (places, are_kept) in [(2, true), (400, false)] {
+    let edges = |places: usize, longer: usize| -> Value {
+        let name = |n| format!("nobody{n}{}", "x".repeat(if n == 0 { longer } else { 0 }));
+        (0..places).map(|n| json!({"op": "add", "path": "/edges/-", "value": edge("plan", &name(n))})).collect()
+    };
+    let bytes_of = |operations: &Value| {
         let (mut world, run) = begun(definition(true));
-        let edges: Vec<Value> = (0..places)
-            .map(|n| json!({"op": "add", "path": "/edges/-", "value": edge("plan", &format!("nobody{n}"))}))
-            .collect();
-        answers(&mut world, "plan", &json!(edges), freely());
+        refused(patch(&mut world, run, operations)).details.len()
+    };
+    let max = 16 << 10;
+    let places = (1..400).rev().find(|&places| bytes_of(&edges(places, 0)) <= max).unwrap();
+    let longer = (0..100).find(|&longer| bytes_of(&edges(places, longer)) >= max).unwrap();
+    assert_eq!(bytes_of(&edges(places, longer)), max);
+    for (operations, are_kept) in [(edges(2, 0), true), (edges(places, longer), true), (edges(400, 0), false)] {
+        let (mut world, run) = begun(definition(true));
+        answers(&mut world, "plan", &operations, freely());
         let event = last(&world, &run, "PatchRejected");
-        assert_eq!(event.get("details").is_some_and(|details| !details.is_null()), are_kept, "{places}");
+        assert_eq!(event.get("details").is_some_and(|details| !details.is_null()), are_kept);
         assert!(event["message"].as_str().unwrap().contains("nobody0"), "{}", event["message"]);
         finish(&mut world, run);
     }

@@ -27,13 +27,16 @@ fn a_decision_routes_and_the_same_one_again_is_the_same() {
     let ticket = view.ticket.clone();
     assert_eq!(ticket, format!("{run}~gate"));
     assert!(world.machine.approvals("u", None, 10, "").items.is_empty());
-    assert!(!world.resolve(&ticket, true).outcome.unwrap().existing);
+    let answer = world.resolve(&ticket, true).outcome.unwrap();
+    let resolved = world.events(&run).into_iter().find(|event| event.name == "ApprovalResolved").unwrap().seq;
+    assert_eq!((answer.existing, answer.offset), (false, resolved));
     assert_eq!(
         last(&world, &run, "ApprovalResolved")["output"],
         json!({"approved": true, "decision": "approve", "reason": "so", "by": "me", "edits": {"n": 1}, "timed_out": false})
     );
     assert_eq!(&*world.job("ship").node, "ship");
-    assert!(world.resolve(&ticket, true).outcome.unwrap().existing);
+    let again = world.resolve(&ticket, true).outcome.unwrap();
+    assert_eq!((again.existing, again.offset), (true, world.view(&run).offset));
     assert_eq!(world.resolve(&ticket, false).outcome.unwrap_err().code, code::TICKET_RESOLVED);
     world.ok("ship", "1");
     assert_eq!(world.resolve(&ticket, true).outcome.unwrap_err().code, code::TICKET_RESOLVED);

@@ -1,8 +1,8 @@
 use crate::world::World;
 use crate::{edge, function, last};
-use apex_machine::command::{Command, Outcome, RegisterWorkflow, ResolveApproval};
+use apex_machine::command::{Command, Goal, Outcome, RegisterWorkflow, ResolveApproval};
 use apex_machine::error::code;
-use apex_machine::{Config, RunState};
+use apex_machine::{Config, RunId, RunState};
 use serde_json::json;
 
 fn limited(set: &[(&str, i64)], nodes: serde_json::Value) -> World {
@@ -27,6 +27,20 @@ fn over_a_bound_a_start_is_refused_by_name() {
     for command in [long, large] {
         let refused = world.ask(Command::StartRun(Box::new(command))).outcome.unwrap_err();
         assert_eq!(refused.code, code::LIMIT_EXCEEDED);
+    }
+    // A goal counts with the inputs.
+    for ([text, entities, plan], fits) in
+        [([18, 0, 0], true), ([19, 0, 0], false), ([1, 8, 9], true), ([1, 9, 9], false), ([1, 0, 18], false)]
+    {
+        let mut command = world.start_command("w", 9, "", "{}");
+        let digits = |count| vec![b'1'; count];
+        let (text, source, template) = ("x".repeat(text), "cache".into(), String::new());
+        command.goal = Some(Goal { text, source, template, entities: digits(entities), plan: digits(plan) });
+        command.run_id = RunId::new_v7(9_000, 0, (entities + plan) as u64);
+        match world.ask(Command::StartRun(Box::new(command))).outcome {
+            Ok(_) if fits => world.ok("a", "1"),
+            outcome => assert_eq!(outcome.unwrap_err().message, "over inputs_bytes_max (20)"),
+        }
     }
     world.start("w", 1, "{}");
     let command = world.start_command("w", 2, "", "{}");

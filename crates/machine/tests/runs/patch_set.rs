@@ -682,3 +682,21 @@ fn a_policy_for_the_kind_of_author_is_obeyed() {
     }
     assert!(send(&mut world, by("me", PatchPolicy::Apply)).is_ok());
 }
+
+#[test]
+fn what_is_being_judged_does_not_fill_the_next_batch() {
+    let mut config = Config { partitions: 4, ..Config::default() };
+    config.limits.patch_batch_max = 2;
+    let mut world = World::new(config);
+    world.register(&json!({"name": "w", "version": "1", "nodes": [function("a", json!({}))], "edges": []}).to_string());
+    for n in 1..3 {
+        propose(&mut world, &timeout(n));
+    }
+    // Of the two the second is not judged yet when the third comes.
+    world.settle(vec![(0, Command::Tick), (0, Command::PatchWorkflow(Box::new(command(&timeout(3)))))]);
+    let (late, judged) = ("w~w3", ["WorkflowPatchAccepted", "WorkflowPatchProposed", "WorkflowPatchAccepted"]);
+    assert!(names(&world).windows(3).any(|three| three == judged), "{:?}", names(&world));
+    assert_eq!(versions(&world), ["1", "1+patches.1"]);
+    assert_eq!(shown(&world, late).status, PatchStatus::Pending, "it is the first of its batch");
+    assert_eq!(world.machine.next_due(), Some(world.now + 5 * SECOND));
+}

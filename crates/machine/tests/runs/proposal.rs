@@ -243,3 +243,14 @@ fn what_a_pass_proved_is_let_through_in_its_epoch_only() {
     assert_eq!(stands(decide(&mut world, &second, false)).1, "REJECTED");
     history::check(&world.history(&run)).unwrap();
 }
+
+#[test]
+fn one_that_is_let_through_says_what_it_was_made_on() {
+    let (mut world, run) = begun(row(&["a", "b"]));
+    applied(patch(&mut world, run, &adds("x", "a")));
+    let (id, ..) = stands(send(&mut world, ApplyPatch { base_epoch: Some(1), ..held(run, &adds("y", "a")) }));
+    applied(patch(&mut world, run, &adds("z", "a")));
+    decide(&mut world, &id, true).outcome.unwrap();
+    let event = last(&world, &run, "PatchApplied");
+    assert_eq!((&event["number"], &event["epoch"], &event["base_epoch"]), (&json!(2), &json!(3), &json!(1)));
+}

@@ -1,9 +1,10 @@
 //! A run again from a node on: what is kept is never executed, what follows is.
 
 use super::world::{Chance, World};
-use apex_machine::command::Command;
+use apex_machine::command::{Command, SupplyHistory};
 use apex_machine::{Config, RunId, RunState, history};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 fn call(id: &str, more: &Value) -> Value {
     let mut node = json!({"id": id, "type": "function", "config": {"name": "f"}, "effect": "pure"});
@@ -294,4 +295,99 @@ fn a_map_whose_item_heard_no_signal_fails_by_its_items_again() {
     world.tick_next();
     let again = replay(&mut world, &origin, "b", false);
     assert_eq!(decided(&world, &again), [("m[0].s".to_owned(), true), ("m".to_owned(), false)]);
+}
+
+fn replay_without_writes(world: &mut World, origin: &RunId, from: &str) -> Result<RunId, &'static str> {
+    let mut command = world.replay_command(origin, 1, from, false);
+    command.allow_writes = false;
+    let outcome = world.ask(Command::ReplayRun(Box::new(command))).outcome;
+    outcome.map(|answer| answer.run_id.unwrap()).map_err(|refusal| refusal.code)
+}
+
+#[test]
+fn a_write_that_was_skipped_does_not_have_to_be_allowed() {
+    let mut definition = chain(&[call("a", &json!({})), call("ship", &json!({"effect": "write"}))]);
+    definition["nodes"].as_array_mut().unwrap().push(call("end", &json!({})));
+    definition["edges"] = json!([{"from": "a", "to": "ship", "when": "inputs.ships"}, {"from": "a", "to": "end"}]);
+    let mut world = world(&definition);
+    let origin = world.start("w", 1, "{\"ships\":false}");
+    world.ok("a", "1");
+    world.ok("end", "2");
+    let code = replay_without_writes(&mut world, &origin, "a").unwrap_err();
+    assert_eq!(code, "WRITES_NOT_ALLOWED", "what comes after a may be another way this time");
+    let run = replay_without_writes(&mut world, &origin, "end").unwrap();
+    world.ok("end", "3");
+    assert_eq!(world.state(&run), RunState::Completed);
+}
+
+#[test]
+fn a_write_that_never_began_has_to_be_allowed_wherever_it_stands() {
+    let mut definition = chain(&[call("a", &json!({})), call("ship", &json!({"effect": "write"}))]);
+    definition["nodes"].as_array_mut().unwrap().push(call("beside", &json!({})));
+    let mut world = world(&definition);
+    let origin = world.start("w", 1, "{}");
+    world.fail("beside", "Odd");
+    world.fail("a", "Cancelled");
+    assert_eq!(world.state(&origin), RunState::Failed);
+    assert_eq!(replay_without_writes(&mut world, &origin, "beside"), Err("WRITES_NOT_ALLOWED"));
+}
+
+#[test]
+fn what_a_timer_leads_to_is_judged_by_the_new_run() {
+    let wait = json!({"id": "wait", "type": "timer", "config": {"duration_s": 50}});
+    let mut definition = chain(&[wait, call("first", &json!({}))]);
+    definition["nodes"].as_array_mut().unwrap().push(call("again", &json!({})));
+    definition["edges"] = json!([{"from": "wait", "to": "first", "when": "run.id == inputs.first"},
+        {"from": "wait", "to": "again", "when": "run.id != inputs.first"}]);
+    let mut world = world(&definition);
+    let id = world.start_command("w", 1, "", "").run_id;
+    let origin = world.start("w", 1, &json!({"first": id.to_string()}).to_string());
+    world.tick_next();
+    world.ok("first", "1");
+    let run = replay(&mut world, &origin, "first", false);
+    assert_eq!(world.jobs.values().map(|job| &*job.node).collect::<Vec<_>>(), ["again"]);
+    world.ok("again", "2");
+    assert_eq!(world.state(&run), RunState::Completed);
+    history::check(&world.history(&run)).unwrap();
+}
+
+/// `c`, a composite of `inner`, which calls `f`; `more` beside it or after it.
+fn with_child(more: &[Value], edges: &Value) -> World {
+    let config = json!({"workflow": "inner", "version": "1", "inputs": {}});
+    let child = json!({"id": "c", "type": "composite", "config": config});
+    let nodes: Vec<&Value> = more.iter().chain([&child]).collect();
+    let mut world = world(&json!({"name": "w", "version": "1", "nodes": nodes, "edges": edges}));
+    world
+        .register(&json!({"name": "inner", "version": "1", "nodes": [call("f", &json!({}))], "edges": []}).to_string());
+    world
+}
+
+#[test]
+fn what_broke_off_because_a_child_failed_is_not_kept() {
+    let mut world = with_child(&[call("b", &json!({}))], &json!([]));
+    let origin = world.start("w", 1, "{}");
+    world.fail("f", "Odd");
+    world.fail("b", "Cancelled");
+    assert_eq!(world.state(&origin), RunState::Failed);
+    replay(&mut world, &origin, "c", false);
+    let jobs: BTreeSet<String> = world.jobs.values().map(|job| job.node.to_string()).collect();
+    assert_eq!(jobs, BTreeSet::from(["b".to_owned(), "f".to_owned()]), "b had no failure of its own");
+}
+
+#[test]
+fn a_replay_whose_records_are_gone_takes_its_child_along() {
+    let mut world = with_child(&[call("a", &json!({}))], &json!([{"from": "a", "to": "c"}]));
+    let origin = world.start("w", 1, "{}");
+    world.ok("a", "1");
+    world.ok("f", "2");
+    let run = replay(&mut world, &origin, "c", false);
+    let child = world.job("f").run_id;
+    world.crash(&mut Chance(1));
+    world.settle(Vec::new());
+    assert_eq!((world.state(&run), world.state(&child)), (RunState::Running, RunState::Running));
+    world.settle(vec![(0, Command::SupplyHistory(SupplyHistory { run_id: run, history: Vec::new() }))]);
+    assert_eq!(world.state(&run), RunState::Failed);
+    assert!(world.asked_to_end.contains(&world.job("f").id), "nobody waits for it any more");
+    world.ok("f", "3");
+    assert_eq!(world.state(&child), RunState::Cancelled);
 }

@@ -26,6 +26,7 @@ fn a_failed_attempt_is_tried_again_with_the_same_input_and_key() {
     world.tick_next();
     world.fail("a", "Odd");
     assert_eq!(world.state(&run), RunState::Failed);
+    assert_eq!(world.machine.counts().retries, 2, "of three attempts");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use crate::world::{World, start_command};
 use crate::{function, last, world, world_of};
-use apex_machine::command::{Command, Goal, StartRun};
+use apex_machine::command::{Command, Goal, Outcome, StartRun};
 use apex_machine::error::code;
 use apex_machine::view::RunFilter;
 use apex_machine::{Answer, Refusal, RunId, RunState, history};
@@ -183,4 +183,20 @@ fn a_history_that_is_checked_says_what_was_decided_anew() {
     assert_eq!(world.names(&run), ["RunStarted", "ToolCallRequested", "ToolResultReceived", "WorkflowCompleted"]);
     assert_eq!((checked.run_id, checked.records), (run, 4));
     assert_eq!(checked.decided, 2, "the call and the end: a start and a result come from outside");
+}
+
+#[test]
+fn runs_are_open_from_their_start_to_their_end() {
+    let mut world = world(&json!([function("a", json!({}))]), &json!([]));
+    let mut runs: Vec<RunId> = (0..3).map(|n| world.start("w", n, "{}")).collect();
+    let open = |world: &World| {
+        let mut open = world.machine.open_runs();
+        open.sort_unstable();
+        open
+    };
+    runs.sort_unstable();
+    assert_eq!(open(&world), runs);
+    let job = world.jobs.values().find(|job| job.run_id == runs[1]).unwrap().clone();
+    world.answer(&job, Outcome::Ok(b"1".to_vec()));
+    assert_eq!(open(&world), [runs[0], runs[2]]);
 }
