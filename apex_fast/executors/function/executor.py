@@ -68,6 +68,9 @@ class FunctionExecutor:
         self._stuck: dict[Assignment, float] = {}
         """Answered calls in threads, with the time at which the thread is given up."""
         self._pinged_s: float | None = None
+        self._looked_s = 0.0
+        self._silent_s = 0.0
+        """How long the loop has owed its answer to the ping, as far as this thread was there to wait for it."""
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
         self._closed = False
@@ -285,6 +288,7 @@ class FunctionExecutor:
     def _look_round(self) -> None:
         now_s = time.monotonic()
         self._look_at_loop(now_s)
+        self._looked_s = now_s
         self._look_at_threads(now_s)
         # What stays to be watched after the last answer: threads in calls that were answered for.
         if self._here or self._stuck:
@@ -302,10 +306,14 @@ class FunctionExecutor:
         if self._pinged_s is None or coroutines.pong_s >= self._pinged_s:
             if self._pinged_s is None or now_s - self._pinged_s >= min(0.25, self._settings.stall_timeout_s / 4):
                 self._pinged_s = now_s
+                self._silent_s = 0.0
                 coroutines.ping()
-        elif now_s - self._pinged_s >= self._settings.stall_timeout_s:
-            self._stalled(coroutines)
-            return
+        else:
+            # Where this thread was late as well, the process stood still, and no function is to blame for that.
+            self._silent_s += min(now_s - self._looked_s, 2 * LOOK_ROUND_S)
+            if self._silent_s >= self._settings.stall_timeout_s:
+                self._stalled(coroutines)
+                return
         if coroutines.zombies * 2 > self._settings.async_in_flight_max:
             self._leave_behind(
                 coroutines, None, "that do not end when cancelled hold half the places", cause_unknown=False

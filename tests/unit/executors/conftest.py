@@ -15,6 +15,7 @@ from apex_fast.executors import on_loop
 from apex_fast.executors.function import FunctionExecutor, executor, outcome
 from apex_fast.executors.http import executor as http_executor
 from apex_fast.settings import FunctionSettings
+from tests.support.patience import PATIENCE_S
 
 NUMBERS = itertools.count(1)
 
@@ -74,7 +75,7 @@ def results_that_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "JobResult", Result)
 
 
-async def until(is_so: Callable[[], bool], timeout_s: float = 20) -> None:
+async def until(is_so: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     """Wait for what no event tells of: something that happens in another thread."""
     async with asyncio.timeout(timeout_s):
         while not is_so():  # noqa: ASYNC110
@@ -98,7 +99,7 @@ class Desk:
             if wanted <= self.results.keys() and not future.done():
                 future.set_result(None)
 
-    async def all_of(self, jobs: Sequence[FakeJob], timeout_s: float = 20) -> list[Result]:
+    async def all_of(self, jobs: Sequence[FakeJob], timeout_s: float = PATIENCE_S) -> list[Result]:
         wanted = {job.id for job in jobs}
         future = asyncio.get_running_loop().create_future()
         if wanted <= self.results.keys():
@@ -118,7 +119,7 @@ class FunctionDesk(Desk):
     def start(self, *jobs: FakeJob) -> None:
         self.executor.start(cast("Sequence[Job]", jobs))
 
-    async def run(self, *jobs: FakeJob, timeout_s: float = 20) -> list[Result]:
+    async def run(self, *jobs: FakeJob, timeout_s: float = PATIENCE_S) -> list[Result]:
         self.start(*jobs)
         return await self.all_of(jobs, timeout_s)
 

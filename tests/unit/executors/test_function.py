@@ -12,6 +12,7 @@ import pytest
 
 from apex_fast.authoring import App, current_job
 from apex_fast.settings import FunctionSettings
+from tests.support.patience import PATIENCE_S
 
 from .conftest import FakeJob, FunctionDesk, Open, until
 
@@ -284,7 +285,7 @@ async def test_threads_are_bounded_and_all_used(app: App, open_desk: Open) -> No
 
     @app.function()
     def meets() -> str:
-        together.wait(10)
+        together.wait(PATIENCE_S)
         return threading.current_thread().name
 
     results = await open_desk(threads=4).run(*[FakeJob("meets") for _ in range(12)])
@@ -297,7 +298,7 @@ async def test_a_quick_function_that_turns_slow_does_not_hold_up_the_rest(app: A
     @app.function()
     def task(slow: bool) -> None:
         if slow:
-            gate.wait(10)
+            gate.wait(PATIENCE_S)
 
     desk = open_desk(threads=2)
     await desk.run(*[FakeJob("task", b'{"slow":false}') for _ in range(200)])
@@ -348,21 +349,25 @@ async def test_cancel_reaches_a_waiting_coroutine(app: App, open_desk: Open) -> 
 
 async def test_cancel_of_what_waits_in_the_queue(app: App, open_desk: Open) -> None:
     ran: list[str] = []
+    gate = threading.Event()
 
     @app.function()
     async def waits() -> None:
         ran.append(current_job().node)
-        await asyncio.sleep(0.2)
+        while not gate.is_set():  # noqa: ASYNC110 (it is set in another thread)
+            await asyncio.sleep(0.002)
 
     @app.function()
     def sleeps() -> None:
         ran.append(current_job().node)
-        time.sleep(0.2)
+        gate.wait(PATIENCE_S)
 
     desk = open_desk(async_in_flight_max=1, threads=1)
     jobs = [FakeJob(name, node=f"{name}{n}") for name in ("waits", "sleeps") for n in range(3)]
     desk.start(*jobs)
     desk.executor.cancel([jobs[2].id, jobs[5].id])
+    await desk.all_of([jobs[2], jobs[5]])
+    gate.set()
     results = await desk.all_of(jobs)
     assert [result.status for result in results] == ["ok", "ok", "cancelled"] * 2
     assert sorted(ran) == ["sleeps0", "sleeps1", "waits0", "waits1"]
@@ -383,7 +388,7 @@ async def test_a_coroutine_that_refuses_to_be_cancelled_is_answered_for(app: App
     async def fine() -> int:
         return 1
 
-    desk = open_desk(cancel_grace_s=0.1, stall_timeout_s=0.4)
+    desk = open_desk(cancel_grace_s=0.1)
     job = FakeJob("stubborn")
     desk.start(job)
     await desk.run(FakeJob("fine"))
@@ -409,7 +414,7 @@ async def test_stubborn_coroutines_do_not_fill_the_house(app: App, open_desk: Op
     async def fine() -> int:
         return 1
 
-    desk = open_desk(cancel_grace_s=0.1, stall_timeout_s=0.4, async_in_flight_max=4)
+    desk = open_desk(cancel_grace_s=0.1, async_in_flight_max=4)
     stubborn_jobs = [FakeJob("stubborn") for _ in range(4)]
     other = FakeJob("fine")
     desk.start(*stubborn_jobs, other)
@@ -460,7 +465,7 @@ async def test_a_plain_busy_loop_is_ended(app: App, open_desk: Open) -> None:
     await until(lambda: desk.executor.stats()["sync_in_flight"] == 1)
     desk.executor.cancel([job.id])
     assert (await desk.all_of([job]))[0].status == "cancelled"
-    assert await asyncio.to_thread(ended.wait, 10)
+    assert await asyncio.to_thread(ended.wait, PATIENCE_S)
 
 
 @pytest.mark.parametrize("name", ["waits", "sleeps"])
@@ -475,7 +480,7 @@ async def test_the_default_time_limit(app: App, open_desk: Open, name: str) -> N
     def sleeps() -> None:
         gate.wait(60)
 
-    desk = open_desk(timeout_s=0.1, cancel_grace_s=0.1, stall_timeout_s=0.4)
+    desk = open_desk(timeout_s=0.1, cancel_grace_s=0.1)
     [result] = await desk.run(FakeJob(name))
     assert result.status == "timed_out"
     assert "functions.timeout_s" in result.message
@@ -526,6 +531,27 @@ async def test_a_stall_is_named_and_the_neighbours_run_again(app: App, open_desk
     assert all(1 <= count <= 2 for count in calls.values())
     assert desk.executor.stats()["stalls"] == 1
     gate.set()
+
+
+async def test_a_process_that_stood_still_blames_no_function(app: App, open_desk: Open) -> None:
+    begun, still = threading.Event(), threading.Event()
+
+    @app.function()
+    async def stands_still() -> str:
+        begun.set()
+        still.wait(PATIENCE_S)  # as long as the engine's thread does
+        return "went on"
+
+    desk = open_desk(stall_timeout_s=1.0)
+    job = FakeJob("stands_still")
+    desk.start(job)
+    await until(begun.is_set)
+    await asyncio.sleep(0.3)  # the ping is out
+    time.sleep(1.2)  # noqa: ASYNC251 (no thread of the process runs)
+    still.set()
+    [result] = await desk.all_of([job])
+    assert (result.status, result.value) == ("ok", b'"went on"')
+    assert desk.executor.stats()["stalls"] == 0
 
 
 async def test_a_stall_in_a_task_of_its_own_making_is_found_by_running_alone(app: App, open_desk: Open) -> None:
@@ -597,7 +623,7 @@ async def test_close_waits_for_what_is_in_flight(app: App) -> None:
     desk = FunctionDesk(app.functions, FunctionSettings())
     job = FakeJob("waits")
     desk.start(job)
-    await desk.executor.close(5)
+    await desk.executor.close(PATIENCE_S)
     assert desk.results[job.id].value == b"1"
     # What comes after is the next owner's to do.
     desk.start(FakeJob("waits"))
@@ -613,14 +639,13 @@ async def test_close_does_not_wait_for_ever(app: App) -> None:
 
     @app.function()
     def stuck() -> None:
-        gate.wait(60)
+        gate.wait()
 
     before = set(threading.enumerate())
     desk = FunctionDesk(app.functions, FunctionSettings())
     desk.start(FakeJob("waits"), FakeJob("stuck"))
-    began = time.monotonic()
-    await desk.executor.close(0.1)
-    assert time.monotonic() - began < 5
+    async with asyncio.timeout(PATIENCE_S):
+        await desk.executor.close(0.1)
     # A coroutine that is cancelled with its loop, and a call that returns too late, are the next owner's to do.
     gate.set()
     await until(lambda: not any(thread.is_alive() for thread in set(threading.enumerate()) - before))

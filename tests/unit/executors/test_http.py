@@ -19,6 +19,7 @@ from apex_fast.domain import Job
 from apex_fast.executors.http import HttpExecutor, exchange
 from apex_fast.executors.http.guard import Guard, refusal_of_address, refusal_of_host
 from apex_fast.settings import HttpSettings
+from tests.support.patience import PATIENCE_S
 
 from .conftest import Desk, FakeJob, Result
 
@@ -58,7 +59,10 @@ class HttpDesk(Desk):
         self.resolver = resolver
         secrets = {("default", "token"): "s3cret"}
         self.executor = HttpExecutor(
-            self.deliver, HttpSettings(**settings), lambda tenant, name: secrets.get((tenant, name)), resolver
+            self.deliver,
+            HttpSettings(**{"connect_timeout_s": PATIENCE_S, **settings}),
+            lambda tenant, name: secrets.get((tenant, name)),
+            resolver,
         )
 
     def start(self, *jobs: FakeJob) -> None:
