@@ -18,7 +18,7 @@ from typing import Any
 
 from apex_fast.errors import Unavailable
 
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
 LOG_TAIL_BYTES = 2000
 

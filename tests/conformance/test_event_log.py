@@ -14,6 +14,7 @@ from apex_fast.core import compile, split_records
 from apex_fast.domain import Command, Log, LogError, Machine, RegisterWorkflow, StartRun, Turn
 from apex_fast.ports.event_log import EventLog
 from tests.support.definitions import chain
+from tests.support.patience import PATIENCE_S
 
 Open = Callable[[], EventLog]
 SEGMENT_BYTES = 1 << 20
@@ -83,7 +84,7 @@ class Writer:
         return self.machine.step(self.now_ns, commands)
 
     async def until(self, position: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not self.positions or self.positions[-1] < position:
                 self.moved.clear()
                 await self.moved.wait()

@@ -17,7 +17,7 @@ from tests.docs.session import Session, environment, lend_curl
 
 ROOT = Path(__file__).parents[2]
 PORT_OF_PAGES = "7400"
-PYTHON_TIMEOUT_S = 120
+PYTHON_TIMEOUT_S = 240
 VOLATILE = (
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "ID"),
     (re.compile(r"sha256:[0-9a-f]{6,64}"), "HASH"),

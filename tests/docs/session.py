@@ -19,7 +19,7 @@ from types import TracebackType
 from tests.docs.page import Command
 
 MARK = "\x01the command is done\x01"
-COMMAND_TIMEOUT_S = 60.0
+COMMAND_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 30.0
 CURL = Path(__file__).with_name("curl.py")
 

@@ -3,8 +3,10 @@
 `docs/decisions` is left out: its pages show what was agreed at a moment, not what a reader is to type.
 """
 
+import random
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,10 +24,12 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 def free_port() -> int:
-    """A port that nobody listened on a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that nobody listened on a moment ago, and that the system gives to nobody who asks for any."""
+    first_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(10_000, max(first_given, 11_000)), 1_000):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 def anchors_of(page: Path) -> set[str]:

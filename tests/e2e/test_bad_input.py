@@ -22,13 +22,14 @@ from apex_fast.client.connection import error_from
 from apex_fast.errors import ApexError, InvalidInput
 from apex_fast.wire.apex.v1 import common_pb2, run_pb2, workflow_pb2
 from tests.support.gateway import ROOT, Served, served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FUZZ = ROOT / "tests" / "data" / "fuzz"
 MIB = 1 << 20
 BODY_BYTES_MAX = 4 * MIB
-STALL_S = 0.5
+STALL_S = 1.0
 STARTS = "/apex.v1.RunService/StartRuns"
 
 
@@ -257,7 +258,7 @@ async def test_bytes_that_are_no_protocol(house: Served) -> None:
     ]
     for sent in garbage:
         with socket.create_connection((host, int(port))) as line:
-            line.settimeout(5)
+            line.settimeout(PATIENCE_S)
             answered = b""
             with suppress(OSError):  # it may hang up at any byte
                 line.sendall(sent)
@@ -382,7 +383,7 @@ async def test_costly_guard_fails_its_run_only(house: Served) -> None:
     many = "inputs.many"
     definition = json.loads(guarded(f"{many}.all(a, {many}.all(b, {many}.all(c, a + b + c >= 0)))"))
     await house.client.register({**definition, "name": "costly"})
-    info = await (await house.client.start("costly", {"many": list(range(100))})).ended(20)
+    info = await (await house.client.start("costly", {"many": list(range(100))})).ended(PATIENCE_S)
     assert (info.state, info.error_code) == ("FAILED", "EXPRESSION_FAILED")
     await house.goes_on()
 
@@ -403,11 +404,11 @@ async def test_naughty_strings_as_inputs(house: Served) -> None:
     values = [{"value": {"text": text, "in": [text], f"as {text}": 1}} for text in NAUGHTY]
     runs = await house.client.start_many("says", values)
     for value, run in zip(values, runs, strict=True):
-        assert await run.result(20) == {"said": value["value"]}
+        assert await run.result(PATIENCE_S) == {"said": value["value"]}
     for text in NAUGHTY:
         status, started = await house.post("/runs", {"workflow": "says", "inputs": {"value": text}})
         assert status == 202, started
-        await house.client.run(started["run_id"]).result(20)
+        await house.client.run(started["run_id"]).result(PATIENCE_S)
         status, run_shown = await house.get(f"/runs/{started['run_id']}")
         assert (status, run_shown["inputs"]["value"], run_shown["output"]["said"]) == (200, text, text)
     await house.goes_on()
@@ -487,7 +488,7 @@ async def test_json_parsing_suite(house: Served) -> None:
             if not (accepted or refused_as_json) or case["expect"] == ("reject" if accepted else "accept"):
                 wrong.append((case["name"], status, answer))
             elif accepted:
-                output = await house.client.run(answer["run_id"]).result(20)
+                output = await house.client.run(answer["run_id"]).result(PATIENCE_S)
                 if output != {"said": json.loads(base64.b64decode(case["b64"]))}:
                     wrong.append((case["name"], status, output))
     assert not wrong
@@ -526,17 +527,17 @@ async def test_functions(house: Served, name: str, more: dict[str, Any], error: 
     await house.client.register(neighbour)
     beside = await house.client.start("slow")
     run = await house.client.start(f"bad-{name}", version=version)
-    info = await run.ended(30)
+    info = await run.ended(PATIENCE_S)
     assert info.state == "FAILED", info
     failed = [event.payload for event in await run.timeline() if event.type == "ToolResultReceived"][-1]
     assert failed["error"]["type"] == error, failed
     assert len(failed["error"]["message"]) < 5_000
-    assert await beside.result(30) == {"a": 5}
+    assert await beside.result(PATIENCE_S) == {"a": 5}
     await house.goes_on()
 
 
 async def test_stuck_functions_do_not_hold_up_the_stop(tmp_path: Path) -> None:
-    settings = {"APEX_FUNCTIONS_STALL_TIMEOUT_S": "0.3", "APEX_SERVER_GRACE_S": "0.5"}
+    settings = {"APEX_FUNCTIONS_STALL_TIMEOUT_S": "1", "APEX_SERVER_GRACE_S": "0.5"}
     async with served(tmp_path, settings) as house:
         for name in ("busy_loop", "sleep_on_loop", "deaf", "never_in_thread", "never"):
             definition = {"name": name, "version": "1", "nodes": [function("a", name)]}
@@ -544,5 +545,5 @@ async def test_stuck_functions_do_not_hold_up_the_stop(tmp_path: Path) -> None:
             await house.client.start(name)
         await house.goes_on()
         await house.close()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             assert await house.process.stop() == 0, house.process.log_tail()

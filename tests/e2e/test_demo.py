@@ -17,7 +17,7 @@ def test_demo_in_a_pipe(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
     out = done.stdout

@@ -17,10 +17,11 @@ import pytest
 from apex_fast.cli.main import main
 from apex_fast.cli.process import GatewayProcess
 from apex_fast.client import Client
-from apex_fast.errors import DeadlineExceeded, Overloaded, Unavailable
+from apex_fast.errors import Overloaded, Unavailable
 from tests.support.gateway import FUNCTIONS, Served, environment_of, process_in, run_serve, served
 from tests.support.ledger import Ledger
 from tests.support.mounts import fill, make_read_only, may_mount, run_where_it_may_mount, tmpfs
+from tests.support.patience import PATIENCE_S
 
 MIB = 1 << 20
 SMALL_LOG = {"APEX_LOG_SEGMENT_BYTES": str(4 * MIB)}
@@ -70,7 +71,7 @@ async def test_full_disk_under_load(tmp_path: Path, request: pytest.FixtureReque
             filler.unlink()
             accepted = await until_accepted(house.client)
             for run_id in [*runs, accepted]:
-                assert await house.client.run(run_id).result(30) == {"length": 6}
+                assert await house.client.run(run_id).result(PATIENCE_S) == {"length": 6}
             await house.close()
             process.kill()
             await process.start()
@@ -86,7 +87,7 @@ async def test_full_disk_under_load(tmp_path: Path, request: pytest.FixtureReque
 
 async def until_refused(client: Client, runs: list[str]) -> Overloaded:
     """Start runs until one is refused, and note the others."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 runs.append((await client.start("heavy")).id)
@@ -97,7 +98,7 @@ async def until_refused(client: Client, runs: list[str]) -> Overloaded:
 
 async def until_accepted(client: Client) -> str:
     """Start a run, as often as the answer is to try again."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with suppress(Overloaded):
                 return (await client.start("heavy")).id
@@ -133,15 +134,15 @@ def test_file_in_place_of_the_folder(tmp_path: Path) -> None:
 
 async def test_log_that_fails(tmp_path: Path) -> None:
     """A write that fails for good ends the process with 70; what was acknowledged is there when it starts again."""
-    process = process_in(tmp_path)
+    process = process_in(tmp_path, {"APEX_SERVER_GRACE_S": "3600"})
     await process.start()
     pid = process.pid
     acknowledged = []
-    async with Client(process.address, timeout_s=10) as client:
+    async with Client(process.address, PATIENCE_S) as client:
         await client.register(chain("heavy", 2, give="x" * 100_000))
         # From here on every write behind the first MiB of a file fails (setrlimit(2), RLIMIT_FSIZE).
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-        async with asyncio.timeout(8):  # less than the grace: nobody waits for what cannot come any more
+        async with asyncio.timeout(PATIENCE_S):  # less than the grace: nobody waits for what cannot come any more
             registering = [asyncio.create_task(register_until_it_fails(client, f"client-{i}")) for i in range(4)]
             with suppress(Unavailable):
                 while True:
@@ -155,7 +156,7 @@ async def test_log_that_fails(tmp_path: Path) -> None:
     try:
         async with Client(process.address) as client:
             for run_id in acknowledged:
-                assert await client.run(run_id).result(30) == {"length": 2}
+                assert await client.run(run_id).result(PATIENCE_S) == {"length": 2}
     finally:
         await process.stop()
     assert len(acknowledged) > 1
@@ -334,22 +335,29 @@ async def test_stop_under_load_loses_nothing_accepted(tmp_path: Path, number: si
             workflow = ("short", "row")[count % 2]
             try:
                 run = await client.start(workflow, labels={"key": key}, idempotency_key="" if count % 3 else key)
-            except (Unavailable, DeadlineExceeded):
-                # With a key the client waits for a gateway to come back, as long as it may.
+            except Unavailable:
                 assert stopping.is_set(), "refused before it was told to stop"
                 return
             acknowledged[key] = run.id
 
     await process.start()
-    async with Client(process.address, timeout_s=3) as client:
+    async with Client(process.address, PATIENCE_S) as client:
         await client.register(chain("short", 1, pause_s=0.3))
         await client.register(chain("row", 4, pause_s=0.05))
         starters = [asyncio.create_task(starter(client, f"client-{i}")) for i in range(8)]
         await asyncio.sleep(1.0)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(acknowledged) <= 50 and not any(one.done() for one in starters):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
         stopping.set()
         (await asyncio.to_thread(subprocess.run, ["kill", f"-{number.name}", str(process.pid)])).check_returncode()
         assert await process.stop() == 0, process.log_tail()
-        await asyncio.gather(*starters)
+        # With a key the client waits for a gateway to come back, as long as it may.
+        ended, waiting = await asyncio.wait(starters, timeout=3)
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*ended)
+        await asyncio.gather(*waiting, return_exceptions=True)
     begun = Counter(entry.job for entry in ledger.started())
     done = {entry.job for entry in ledger.entries() if entry.what == "done"}
     assert set(begun) == done, "what was at work was waited for"
@@ -357,7 +365,7 @@ async def test_stop_under_load_loses_nothing_accepted(tmp_path: Path, number: si
     try:
         async with Client(process.address) as client:
             for run_id in acknowledged.values():
-                assert (await client.run(run_id).ended(30)).state == "COMPLETED"
+                assert (await client.run(run_id).ended(PATIENCE_S)).state == "COMPLETED"
             held: dict[str, str] = {}
             page = ""
             while True:
@@ -377,17 +385,20 @@ async def test_stop_under_load_loses_nothing_accepted(tmp_path: Path, number: si
 
 async def test_stop_ends_streams_and_waiting_calls(tmp_path: Path) -> None:
     """Who waits is told to go on elsewhere; nobody keeps the gateway from stopping."""
-    async with served(tmp_path) as house:
+    async with served(tmp_path, {"APEX_SERVER_GRACE_S": "3600"}) as house:
         gate = {"id": "gate", "type": "approval", "config": {"prompt": "?"}}
         await house.client.register({"name": "gated", "version": "1", "nodes": [gate]})
         run = await house.client.start("gated")
-        waiting = asyncio.create_task(run.ended(60))
-        watching = asyncio.create_task(first_lines(house, run.id))
-        await asyncio.sleep(0.3)
-        address = house.process.address
-        async with asyncio.timeout(15):
+        waiting = asyncio.create_task(run.ended(PATIENCE_S))
+        lines: list[str] = []
+        watching = asyncio.create_task(read_lines(house, run.id, lines))
+        async with asyncio.timeout(PATIENCE_S):
+            while not lines:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.3)  # the other one waits as well, or comes too late
+            address = house.process.address
             assert await house.process.stop() == 0
-            lines = await watching
+            await watching
         assert any(line.startswith("id: 0") or line.startswith("id:0") for line in lines), lines
         with pytest.raises(Unavailable):
             await waiting
@@ -396,10 +407,11 @@ async def test_stop_ends_streams_and_waiting_calls(tmp_path: Path) -> None:
             assert closed.connect_ex((host, int(port))) != 0
 
 
-async def first_lines(house: Served, run_id: str) -> list[str]:
+async def read_lines(house: Served, run_id: str, lines: list[str]) -> None:
     """All lines of a stream of events until it ends."""
     async with house.http.get(f"/runs/{run_id}/events") as answer:
-        return [line.decode() async for line in answer.content]
+        async for line in answer.content:
+            lines.append(line.decode())  # noqa: PERF401 (seen while they come)
 
 
 async def test_doctor_says_what_is_in_force(tmp_path: Path) -> None:

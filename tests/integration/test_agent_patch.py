@@ -13,6 +13,7 @@ from apex_fast.core import check_history
 from tests.integration.model.provider import Provider, completion
 from tests.support.gateway import Served, process_in, served
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -81,7 +82,7 @@ async def test_a_step_that_the_agent_adds_is_executed(house: Served, provider: P
     guarded = adds("yes", "nodes.plan.output.value.n == 7") + adds("no", "nodes.plan.output.value.n == 8")
     scripted(provider, answer({"n": 7}, guarded))
     run = await started(house, "adds", output_schema=SCHEMA)
-    await run.result(30)
+    await run.result(PATIENCE_S)
     assert executed(house, run) == ["b", "yes"]
     types = [event.type for event in await run.timeline()]
     assert types.index("PatchApplied") + 1 == types.index("ToolResultReceived"), "before its result is routed"
@@ -106,7 +107,7 @@ async def test_text_and_no_patch(house: Served, provider: Provider) -> None:
     scripted(provider, answer({"text": "nothing to do"}), answer({"text": "nothing"}, []))
     for name in ("none", "empty"):
         run = await started(house, name)
-        await run.result(30)
+        await run.result(PATIENCE_S)
         assert (executed(house, run), await run.patches()) == (["b"], [])
 
 
@@ -116,7 +117,7 @@ async def test_an_answer_without_output_is_tried_again(house: Served, provider: 
     plan["config"] = {"prompt": "How?", "may_patch": True, "output_schema": SCHEMA}
     await house.client.register({"name": "again", "version": "1", "nodes": [plan, call("b")], "edges": []})
     run = await house.client.start("again")
-    await run.result(30)
+    await run.result(PATIENCE_S)
     assert executed(house, run) == ["b", "x"]
 
 
@@ -134,7 +135,7 @@ async def test_a_refused_patch_is_recorded_and_the_run_goes_on(
 ) -> None:
     scripted(provider, answer({"text": "so"}, operations))
     run = await started(house, f"refused-{gate}-{len(operations)}")
-    await run.result(30)
+    await run.result(PATIENCE_S)
     assert executed(house, run) == ["b"]
     [patch] = await run.patches()
     assert (patch.state, patch.gate, patch.code, patch.epoch) == ("REJECTED", gate, code, 0)
@@ -153,7 +154,7 @@ async def test_the_next_agent_is_told_what_was_refused(house: Served, provider: 
     edges = [{"from": "plan", "to": "again"}, {"from": "again", "to": "b"}]
     await house.client.register({"name": "told", "version": "1", "nodes": [*nodes, call("b")], "edges": edges})
     run = await house.client.start("told")
-    await run.result(30)
+    await run.result(PATIENCE_S)
     first, second = (asked["messages"][0]["content"] for _, asked in provider.requests)
     assert "this run refused" not in first
     [refused, applied] = await run.patches()
@@ -169,7 +170,7 @@ async def test_an_agent_that_may_not_patch_is_not_asked_to(house: Served, provid
     said = json.dumps({"text": "so", "patch": {"operations": adds("x")}})
     scripted(provider, completion(said))
     run = await started(house, "may-not", may_patch=False)
-    await run.result(30)
+    await run.result(PATIENCE_S)
     assert (executed(house, run), await run.patches()) == (["b"], [])
     [(_, asked)] = provider.requests
     assert "patch" not in asked["messages"][0]["content"]
@@ -190,7 +191,7 @@ async def test_one_that_waits_for_a_person(tmp_path: Path, provider: Provider) -
         assert (patch.state, patch.author) == ("PROPOSED", "agent:plan")
         assert (await run.approve_patch(patch.patch_id, approve=True)).state == "APPLIED"
         await house.client.resolve(f"{run.id}~ask", approve=True)
-        await run.result(30)
+        await run.result(PATIENCE_S)
         assert executed(house, run) == ["b", "x"]
 
 
@@ -207,7 +208,7 @@ async def test_a_kill_after_the_patch_is_durable(tmp_path: Path, provider: Provi
     async with process_in(tmp_path, settings(provider)) as process:
         house = Served(process, Ledger(tmp_path / "ledger.jsonl"))
         run = house.client.run(run.id)
-        await run.result(30)
+        await run.result(PATIENCE_S)
         [patch] = await run.patches()
         assert (patch.state, (await run.info()).epoch) == ("APPLIED", 1)
         assert set(executed(house, run)) == {"b", "x"}

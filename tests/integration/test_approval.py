@@ -9,6 +9,7 @@ import pytest
 from apex_fast.client import Approval, Run
 from apex_fast.errors import ApexError, NotFound, WrongState
 from tests.support.gateway import Served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,7 +54,7 @@ async def test_decision(house: Served, door: str, approve: bool) -> None:
         body = {"decision": decision, "reason": "as seen", "edits": {"count": 2}}
         status, decided = await house.post(f"/approvals/{approval.ticket}", body)
         assert (status, decided["run_id"], decided["decision"]) == (200, run.id, decision)
-    output = await run.result(20)
+    output = await run.result(PATIENCE_S)
     assert (output["yes"], output["no"]) == (("yes", None) if approve else (None, "no"))
     gate = output["gate"]
     assert (gate["approved"], gate["reason"], gate["edits"], gate["timed_out"]) == (
@@ -76,7 +77,7 @@ async def test_decided_once(house: Served) -> None:
         return False
 
     accepted = await asyncio.gather(*(decide(number) for number in range(50)))
-    gate = (await run.result(20))["gate"]
+    gate = (await run.result(PATIENCE_S))["gate"]
     resolved = [event.payload for event in await run.timeline() if event.type == "ApprovalResolved"]
     assert [(one["decision"], one["reason"]) for one in resolved] == [(gate["decision"], gate["reason"])]
     assert accepted[int(gate["reason"])]
@@ -103,7 +104,7 @@ async def test_unknown_tickets(house: Served) -> None:
         status, problem = await house.post(f"/approvals/{approval.ticket}", body)
         assert (status, problem["code"], problem["errors"][0]["pointer"]) == (400, "INVALID_INPUT", pointer)
     await run.cancel()
-    assert (await run.ended(20)).state == "CANCELLED"
+    assert (await run.ended(PATIENCE_S)).state == "CANCELLED"
     with pytest.raises(ApexError) as late:
         await house.client.resolve(approval.ticket, approve=True)
     assert late.value.code in {"TICKET_NOT_FOUND", "TICKET_RESOLVED", "RUN_ENDED"}
@@ -113,7 +114,7 @@ async def test_unknown_tickets(house: Served) -> None:
 async def test_time_decides(house: Served, then: str) -> None:
     await house.client.register(gated(f"timeout-{then}", timeout_s=0.3, on_timeout=then))
     run = await house.client.start(f"timeout-{then}", {"what": "it"})
-    output = await run.result(20)
+    output = await run.result(PATIENCE_S)
     assert (output["gate"]["approved"], output["gate"]["timed_out"]) == (then == "approve", True)
     assert (output["yes"], output["no"]) == (("yes", None) if then == "approve" else (None, "no"))
 
@@ -121,7 +122,7 @@ async def test_time_decides(house: Served, then: str) -> None:
 async def test_time_fails(house: Served) -> None:
     await house.client.register(gated("timeout-fail", timeout_s=0.3, on_timeout="fail"))
     run = await house.client.start("timeout-fail", {"what": "it"})
-    info = await run.ended(20)
+    info = await run.ended(PATIENCE_S)
     assert (info.state, info.error_code) == ("FAILED", "NODE_FAILED")
     end = (await run.timeline())[-1].payload
     assert (end["error"]["type"], end["error"]["node"]) == ("ApprovalTimeout", "gate")
@@ -147,4 +148,4 @@ async def test_list_in_pages(house: Served) -> None:
     assert sorted(seen) == sorted(f"{run.id}~gate" for run in runs)
     await asyncio.gather(*(house.client.resolve(ticket, approve=True) for ticket in seen))
     for run in runs:
-        assert (await run.result(20))["yes"] == "yes"
+        assert (await run.result(PATIENCE_S))["yes"] == "yes"

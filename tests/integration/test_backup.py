@@ -6,13 +6,14 @@ from pathlib import Path
 
 from tests.support.gateway import Served, process_in, served
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE_S
 from tests.support.verbs import apex
 
 
 async def runs_of(house: Served, first: int, count: int) -> list[str]:
     runs = [await house.client.start("says", {"value": number}) for number in range(first, first + count)]
     for number, run in enumerate(runs, first):
-        assert await run.result(20) == {"said": number}
+        assert await run.result(PATIENCE_S) == {"said": number}
     return [run.id for run in runs]
 
 
@@ -61,7 +62,7 @@ async def test_a_second_copy_takes_only_what_is_new_and_the_first_is_whole_until
     for _ in range(3):
         async with served(tmp_path) as house:
             # More than a page, so that the next opening begins a segment behind it.
-            await (await house.client.start("says", {"value": "x" * 9_000})).result(20)
+            await (await house.client.start("says", {"value": "x" * 9_000})).result(PATIENCE_S)
         await back_up(tmp_path)
     kept = {path.name: path.stat().st_ino for path in (tmp_path / "copy" / "objects").iterdir()}
     async with served(tmp_path) as house:

@@ -6,6 +6,7 @@ import pytest
 
 from apex_fast.client import Run
 from tests.support.gateway import Served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,7 +34,7 @@ async def test_the_output_of_the_child_is_that_of_the_node(house: Served) -> Non
              "output": "${nodes.f.output}"}  # fmt: skip
     await house.client.register(inner)
     run = await run_of(house, "outer", [composite("c", "twice", n="${inputs.n}")])
-    assert await run.result(20) == {"c": 6}
+    assert await run.result(PATIENCE_S) == {"c": 6}
     [child] = await children_of(house, run)
     info = await child.info()
     assert (info.workflow, info.state, info.output) == ("twice", "COMPLETED", 6)
@@ -53,7 +54,7 @@ async def test_a_failure_comes_up_and_what_other_children_did_is_undone(house: S
     nodes = [composite("first", "books"), composite("second", "books"), composite("third", "breaks")]
     edges = [{"from": "first", "to": "second"}, {"from": "second", "to": "third"}]
     run = await run_of(house, "saga-of-runs", nodes, edges)
-    assert (await run.ended(20)).state == "FAILED"
+    assert (await run.ended(PATIENCE_S)).state == "FAILED"
     end = (await run.timeline())[-1].payload
     assert (end["error"]["node"], end["error"]["type"]) == ("third", "InvalidArguments")
     steps = [(step["step_id"], step["success"]) for step in end["compensation_results"]]
@@ -76,8 +77,8 @@ async def test_a_cancel_goes_down(house: Served) -> None:
         if event.type == "ApprovalRequested":
             break
     await run.cancel("enough")
-    assert (await run.ended(20)).state == "CANCELLED"
-    assert (await child.ended(20)).state == "CANCELLED"
+    assert (await run.ended(PATIENCE_S)).state == "CANCELLED"
+    assert (await child.ended(PATIENCE_S)).state == "CANCELLED"
     assert [entry.node for entry in house.ledger.started(child.id) if entry.function == "undo"] == ["book"]
 
 
@@ -90,7 +91,7 @@ async def test_a_child_that_is_cancelled_fails_its_node(house: Served) -> None:
             break
     [child] = await children_of(house, run)
     await child.cancel("not this one")
-    assert (await run.ended(20)).state == "FAILED"
+    assert (await run.ended(PATIENCE_S)).state == "FAILED"
     assert (await run.timeline())[-1].payload["error"]["type"] == "Cancelled"
 
 
@@ -109,7 +110,7 @@ async def test_what_cannot_start_says_why(house: Served, node: dict[str, Any], w
     await house.client.register({"name": "itself", "version": "1", "nodes": [composite("c", "itself")]})
     name = f"{wanted}-{node['config']['workflow']}-{node['config']['tag']}"
     run = await run_of(house, name, [node])
-    assert (await run.ended(20)).state == "FAILED"
+    assert (await run.ended(PATIENCE_S)).state == "FAILED"
     assert (await run.timeline())[-1].payload["error"]["type"] == wanted
 
 
@@ -120,4 +121,4 @@ async def test_a_map_of_five_hundred_children(house: Served) -> None:
     body = {"nodes": [composite("c", "one", n="${item}")], "edges": [], "output": "${nodes.c.output}"}
     node = {"id": "m", "type": "map", "config": {"over": list(range(500)), "body": body}}
     run = await run_of(house, "many-children", [node], output="${nodes.m.output}")
-    assert await run.result(60) == [2 * number for number in range(500)]
+    assert await run.result(PATIENCE_S) == [2 * number for number in range(500)]

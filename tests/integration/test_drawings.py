@@ -9,6 +9,7 @@ from apex_fast.client import Run
 from apex_fast.errors import NotFound
 from apex_fast.gateway import histories
 from tests.support.gateway import Served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -93,7 +94,7 @@ async def test_a_run_is_drawn_with_where_its_nodes_stand(house: Served) -> None:
     assert (status, kind) == (200, "image/svg+xml")
     assert {"function work · done", "approval · waiting", "function work · skipped", "+ weigh"} <= set(words(picture))
     await house.client.resolve(f"{run.id}~ask", approve=True)
-    await run.result(20)
+    await run.result(PATIENCE_S)
     _, kind, body = await text(house, f"/runs/{run.id}/graph?format=mermaid")
     assert (kind, body.count("· done"), body.count("· skipped")) == ("text/plain", 4, 1)
     status, problem = await house.get("/runs/01890000-0000-7000-8000-000000000000/graph")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from apex_fast.client import Client
 from tests.support.gateway import process_in, run_serve, served
+from tests.support.patience import PATIENCE_S
 from tests.support.verbs import apex
 
 FIRST = bytes(range(32)).hex()
@@ -17,7 +18,7 @@ async def life(folder: Path, key: str, more: str = "") -> str:
     environment = {"APEX_LOG_KEY_FILE": str(folder / "key"), "APEX_LOG_ARCHIVE_AFTER_SEGMENTS": "0"}
     async with served(folder, environment) as house:
         run = await house.client.start("says", {"value": SECRET * 300 + more})
-        await run.result(20)
+        await run.result(PATIENCE_S)
         return run.id
 
 
@@ -85,4 +86,4 @@ async def test_a_killed_gateway_with_a_key_recovers(tmp_path: Path) -> None:
         house.process.kill()
     async with process_in(tmp_path, key) as process, Client(process.address) as client:
         for number, run in enumerate(runs):
-            assert await client.run(run.id).result(20) == {"said": number}
+            assert await client.run(run.id).result(PATIENCE_S) == {"said": number}

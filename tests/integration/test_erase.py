@@ -13,6 +13,7 @@ import pytest
 
 from apex_fast.errors import NotFound
 from tests.support.gateway import python_path, served
+from tests.support.patience import PATIENCE_S
 from tests.support.verbs import apex
 
 KEY = bytes(range(32)).hex()
@@ -39,7 +40,7 @@ async def life(folder: Path, value: str) -> str:
     """A gateway's life with one run; its stop keeps a snapshot and archives what it may."""
     async with served(folder, environment(folder)) as house:
         run = await house.client.start("says", {"value": value * 300}, idempotency_key=value)
-        await run.result(20)
+        await run.result(PATIENCE_S)
         return run.id
 
 
@@ -72,7 +73,7 @@ async def test_a_run_is_gone_for_good_and_the_others_are_as_they_were(tmp_path: 
             assert (await house.client.run(run_id).info()).output == {"said": f"{SECRET}{number}" * 300}
             assert (await house.client.run(run_id).timeline())[-1].type == "WorkflowCompleted"
         again = await house.client.start("says", {"value": "another"}, idempotency_key=f"{SECRET}0")
-        assert await again.result(20) == {"said": "another"}
+        assert await again.result(PATIENCE_S) == {"said": "another"}
 
     # The backup is brought up to date: what it held of the run is gone from it, too.
     status, written = await apex("backup", "copy", folder=tmp_path, **key)
@@ -94,7 +95,7 @@ async def test_a_tenant_is_gone_with_its_runs_workflows_and_blobs(tmp_path: Path
         blob = await house.client.put_blob(SECRET.encode() * 99)
         await house.client.register(BODY)
         outer = await house.client.start("outer", {"value": SECRET})
-        await outer.result(20)
+        await outer.result(PATIENCE_S)
     runs = [outer.id] + [await life(tmp_path, f"{SECRET}{number}") for number in range(3)]
     data = tmp_path / "data"
     before = {path.name: path.read_bytes() for path in (data / "log").iterdir()}
@@ -164,7 +165,7 @@ async def test_a_run_goes_with_those_that_ran_for_it_and_not_without(tmp_path: P
     async with served(tmp_path, key) as house:
         await house.client.register(BODY)
         outer = await house.client.start("outer", {"value": SECRET})
-        await outer.result(20)
+        await outer.result(PATIENCE_S)
         started = [event for event in await outer.timeline() if event.type == "ChildStarted"]
         child = started[0].payload["child"]
     status, written = await apex("erase", "--run", child, "--yes", folder=tmp_path, **key)
@@ -180,7 +181,7 @@ async def test_a_run_goes_with_those_that_ran_for_it_and_not_without(tmp_path: P
 async def test_what_cannot_be_erased_is_refused_with_the_reason(tmp_path: Path) -> None:
     async with served(tmp_path) as house:
         run = await house.client.start("says", {"value": "plain"})
-        await run.result(20)
+        await run.result(PATIENCE_S)
         status, written = await apex("erase", "--tenant", "default", "--yes", folder=tmp_path)
         assert (status, "LOG_LOCKED" in written) == (1, True), written
     for arguments, words in (
@@ -225,7 +226,7 @@ async def test_a_sweep_removes_what_no_run_names(tmp_path: Path) -> None:
         named = await house.client.put_blob(b"named")
         await house.client.put_blob(b"not named")
         run = await house.client.start("says", {"value": named.value})
-        await run.result(20)
+        await run.result(PATIENCE_S)
     status, written = await apex("sweep", "--json", folder=tmp_path, **environment(tmp_path))
     assert (status, json.loads(written)["blobs"]) == (0, 0)
     status, written = await apex("sweep", "--older-than", "0", "--json", folder=tmp_path, **environment(tmp_path))

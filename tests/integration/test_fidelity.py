@@ -7,6 +7,7 @@ import pytest
 from apex_fast.client import Event
 from apex_fast.errors import Conflict
 from tests.support.gateway import Served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,7 +37,7 @@ async def test_the_same_decisions_in_fewer_records(house: Served) -> None:
     await house.client.register(chain("fidelity"))
     full = await house.client.start("fidelity", {"x": "a" * 100}, fidelity="full")
     fast = await house.client.start("fidelity", {"x": "a" * 100}, fidelity="fast")
-    assert await full.result(20) == await fast.result(20) == {"last": "a" * 100}
+    assert await full.result(PATIENCE_S) == await fast.result(PATIENCE_S) == {"last": "a" * 100}
     assert ((await full.info()).fidelity, (await fast.info()).fidelity) == ("full", "fast")
     in_full, in_fast = await full.timeline(), await fast.timeline()
     assert decisions(in_fast) == decisions(in_full)
@@ -55,7 +56,7 @@ async def test_a_map_and_what_is_undone(house: Served) -> None:
                   "output": {"all": "${nodes.m.output}"}}  # fmt: skip
     await house.client.register(definition)
     run = await house.client.start("fidelity-map", {"items": list(range(40))}, fidelity="fast")
-    outcome = await run.result(20)
+    outcome = await run.result(PATIENCE_S)
     assert len(outcome["all"]) == 40
     events = await run.timeline()
     assert len(events) < 100, "in full: 162"
@@ -65,7 +66,7 @@ async def test_over_http(house: Served) -> None:
     await house.client.register(chain("fidelity-http"))
     status, started = await house.post("/runs", {"workflow": "fidelity-http", "inputs": {"x": 1}, "fidelity": "fast"})
     assert status == 202
-    await house.client.run(started["run_id"]).result(20)
+    await house.client.run(started["run_id"]).result(PATIENCE_S)
     _, shown = await house.get(f"/runs/{started['run_id']}")
     assert (shown["fidelity"], shown["output"]) == ("fast", {"last": 1})
 

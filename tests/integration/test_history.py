@@ -10,6 +10,7 @@ import pytest
 from apex_fast.core import check_history
 from apex_fast.errors import InvalidInput, NotFound
 from tests.support.gateway import Served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROW = {
@@ -25,13 +26,15 @@ ROW = {
 
 async def apex_history(*words: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "apex_fast.cli.main", "history", *words]
-    return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False, timeout=60)
+    return await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
 
 
 async def test_state_at_every_offset(house: Served) -> None:
     await house.client.register(ROW)
     run = await house.client.start("row")
-    end = await run.ended(20)
+    end = await run.ended(PATIENCE_S)
     events = await run.timeline()
     states = []
     for event in events:
@@ -55,7 +58,7 @@ async def test_state_at_every_offset(house: Served) -> None:
 async def test_an_offset_that_is_not_there(house: Served) -> None:
     await house.client.register(ROW)
     run = await house.client.start("row")
-    await run.ended(20)
+    await run.ended(PATIENCE_S)
     with pytest.raises(InvalidInput, match="the last event of the run has the offset 5") as caught:
         await run.info(at_offset=6)
     assert [pointer for pointer, _ in caught.value.errors] == ["/offset"]
@@ -73,7 +76,7 @@ async def test_a_question_about_the_past(house: Served) -> None:
     stamp = {"op": "add", "path": "/nodes/-", "value": {"id": "stamp", "type": "join"}}
     await run.patch([stamp, {"op": "add", "path": "/edges/-", "value": {"from": "ask", "to": "stamp"}}])
     await house.client.resolve(f"{run.id}~ask", approve=True)
-    await run.ended(20)
+    await run.ended(PATIENCE_S)
     asked = next(event.offset for event in await run.timeline() if event.type == "PatchApplied") - 1
     assert await run.query("nodes", at_offset=asked) == {"a": "ok", "ask": "running"}
     assert await run.query("[nodes.a.status, inputs.x + 1]", at_offset=asked) == ["ok", 2]
@@ -93,7 +96,7 @@ async def test_a_question_about_the_past(house: Served) -> None:
 async def test_the_file_is_the_same_by_both_doors_and_decided_again(house: Served, tmp_path: Path) -> None:
     await house.client.register(ROW)
     run = await house.client.start("row")
-    await run.ended(20)
+    await run.ended(PATIENCE_S)
     data = await run.history()
     async with house.http.get(f"/runs/{run.id}/history") as answer:
         assert answer.headers["content-type"] == "application/vnd.apex.history"

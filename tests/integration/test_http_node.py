@@ -14,10 +14,12 @@ from aiohttp import web
 
 from apex_fast.client import Run
 from tests.support.gateway import Served, served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SECRET = "hush-6f1d"
+UNHURRIED = {"APEX_HTTP_CONNECT_TIMEOUT_S": "120"}
 RETRY = {"max_attempts": 4, "initial_s": 0.01, "factor": 1.0}
 
 
@@ -45,7 +47,7 @@ class Shop:
             case ["status", status]:
                 return web.json_response({"status": int(status)}, status=int(status))
             case ["slow"]:
-                await asyncio.sleep(30)
+                await asyncio.sleep(600)
                 return web.Response()
             case ["away"]:
                 return web.Response(status=302, headers={"location": request.query["to"]})
@@ -72,7 +74,7 @@ async def shop() -> AsyncIterator[tuple[Shop, str]]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory, shop: tuple[Shop, str]) -> AsyncIterator[Served]:
-    settings = {"APEX_HTTP_ALLOW_HOSTS": shop[1], "APEX_SECRET_SHOP_TOKEN": SECRET}
+    settings = {"APEX_HTTP_ALLOW_HOSTS": shop[1], "APEX_SECRET_SHOP_TOKEN": SECRET, **UNHURRIED}
     async with served(tmp_path_factory.mktemp("house"), settings) as gateway:
         yield gateway
 
@@ -87,7 +89,7 @@ async def ask(house: Served, inputs: dict[str, Any] | None = None, more: Any = N
 
 async def failure(run: Run) -> dict[str, Any]:
     """How its node failed."""
-    info = await run.ended(20)
+    info = await run.ended(PATIENCE_S)
     assert info.state == "FAILED", info
     error: dict[str, Any] = (await run.timeline())[-1].payload["error"]
     return error
@@ -95,13 +97,13 @@ async def failure(run: Run) -> dict[str, Any]:
 
 async def test_output(house: Served, shop: tuple[Shop, str]) -> None:
     run = await ask(house, method="GET", url=f"http://{shop[1]}/items/7", query={"q": "a b", "n": 3})
-    output = (await run.result(20))["ask"]
+    output = (await run.result(PATIENCE_S))["ask"]
     assert (output["status"], output["body"]["price"]) == (200, 12.5)
     path, _, query = output["body"]["path"].partition("?")
     assert (path, parse_qs(query)) == ("/items/7", {"q": ["a b"], "n": ["3"]})
     assert output["headers"]["content-type"].startswith("application/json")
     run = await ask(house, method="GET", url=f"http://{shop[1]}/plain")
-    assert (await run.result(20))["ask"]["body"] == "text"
+    assert (await run.result(PATIENCE_S))["ask"]["body"] == "text"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ async def test_output(house: Served, shop: tuple[Shop, str]) -> None:
 )
 async def test_inputs_never_form_another_address(house: Served, shop: tuple[Shop, str], text: str) -> None:
     run = await ask(house, {"id": text}, method="GET", url=f"http://{shop[1]}/items/${{inputs.id}}/end")
-    path = (await run.result(20))["ask"]["body"]["path"]
+    path = (await run.result(PATIENCE_S))["ask"]["body"]["path"]
     start, middle, end = path[: len("/items/")], path[len("/items/") : -len("/end")], path[-len("/end") :]
     assert (start, end) == ("/items/", "/end")
     assert not set(middle) & set("/?# \\"), path
@@ -120,12 +122,12 @@ async def test_bodies(house: Served, shop: tuple[Shop, str]) -> None:
     bodies: list[Any] = [{"a": [1, None, "ü"]}, [], "text", 7, False, "", {"deep": {"er": [{}]}}]
     for body in bodies:
         run = await ask(house, {"body": body}, method="POST", url=f"http://{shop[1]}/echo", body="${inputs.body}")
-        assert (await run.result(20))["ask"]["body"] == body
+        assert (await run.result(PATIENCE_S))["ask"]["body"] == body
 
 
 async def test_same_key_for_each_attempt(house: Served, shop: tuple[Shop, str]) -> None:
     run = await ask(house, method="POST", url=f"http://{shop[1]}/flaky/3", more={"retry": RETRY})
-    assert (await run.result(20))["ask"]["body"] == {"tries": 3}
+    assert (await run.result(PATIENCE_S))["ask"]["body"] == {"tries": 3}
     keys = [request.headers["idempotency-key"] for request in shop[0].asked if request.path == "/flaky/3"]
     assert keys == [f'"{run.id}/ask"'] * 3
     events = await run.timeline()
@@ -143,7 +145,7 @@ async def test_status_that_no_retry_helps(house: Served, shop: tuple[Shop, str],
 
 async def test_expected_status(house: Served, shop: tuple[Shop, str]) -> None:
     run = await ask(house, method="GET", url=f"http://{shop[1]}/status/418", expect_status=[200, 418])
-    assert (await run.result(20))["ask"]["status"] == 418
+    assert (await run.result(PATIENCE_S))["ask"]["status"] == 418
     run = await ask(house, method="GET", url=f"http://{shop[1]}/status/200", expect_status=[201])
     await failure(run)
 
@@ -160,14 +162,14 @@ async def test_answer_that_is_not_what_it_says(house: Served, shop: tuple[Shop, 
 
 async def test_nobody_there(shop: tuple[Shop, str], tmp_path: Path) -> None:
     """A refused connection is tried again, as the policy says."""
-    async with served(tmp_path, {"APEX_HTTP_ALLOW_HOSTS": "127.0.0.1"}) as other:
+    async with served(tmp_path, {"APEX_HTTP_ALLOW_HOSTS": "127.0.0.1", **UNHURRIED}) as other:
         run = await ask(other, method="GET", url="http://127.0.0.1:9/", more={"retry": RETRY})
         assert (await failure(run))["type"] == "ConnectFailed"
         attempts = [e for e in await run.timeline() if e.type == "ToolCallRequested"]
         assert len(attempts) == 4
         # Allowed without a port: every port of it.
         run = await ask(other, method="GET", url=f"http://{shop[1]}/items/1")
-        assert (await run.result(20))["ask"]["status"] == 200
+        assert (await run.result(PATIENCE_S))["ask"]["status"] == 200
 
 
 GUARDED = [
@@ -203,7 +205,7 @@ async def test_guard_looks_at_redirects(house: Served, shop: tuple[Shop, str], t
 async def test_secrets_are_seen_by_the_server_only(house: Served, shop: tuple[Shop, str]) -> None:
     headers = {"authorization": {"secret": "shop-token"}, "x-plain": "${inputs.who}"}
     run = await ask(house, {"who": "Ada"}, method="GET", url=f"http://{shop[1]}/items/secret", headers=headers)
-    await run.result(20)
+    await run.result(PATIENCE_S)
     request = next(r for r in shop[0].asked if r.path == "/items/secret")
     assert (request.headers["authorization"], request.headers["x-plain"]) == (SECRET, "Ada")
     run = await ask(house, method="GET", url=f"http://{shop[1]}/status/500", headers=headers | {"x-plain": "y"})
@@ -221,6 +223,6 @@ async def test_secrets_are_seen_by_the_server_only(house: Served, shop: tuple[Sh
 async def test_header_that_would_split(house: Served, shop: tuple[Shop, str]) -> None:
     for text in ("a\r\nx-evil: 1", "a\nb", "a\x00b"):
         run = await ask(house, {"h": text}, method="GET", url=f"http://{shop[1]}/items/h", headers={"x": "${inputs.h}"})
-        info = await run.ended(20)
+        info = await run.ended(PATIENCE_S)
         assert info.state == "FAILED"
     assert not [r for r in shop[0].asked if r.path == "/items/h"]

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from apex_fast.errors import KeyReused
 from tests.support.gateway import Served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -36,7 +37,7 @@ async def test_many_at_once(house: Served) -> None:
 
     asked = [over_http() if number % 2 else over_grpc() for number in range(60)]
     (run_id,) = set(await asyncio.gather(*asked))
-    await house.client.run(run_id).result(20)
+    await house.client.run(run_id).result(PATIENCE_S)
     again = await house.client.start("single", {"value": 1}, idempotency_key="at-once")
     assert (again.id, again.existing) == (run_id, True), "also after its end"
     assert len(house.ledger.started(run_id)) == 1
@@ -76,7 +77,7 @@ async def test_key_of_a_run_that_failed(house: Served) -> None:
     failing = {"id": "a", "type": "function", "config": {"name": "fail"}}
     await house.client.register({"name": "failing", "version": "1", "nodes": [failing]})
     run = await house.client.start("failing", idempotency_key="failed")
-    assert (await run.ended(20)).state == "FAILED"
+    assert (await run.ended(PATIENCE_S)).state == "FAILED"
     again = await house.client.start("failing", idempotency_key="failed")
     assert (again.id, again.existing) == (run.id, True)
 
@@ -101,7 +102,7 @@ async def test_keys_of_functions(house: Served) -> None:
     await house.client.register({"name": "keys", "version": "1", "nodes": nodes})
     runs = [await house.client.start("keys") for _ in range(3)]
     for run in runs:
-        assert (await run.ended(20)).state == "COMPLETED"
+        assert (await run.ended(PATIENCE_S)).state == "COMPLETED"
     keys: dict[tuple[str, str], set[str]] = defaultdict(set)
     attempts: Counter[tuple[str, str]] = Counter()
     for entry in house.ledger.started():

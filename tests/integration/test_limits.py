@@ -6,6 +6,7 @@ import pytest
 
 from apex_fast.errors import ApexError
 from tests.support.gateway import served
+from tests.support.patience import PATIENCE_S
 
 
 async def test_a_start_over_a_limit_is_refused_by_its_name(tmp_path: Path) -> None:
@@ -21,7 +22,7 @@ async def test_a_start_over_a_limit_is_refused_by_its_name(tmp_path: Path) -> No
             await house.client.start("waits", {})
         assert (refusal.value.code, "runs_open_max" in refusal.value.message) == ("LIMIT_EXCEEDED", True)
         await first.signal("go")
-        await first.result(20)
+        await first.result(PATIENCE_S)
         await house.goes_on()
 
 
@@ -36,7 +37,7 @@ async def test_dead_letters_over_their_limit_leave_oldest_first(tmp_path: Path) 
         runs = [await house.client.start("fails", {}) for _ in range(3)]
         for run in runs:
             with pytest.raises(ApexError):
-                await run.result(20)
+                await run.result(PATIENCE_S)
         listed = {letter.run_id for letter in (await house.client.dead_letters()).dead_letters}
         assert len(listed) == 2
         assert listed <= {run.id for run in runs}

@@ -6,6 +6,7 @@ import pytest
 
 from apex_fast.client import Run
 from tests.support.gateway import Served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -28,14 +29,14 @@ async def test_each_iteration_sees_the_one_before(house: Served) -> None:
     body = {"nodes": [function("f", "echo", value="${last == null ? [iteration] : last + [iteration]}")],
             "output": "${nodes.f.output}"}  # fmt: skip
     run = await run_of(house, looped("grows", body, **{"while": "iteration < inputs.n"}))
-    assert await run.result(20) == {"last": [0, 1, 2]}
+    assert await run.result(PATIENCE_S) == {"last": [0, 1, 2]}
     requested = [event.payload["node"] for event in await run.timeline() if event.type == "ToolCallRequested"]
     assert requested == ["l[0].f", "l[1].f", "l[2].f"]
 
 
 async def test_no_iteration_gives_null(house: Served) -> None:
     body = {"nodes": [function("f", "echo", value=1)]}
-    assert await (await run_of(house, looped("none", body, **{"while": "false"}))).result(20) == {"last": None}
+    assert await (await run_of(house, looped("none", body, **{"while": "false"}))).result(PATIENCE_S) == {"last": None}
 
 
 async def test_iteration_that_fails_fails_the_loop(house: Served) -> None:
@@ -45,7 +46,7 @@ async def test_iteration_that_fails_fails_the_loop(house: Served) -> None:
         "edges": [{"from": "book", "to": "check"}],
     }
     run = await run_of(house, looped("fails", body, **{"while": "true"}))
-    assert (await run.ended(20)).state == "FAILED"
+    assert (await run.ended(PATIENCE_S)).state == "FAILED"
     end = (await run.timeline())[-1].payload
     assert (end["error"]["node"], end["error"]["type"]) == ("l", "InvalidArguments")
     undone = [entry.node for entry in house.ledger.started(run.id) if entry.function == "undo"]
@@ -58,4 +59,4 @@ async def test_a_thousand_iterations_in_a_map(house: Served) -> None:
     node = {"id": "m", "type": "map", "config": {"over": [1, 2, 3, 4], "body": {"nodes": loop, "edges": [],
             "output": "${nodes.l.output}"}}}  # fmt: skip
     definition = {"name": "many", "version": "1", "nodes": [node], "output": "${nodes.m.output}"}
-    assert await (await run_of(house, definition)).result(60) == [250, 251, 252, 253]
+    assert await (await run_of(house, definition)).result(PATIENCE_S) == [250, 251, 252, 253]

@@ -11,6 +11,7 @@ from apex_fast.core import check_history
 from apex_fast.errors import InvalidInput, NotFound, WrongState
 from tests.support.gateway import Served, process_in
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -51,7 +52,7 @@ async def test_a_waiting_run_goes_on_under_the_new_version(house: Served) -> Non
     assert (then.version, then.epoch) == ("1", 0)
     [approval] = await house.client.approvals(run.id)
     await house.client.resolve(approval.ticket, approve=True)
-    await run.result(20)
+    await run.result(PATIENCE_S)
     assert [entry.node for entry in house.ledger.started(run.id)] == ["a", "b", "c"]
     epochs = {event.type: event.epoch for event in await run.timeline()}
     assert (epochs["RunStarted"], epochs["RunMigrated"], epochs["WorkflowCompleted"]) == (0, 0, 1)
@@ -108,7 +109,7 @@ async def test_a_migration_survives_a_kill_and_its_history_is_decided_again(tmp_
         info = await run.info()
         assert (info.version, info.epoch) == ("2", 1)
         await house.client.resolve(f"{run.id}~ask", approve=True)
-        await run.result(20)
+        await run.result(PATIENCE_S)
         assert [entry.node for entry in house.ledger.started(run.id)] == ["a", "b"]
         assert check_history(await run.history()).records == (await run.info()).offset + 1
         await house.close()

@@ -14,9 +14,9 @@ from apex_fast.client import Arm, Run
 from apex_fast.errors import NotFound
 from tests.support.gateway import Served, process_in, run_serve, served
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE_S
 from tests.unit.optimizer.guests import saying, speaking
 
-TRIES = 600
 PAUSE_S = 0.1
 
 
@@ -54,22 +54,23 @@ LATE: dict[str, Any] = {
     "output": "${nodes.ship.output}",
 }
 """The same, but both have run when somebody is asked."""
+UNHURRIED = {"APEX_OPTIMIZER_TIME_S": "60"}
+"""A pass ends by fuel, however busy the machine is."""
 APPLY = {
     "APEX_OPTIMIZER_POLICY": "apply",
     "APEX_OPTIMIZER_INTERVAL_S": "0.1",
     "APEX_OPTIMIZER_PROFILE_RUNS_MIN": "3",
     "APEX_OPTIMIZER_GAIN_S_MIN": "0.01",
+    **UNHURRIED,
 }
 
 
 async def until(found: Callable[[], Awaitable[Any]]) -> Any:
     """What ``found`` gives once it gives something."""
-    for _ in range(TRIES):
-        value = await found()
-        if value:
-            return value
-        await asyncio.sleep(PAUSE_S)
-    raise AssertionError("it never came")
+    async with asyncio.timeout(PATIENCE_S):
+        while not (value := await found()):  # noqa: ASYNC110 (of another process)
+            await asyncio.sleep(PAUSE_S)
+    return value
 
 
 async def suggestions(house: Served, name: str, version: str = "1") -> dict[str, Any]:
@@ -96,7 +97,7 @@ async def waiting(house: Served, workflow: str, version: str = "1") -> Run:
 async def finish(house: Served, run: Run) -> Any:
     """Let a run go on to its output."""
     await house.client.resolve(f"{run.id}~gate", approve=True)
-    return await run.result(20)
+    return await run.result(PATIENCE_S)
 
 
 async def profiled(house: Served, workflow: str, runs: int) -> dict[str, Any]:
@@ -112,7 +113,7 @@ async def profiled(house: Served, workflow: str, runs: int) -> dict[str, Any]:
 
 async def patched(run: Run) -> None:
     """Wait until the run goes on under a patch."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         async for event in run.watch():
             if event.type == "PatchApplied":
                 return
@@ -138,7 +139,7 @@ async def house(tmp_path: Path) -> AsyncIterator[Served]:
 
 async def test_a_policy_is_off_unless_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "apex.toml").write_text("")
-    async with served(tmp_path, {"APEX_OPTIMIZER_WORKFLOWS": "row=suggest"}) as house:
+    async with served(tmp_path, {"APEX_OPTIMIZER_WORKFLOWS": "row=suggest", **UNHURRIED}) as house:
         await house.client.register(ROW)
         await house.client.register(LATE)
         _, said = await house.get("/definitions/late/1/suggestions")
@@ -274,8 +275,6 @@ async def test_a_wrong_pass_costs_nothing_but_a_count(tmp_path: Path) -> None:
     (passes / "babbles.wasm").write_bytes(saying("nonsense"))
     (passes / "broken.wasm").write_bytes(b"no module")
     settings = {**APPLY, "APEX_OPTIMIZER_PASSES_DIR": str(passes), "APEX_OPTIMIZER_FUEL": "200000000"}
-    # It ends by fuel, however busy the machine is.
-    settings["APEX_OPTIMIZER_TIME_S"] = "60"
     async with served(tmp_path, settings) as house:
         await house.client.register(ROW)
         said = await suggestions(house, "row")

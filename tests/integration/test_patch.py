@@ -10,6 +10,7 @@ from apex_fast.core import check_history
 from apex_fast.errors import InvalidInput, KeyReused, NotFound, WrongState
 from tests.support.gateway import Served, process_in, served
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -46,7 +47,7 @@ async def waiting(house: Served) -> Run:
 async def finish(house: Served, run: Run) -> list[str]:
     """What was executed, in order."""
     await house.client.resolve(f"{run.id}~ask", approve=True)
-    await run.result(20)
+    await run.result(PATIENCE_S)
     return [entry.node for entry in house.ledger.started(run.id)]
 
 
@@ -136,7 +137,7 @@ async def test_what_a_patch_may_reach_is_a_setting(tmp_path: Path) -> None:
         assert [pointer for pointer, _ in refused.value.errors] == ["", "/nodes/3/config/name"]
         await run.patch(adds("beside", "a"))
         await house.client.resolve(f"{run.id}~ask", approve=True)
-        await run.result(20)
+        await run.result(PATIENCE_S)
 
 
 async def test_what_clients_may_reach_beside_it_is_listed(tmp_path: Path) -> None:

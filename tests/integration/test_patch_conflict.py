@@ -9,6 +9,7 @@ import pytest
 from apex_fast.client import Run
 from apex_fast.errors import KeyReused, PatchConflict
 from tests.support.gateway import Served, served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -169,7 +170,7 @@ async def test_of_a_workflow(tmp_path: Path) -> None:
         await client.register({"name": "race", "version": "1", "nodes": [call("b")], "edges": []})
         first = await client.patch_workflow("race", gives("first", 0), idempotency_key="one")
         later = await client.patch_workflow("race", gives("second", 0))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while (await client.workflow_patch(later)).state == "PENDING":  # noqa: ASYNC110 (of another process)
                 await asyncio.sleep(0.02)
         with pytest.raises(PatchConflict) as stands:

@@ -10,6 +10,7 @@ import pytest
 from apex_fast.client import Arm, Client, WorkflowPatch
 from apex_fast.errors import InvalidInput, KeyReused, NotFound, WrongState
 from tests.support.gateway import Served, process_in, served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 QUICK = {"APEX_LIMITS_PATCH_BATCH_S": "0.05"}
@@ -32,7 +33,7 @@ def adds(node: str) -> list[dict[str, Any]]:
 
 async def decided(client: Client, patch_id: str) -> WorkflowPatch:
     """The patch once its batch was made."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while (patch := await client.workflow_patch(patch_id)).state == "PENDING":  # noqa: ASYNC110 (of another process)
             await asyncio.sleep(0.02)
     return patch
@@ -64,10 +65,10 @@ async def test_a_batch_makes_a_version_that_runs_get(tmp_path: Path) -> None:
         assert "/0/path" in refused.error_message
         assert (await decided(client, unknown)).gate == "meaning", "it names a function that nobody registered"
         run = await client.start("parcel")
-        await run.result(20)
+        await run.result(PATIENCE_S)
         assert (await run.info()).version == "1+patches.1"
         before = await client.start("parcel", version="1")
-        await before.result(20)
+        await before.result(PATIENCE_S)
         nodes = [event.payload["node"] for event in await before.timeline() if event.type == "ToolCallRequested"]
         assert nodes == ["a"], "the base is what it was"
         info = await client.workflow("parcel")
@@ -247,7 +248,7 @@ async def test_a_patch_set_is_tried_before_all_get_it(tmp_path: Path) -> None:
         await decided(client, await client.patch_workflow("parcel", adds("c"), version="1", set="audit"))
         run = await client.start("parcel")
         assert (await run.info()).version == "1+audit.2", "the arm follows its set"
-        await run.result(20)
+        await run.result(PATIENCE_S)
         assert (await client.arms("parcel")).arms[1].started == 2
         await client.tag("parcel", "1+audit.2", "main")
         assert (await (await client.start("parcel")).info()).arm == ""

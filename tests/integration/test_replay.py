@@ -7,6 +7,7 @@ import pytest
 
 from apex_fast.errors import InvalidInput, KeyReused, NotFound
 from tests.support.gateway import Served, process_in
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -31,10 +32,10 @@ def executed(house: Served, run_id: str) -> list[str]:
 async def test_only_what_follows_is_executed(house: Served) -> None:
     await house.client.register(ROW)
     run = await house.client.start("replayed", {"x": 1})
-    await run.result(20)
+    await run.result(PATIENCE_S)
     again = await run.replay("b", allow_writes=True)
     assert again.id != run.id
-    await again.result(20)
+    await again.result(PATIENCE_S)
     assert executed(house, again.id) == ["b", "c"]
     events = await again.timeline()
     assert [event.payload["node"] for event in events if event.payload.get("copied")] == ["a"]
@@ -46,16 +47,16 @@ async def test_only_what_follows_is_executed(house: Served) -> None:
 async def test_live_executes_all(house: Served) -> None:
     await house.client.register(ROW)
     run = await house.client.start("replayed")
-    await run.result(20)
+    await run.result(PATIENCE_S)
     again = await run.replay(mode="live", allow_writes=True)
-    await again.result(20)
+    await again.result(PATIENCE_S)
     assert executed(house, again.id) == ["a", "b", "c"]
 
 
 async def test_refusals_say_where(house: Served) -> None:
     await house.client.register(ROW)
     run = await house.client.start("replayed")
-    await run.result(20)
+    await run.result(PATIENCE_S)
     with pytest.raises(InvalidInput) as caught:
         await run.replay("b")
     assert caught.value.code == "WRITES_NOT_ALLOWED"
@@ -71,7 +72,7 @@ async def test_refusals_say_where(house: Served) -> None:
 async def test_a_key_gives_the_same_run(house: Served) -> None:
     await house.client.register(ROW)
     run = await house.client.start("replayed")
-    await run.result(20)
+    await run.result(PATIENCE_S)
     first = await run.replay("c", allow_writes=True, idempotency_key="replay-1")
     second = await run.replay("c", allow_writes=True, idempotency_key="replay-1")
     assert (second.id, second.existing) == (first.id, True)
@@ -92,7 +93,7 @@ async def test_a_kill_lets_nothing_run_that_is_kept(tmp_path: Path) -> None:
         await house.client.register(definition)
         run = await house.client.start("waits")
         await house.client.resolve(f"{run.id}~ask", approve=True)
-        await run.result(20)
+        await run.result(PATIENCE_S)
         again = await run.replay("ask")
         while not await house.client.approvals(again.id):
             pass
@@ -102,6 +103,6 @@ async def test_a_kill_lets_nothing_run_that_is_kept(tmp_path: Path) -> None:
     async with process_in(tmp_path) as process:
         house = Served(process, Ledger(tmp_path / "ledger.jsonl"))
         await house.client.resolve(f"{run_id}~ask", approve=True)
-        await house.client.run(run_id).result(20)
+        await house.client.run(run_id).result(PATIENCE_S)
         assert executed(house, run_id) == ["c"]
         await house.close()

@@ -7,6 +7,7 @@ import pytest
 
 from apex_fast.errors import NotFound
 from tests.support.gateway import served
+from tests.support.patience import PATIENCE_S
 from tests.support.verbs import apex
 
 KEEPS_LITTLE = {"APEX_LOG_RETENTION_S": "0.05", "APEX_LOG_ARCHIVE_AFTER_SEGMENTS": "0"}
@@ -16,7 +17,7 @@ async def life(folder: Path, value: str, environment: dict[str, str]) -> str:
     """A gateway's life with one run, of more than a page; its stop keeps a snapshot."""
     async with served(folder, environment) as house:
         run = await house.client.start("says", {"value": value * 9_000})
-        assert await run.result(20) == {"said": value * 9_000}
+        assert await run.result(PATIENCE_S) == {"said": value * 9_000}
         return run.id
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 import socket
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc.aio
@@ -15,6 +15,7 @@ from apex_fast.client.connection import error_from
 from apex_fast.errors import ApexError, Overloaded
 from apex_fast.wire.apex.v1 import common_pb2, run_pb2
 from tests.support.gateway import Served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -45,18 +46,22 @@ HEAVY = {
     "name": "heavy",
     "version": "1",
     "nodes": [
-        {
-            "id": f"n{number}",
-            "type": "function",
-            "config": {"name": "echo"},
-            "input": {"value": "${inputs.large}"},
-        }
-        for number in range(60)
+        {"id": "n0", "type": "signal", "config": {"name": "go"}},
+        *(
+            {
+                "id": f"n{number}",
+                "type": "function",
+                "config": {"name": "echo"},
+                "input": {"value": "${inputs.large}"},
+            }
+            for number in range(1, 61)
+        ),
     ],
-    "edges": [{"from": f"n{number}", "to": f"n{number + 1}"} for number in range(59)],
+    "edges": [{"from": f"n{number}", "to": f"n{number + 1}"} for number in range(60)],
     "output": {},
 }
-"""Its events are as large as its input; far more of them than the sockets of a viewer hold."""
+"""Goes on when its viewer is there. Its events are as large as its input; far more of them than the sockets of a viewer
+hold."""
 
 
 async def long_run(house: Served, items: int) -> Run:
@@ -117,7 +122,7 @@ async def test_reconnecting_again_and_again(house: Served) -> None:
                     break
         return seen, connections
 
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(PATIENCE_S):
         viewed = await asyncio.gather(*(viewer(patience) for patience in (4, 10, 40, 100, 100_000)))
     timeline = await timeline_of(house, run.id)
     for seen, connections in viewed:
@@ -132,7 +137,7 @@ async def test_late_viewers_catch_up_with_a_run_that_goes_on(house: Served) -> N
     async for event in run.watch():
         if event.offset == 3_000:
             break
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         viewed = await asyncio.gather(*(offsets(run, 0) for _ in range(20)))
     last = (await run.info()).offset
     assert last > 4_000
@@ -148,7 +153,7 @@ async def test_many_viewers_see_the_same(house: Served) -> None:
     async def over_grpc() -> list[int]:
         return [event.offset async for event in run.watch()]
 
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(PATIENCE_S):
         viewed = await asyncio.gather(*(over_http() if n % 2 else over_grpc() for n in range(40)))
     last = (await run.info()).offset
     assert all(seen == list(range(last + 1)) for seen in viewed)
@@ -157,7 +162,7 @@ async def test_many_viewers_see_the_same(house: Served) -> None:
 async def test_from_any_offset(house: Served) -> None:
     """Of a run that goes on and of one that has ended; also from ahead of what has happened."""
     run = await long_run(house, 30)
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(PATIENCE_S):
         live = await asyncio.gather(*(offsets(run, start) for start in (0, 1, 7, 50, 100)))
     last = (await run.info()).offset
     for start, seen in zip((0, 1, 7, 50, 100), live, strict=True):
@@ -174,7 +179,7 @@ async def offsets(run: Run, start: int) -> list[int]:
 
 async def test_bad_places(house: Served) -> None:
     run = await long_run(house, 1)
-    await run.ended(20)
+    await run.ended(PATIENCE_S)
     for last in ("x", "-1", "1.5", "9" * 30, "٣"):
         async with house.http.get(f"/runs/{run.id}/events", headers={"last-event-id": last}) as answer:
             assert (answer.status, (await answer.json(content_type=None))["code"]) == (400, "INVALID_INPUT"), last
@@ -197,12 +202,13 @@ async def test_slow_viewer_over_grpc_is_told_where_it_was(house: Served) -> None
     """The run does not wait for it; going on from the last offset gives the rest."""
     run = await heavy_run(house)
     watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = house.channel.unary_stream("/apex.v1.RunService/WatchRun")
-    call = watch(run_pb2.WatchRunRequest(run_id=run.id).SerializeToString())
-    info = await run.ended(30)
+    messages = aiter(watch(run_pb2.WatchRunRequest(run_id=run.id).SerializeToString()))
+    seen = [common_pb2.Event.FromString(await anext(messages)).offset]
+    await run.signal("go")
+    info = await run.ended(PATIENCE_S)
     assert info.state == "COMPLETED", "it ended while its viewer did nothing"
-    seen: list[int] = []
     with pytest.raises(grpc.aio.AioRpcError) as told:
-        await read_into(seen, call)
+        await read_into(seen, messages)
     error = error_from(told.value)
     assert isinstance(error, Overloaded)
     assert error.code == "SUBSCRIBER_TOO_SLOW"
@@ -212,30 +218,35 @@ async def test_slow_viewer_over_grpc_is_told_where_it_was(house: Served) -> None
     assert seen + await offsets(run, len(seen)) == list(range(info.offset + 1))
 
 
-async def read_into(seen: list[int], call: AsyncIterable[bytes]) -> None:
-    async for message in call:
+async def read_into(seen: list[int], messages: AsyncIterator[bytes]) -> None:
+    async for message in messages:
         seen.append(common_pb2.Event.FromString(message).offset)  # noqa: PERF401 (kept where the stream breaks)
 
 
 async def test_slow_viewer_over_sse_is_told_where_it_was(house: Served) -> None:
-    await house.client.register(HEAVY)
     host, _, port = house.process.address.partition(":")
     run = await heavy_run(house)
+    closed_before = await metric(house, "front_slow_closed")
     with socket.create_connection((host, int(port))) as line:
         line.sendall(f"GET /runs/{run.id}/events HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
-        info = await run.ended(30)
-        assert info.state == "COMPLETED"
-        line.settimeout(15)
-        received = b""
+        line.settimeout(PATIENCE_S)
+        received = await asyncio.to_thread(line.recv, 1 << 10)
+        await run.signal("go")
+        # What is left for it is there for ten seconds, however long the run takes.
+        async with asyncio.timeout(PATIENCE_S):
+            while await metric(house, "front_slow_closed") == closed_before:  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0.02)
         while part := await asyncio.to_thread(line.recv, 1 << 20):
             received += part
     text = received.decode(errors="replace")
     ids = [int(row.partition(":")[2]) for row in text.splitlines() if row.startswith("id:")]
     assert "event: error" in text, text[-300:]
     told = json.loads(text.rpartition("event: error")[2].partition("data:")[2].splitlines()[0])
+    info = await run.ended(PATIENCE_S)
     assert told["last_offset"] == ids[-1] < info.offset
     assert ids == list(range(len(ids)))
     rest = [number async for number, _ in sse(house, run.id, ids[-1])]
+    assert (await run.info()).state == "COMPLETED"
     assert ids + rest == list(range(info.offset + 1))
 
 
@@ -246,15 +257,15 @@ async def test_viewers_that_leave_are_forgotten(house: Served) -> None:
     for _ in range(30):
         async for _event in sse(house, run.id, None):
             break
-    async with asyncio.timeout(10):
-        while await open_streams(house):  # noqa: ASYNC110 (nobody tells when the last one is gone)
+    async with asyncio.timeout(PATIENCE_S):
+        while await metric(house, "gateway_streams_open"):  # noqa: ASYNC110 (nobody tells when the last one is gone)
             await asyncio.sleep(0.02)
     await run.cancel()
 
 
-async def open_streams(house: Served) -> float:
+async def metric(house: Served, name: str) -> float:
     async with house.http.get("/metrics") as answer:
         for line in (await answer.text()).splitlines():
-            if line.startswith("gateway_streams_open "):
+            if line.startswith((f"{name} ", f"{name}_total ")):
                 return float(line.split()[1])
     raise AssertionError("no such metric")

@@ -11,6 +11,7 @@ from pyarrow import parquet  # type: ignore[import-untyped]
 
 from apex_fast.errors import RunFailed
 from tests.support.gateway import python_path, served
+from tests.support.patience import PATIENCE_S
 from tests.support.verbs import apex
 
 KEY = bytes(range(32)).hex()
@@ -30,7 +31,7 @@ async def test_tables_are_the_timelines(tmp_path: Path, fidelity: str) -> None:
     for number in range(3):
         async with served(tmp_path, {**key, "APEX_ENGINE_FIDELITY": fidelity}) as house:
             run = await house.client.start("says", {"value": f"é{number}" * 3_000}, labels={"n": str(number)})
-            await run.result(20)
+            await run.result(PATIENCE_S)
             runs.append(run.id)
     assert list((tmp_path / "data" / "log").glob("*.archive"))
     async with served(tmp_path, key) as house:
@@ -38,7 +39,7 @@ async def test_tables_are_the_timelines(tmp_path: Path, fidelity: str) -> None:
         await house.client.register(WAITS)
         failed = await house.client.start("fails", {})
         with pytest.raises(RunFailed):
-            await failed.result(20)
+            await failed.result(PATIENCE_S)
         waiting = await house.client.start("waits", {})
         for run_id in (*runs, failed.id, waiting.id):
             _, page = await house.get(f"/runs/{run_id}/timeline?limit=1000")
@@ -87,7 +88,7 @@ async def test_many_events_are_written_in_batches(tmp_path: Path) -> None:
     async with served(tmp_path) as house:
         await house.client.register(fan)
         run = await house.client.start("fan", {"items": list(range(3_000))})
-        await run.result(60)
+        await run.result(PATIENCE_S)
     status, written = await apex("history", "parquet", "out", folder=tmp_path)
     assert status == 0, written
     file = parquet.ParquetFile(tmp_path / "out" / "events.parquet")
@@ -105,7 +106,7 @@ def test_without_pyarrow_it_says_what_to_install(tmp_path: Path) -> None:
         env={"PYTHONPATH": python_path()},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 1

@@ -6,6 +6,7 @@ from typing import Any
 
 from apex_fast.core import LogView
 from tests.support.gateway import served
+from tests.support.patience import PATIENCE_S
 from tests.support.segments import forge
 from tests.support.verbs import apex
 
@@ -19,7 +20,7 @@ async def test_a_served_log_is_verified_and_its_owner_does_not_notice(tmp_path: 
     data = tmp_path / "data"
     async with served(tmp_path) as house:
         runs = [await house.client.start("says", {"value": number}) for number in range(20)]
-        assert [await run.result(20) for run in runs] == [{"said": number} for number in range(20)]
+        assert [await run.result(PATIENCE_S) for run in runs] == [{"said": number} for number in range(20)]
         status, found = await verdict_on(data)
         assert (status, found["ok"], found["damage"], found["term"]) == (0, True, None, 1)
         assert found["position"] > 60
@@ -44,7 +45,7 @@ async def test_doctor_raises_no_term(tmp_path: Path) -> None:
 async def test_the_first_record_that_was_changed_is_named(tmp_path: Path) -> None:
     async with served(tmp_path) as house:
         for number in range(5):
-            await (await house.client.start("says", {"value": f"value {number}"})).result(20)
+            await (await house.client.start("says", {"value": f"value {number}"})).result(PATIENCE_S)
     (segment,) = (tmp_path / "data" / "log").glob("*.segment")
     content = bytearray(segment.read_bytes())
     at = content.index(b"value 2")
@@ -71,7 +72,7 @@ async def test_there_is_nothing_to_verify(tmp_path: Path) -> None:
 async def test_a_forged_record_with_every_checksum_mended_breaks_the_chain_of_its_run(tmp_path: Path) -> None:
     async with served(tmp_path) as house:
         for number in range(5):
-            await (await house.client.start("says", {"value": f"value {number}"})).result(20)
+            await (await house.client.start("says", {"value": f"value {number}"})).result(PATIENCE_S)
     (segment,) = (tmp_path / "data" / "log").glob("*.segment")
     forge(segment, b"value 2", b"value 2")
     assert (await verdict_on(tmp_path / "data"))[0] == 0, "nothing was changed: the mending is right"

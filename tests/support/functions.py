@@ -185,3 +185,10 @@ async def shaky(ok: bool, say: Any = None) -> Any:
     if not ok:
         raise Flaky("told to")
     return say
+
+
+@app.function(effect="read")
+async def shaky_too(ok: bool) -> None:
+    """The same, under a name of its own."""
+    if not ok:
+        raise Flaky("told to")

@@ -17,6 +17,7 @@ from apex_fast.cli.process import GatewayProcess
 from apex_fast.client import Client
 from apex_fast.wire.grpc.health.v1 import health_pb2
 from tests.support.ledger import Ledger
+from tests.support.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = "tests.support.functions:app"
@@ -36,7 +37,7 @@ class Served:
     def __init__(self, process: GatewayProcess, ledger: Ledger) -> None:
         self.process = process
         self.ledger = ledger
-        self.client = Client(process.address)
+        self.client = Client(process.address, PATIENCE_S)
         self.http = aiohttp.ClientSession(f"http://{process.address}")
         self.channel = grpc.aio.insecure_channel(
             process.address, options=[("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
@@ -48,7 +49,7 @@ class Served:
         await self.channel.close()
         await self.client.close()
 
-    async def grpc(self, method: str, message: bytes, timeout_s: float = 20) -> bytes:
+    async def grpc(self, method: str, message: bytes, timeout_s: float = PATIENCE_S) -> bytes:
         """A unary call in bytes: `method` is SERVICE/NAME within apex.v1. Raises AioRpcError."""
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(f"/apex.v1.{method}")
         return await call(message, timeout=timeout_s)
@@ -56,7 +57,7 @@ class Served:
     async def health(self) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
         """What the standard health service says of the whole."""
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(HEALTH)
-        return health_pb2.HealthCheckResponse.FromString(await call(b"", timeout=10)).status
+        return health_pb2.HealthCheckResponse.FromString(await call(b"", timeout=PATIENCE_S)).status
 
     async def post(self, path: str, body: bytes | dict[str, Any], **headers: str) -> tuple[int, dict[str, Any]]:
         """POST as JSON: status and the JSON that came back."""
@@ -88,7 +89,7 @@ class Served:
         status, _ = await self.get("/health")
         assert status == 200
         run = await self.client.start("says", {"value": "still here"})
-        assert await run.result(20) == {"said": "still here"}
+        assert await run.result(PATIENCE_S) == {"said": "still here"}
 
 
 def environment_of(folder: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -120,7 +121,7 @@ async def served(folder: Path, more: Mapping[str, str] | None = None) -> AsyncIt
 
 
 def run_serve(
-    *arguments: str, folder: Path, timeout_s: float = 30, **environment: str
+    *arguments: str, folder: Path, timeout_s: float = PATIENCE_S, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
     """`apex serve …` in ``folder``, which is expected to end by itself: its exit code and what it said."""
     return subprocess.run(

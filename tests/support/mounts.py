@@ -30,7 +30,7 @@ def may_mount() -> bool:
 def run_where_it_may_mount(test: str) -> None:
     """Run a test, by its node id, in a namespace where it may mount. Raises AssertionError with its report."""
     command = ["unshare", "-rm", sys.executable, "-m", "pytest", "-q", test]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.gateway import python_path
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 240.0
 
 
 async def apex(*arguments: str, folder: Path, **environment: str) -> tuple[int, str]:

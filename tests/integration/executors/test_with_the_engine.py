@@ -20,6 +20,7 @@ from apex_fast.executors.function import FunctionExecutor
 from apex_fast.executors.http import HttpExecutor
 from apex_fast.ports.executor import Executor
 from apex_fast.settings import FunctionSettings, HttpSettings
+from tests.support.patience import PATIENCE_S
 
 TENANT = "default"
 
@@ -31,7 +32,7 @@ class House:
         self.app = app
         log = MemoryEventLog()
         self.engine = Engine(Machine(4, log.term), log, SystemClock())
-        functions = FunctionSettings(stall_timeout_s=0.3, cancel_grace_s=0.2, threads=4)
+        functions = FunctionSettings(stall_timeout_s=1.0, cancel_grace_s=0.2, threads=4)
         http = HttpSettings(allow_hosts=("127.0.0.1",))
         self.executors: dict[str, Executor] = {
             "function": FunctionExecutor(app.functions, self.engine.deliver, functions),
@@ -51,7 +52,7 @@ class House:
         if view is not None and view.ended_ns is None:
             ended = asyncio.Event()
             self.engine.when_ended(reply.run_id, ended.set)
-            await asyncio.wait_for(ended.wait(), 20)
+            await asyncio.wait_for(ended.wait(), PATIENCE_S)
         events = await self.engine.read_timeline(TENANT, reply.run_id, 0, 1_000)
         assert events is not None
         return Story([(event.type, msgspec.json.decode(event.json())) for event in events])
@@ -188,7 +189,7 @@ async def test_bad_functions_fail_their_run_and_the_house_goes_on(app: App, hous
 
     @app.function(timeout_s=0.2)
     def never_plain() -> None:
-        gate.wait(30)
+        gate.wait()
 
     @app.function()
     async def not_json() -> object:

@@ -21,6 +21,7 @@ from apex_fast.gateway import Door, GatewayOptions
 from apex_fast.planner import Planner
 from apex_fast.settings import FunctionSettings
 from apex_fast.wire.apex.v1 import approval_pb2, common_pb2, run_pb2, workflow_pb2
+from tests.support.patience import PATIENCE_S
 
 METHODS = {
     "StartRun": (run_pb2, "RunService", "StartRunResponse"),
@@ -70,12 +71,12 @@ class Gateway:
             request_serializer=request.SerializeToString,
             response_deserializer=getattr(module, answer).FromString,
         )
-        return await method(request(**fields), metadata=metadata, timeout=20)
+        return await method(request(**fields), metadata=metadata, timeout=PATIENCE_S)
 
     def watch(self, run_id: str, from_offset: int = 0) -> Any:
         """`WatchRun`."""
         method = self.multi("/apex.v1.RunService/WatchRun", run_pb2.WatchRunRequest, common_pb2.Event)
-        return method(run_pb2.WatchRunRequest(run_id=run_id, from_offset=from_offset), timeout=20)
+        return method(run_pb2.WatchRunRequest(run_id=run_id, from_offset=from_offset), timeout=PATIENCE_S)
 
     async def register(self, definition: bytes, tags: tuple[str, ...] = ()) -> Any:
         """`RegisterWorkflow`."""
@@ -88,7 +89,7 @@ class Gateway:
 
     async def until(self, holds: Callable[[], object]) -> None:
         """Wait until something that this process sees is so."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not holds():  # noqa: ASYNC110 (nobody tells when it becomes so)
                 await asyncio.sleep(0.005)
 
@@ -111,7 +112,7 @@ def functions(gate: threading.Event) -> App:
     @app.function(effect="write")
     async def hold(**_values: Any) -> str:
         # Functions run on a loop of their own.
-        await asyncio.to_thread(gate.wait, 20)
+        await asyncio.to_thread(gate.wait, PATIENCE_S)
         return "held"
 
     @app.function(effect="write")

@@ -10,12 +10,13 @@ import pytest
 from apex_fast.wire.apex.v1 import approval_pb2
 from tests.integration.gateway.conftest import Gateway
 from tests.support.definitions import definition
+from tests.support.patience import PATIENCE_S
 
 GATE = {"id": "gate", "type": "approval", "config": {"prompt": "Ship?", "timeout_s": 60, "on_timeout": "reject"}}
 
 
 async def waiting(gateway: Gateway, count: int) -> Any:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             page = await gateway.call("ListApprovals")
             if len(page.approvals) == count:

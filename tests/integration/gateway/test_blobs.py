@@ -11,6 +11,7 @@ from apex_fast.app import back_up, restore
 from apex_fast.errors import InvalidInput, LimitExceeded, NotFound, TooLarge
 from apex_fast.settings import Settings
 from tests.support.gateway import Served, served
+from tests.support.patience import PATIENCE_S
 
 BYTES_MAX = 6 << 20
 QUOTA = 8 << 20
@@ -47,7 +48,7 @@ async def test_what_is_put_is_given_back_and_goes_through_a_run_by_name(house: S
     async with house.http.get(f"/blobs/{address}", headers={"if-none-match": tag}) as answer:
         assert (answer.status, await answer.read()) == (304, b"")
     run = await house.client.start("says", {"value": stored["blob"]})
-    assert await run.result(20) == {"said": {"$blob": address}}
+    assert await run.result(PATIENCE_S) == {"said": {"$blob": address}}
 
 
 async def test_the_client(house: Served) -> None:
@@ -108,7 +109,7 @@ async def test_a_start_that_names_a_blob_which_is_not_there_is_refused_with_its_
     others: list[object] = [{"$blob": 7}, {"$blob": "x", "more": 1}, '"$blob"', [put.value] * 300]
     for other in others:
         run = await house.client.start("says", {"value": other})
-        assert await run.result(20) == {"said": other}
+        assert await run.result(PATIENCE_S) == {"said": other}
     many = [{"$blob": (await house.client.put_blob(str(number).encode())).address} for number in range(257)]
     with pytest.raises(LimitExceeded):
         await house.client.start("says", {"value": many})

@@ -1,5 +1,8 @@
 """Steering runs through both doors."""
 
+import itertools
+from datetime import datetime
+
 import grpc
 import pytest
 
@@ -8,6 +11,7 @@ from apex_fast.errors import NotFound, WrongState
 from apex_fast.wire.apex.v1 import approval_pb2, common_pb2
 from tests.integration.gateway.conftest import Gateway
 from tests.support.definitions import definition
+from tests.support.patience import PATIENCE_S
 
 STEPS = [
     {"id": "a", "type": "function", "config": {"name": "hold"}},
@@ -38,7 +42,7 @@ async def test_a_paused_run_begins_nothing_until_it_is_resumed(gateway: Gateway)
         assert (info.state, info.phase, info.percentage) == ("PAUSED", "paused", 50.0)
         async with gateway.http.post(again["resume_url"]) as response:
             assert (response.status, (await response.json())["run_id"]) == (200, run_id)
-        assert (await client.run(run_id).ended(20)).state == "COMPLETED"
+        assert (await client.run(run_id).ended(PATIENCE_S)).state == "COMPLETED"
         with pytest.raises(WrongState):
             await client.run(run_id).pause()
         with pytest.raises(WrongState):
@@ -71,7 +75,7 @@ async def test_a_signal_is_kept_chosen_and_taken_once(gateway: Gateway) -> None:
         ) as response:
             assert (response.status, (await response.json())["existing"]) == (200, True)
         gateway.gate.set()
-        result = await run.result(20)
+        result = await run.result(PATIENCE_S)
         assert result == {"wait": {"payload": {"order": 7, "by": "card"}, "timed_out": False}}
         with pytest.raises(WrongState):
             await run.signal("paid")
@@ -89,7 +93,7 @@ async def test_an_event_reaches_all_that_wait(gateway: Gateway) -> None:
         assert await client.publish("nobody waits for this") == 0
         async with gateway.http.post("/events", json={"name": "paid", "payload": {"order": 0}}) as response:
             assert (response.status, await response.json()) == (200, {"runs": 3})
-        assert {(await client.run(run).ended(20)).state for run in runs} == {"COMPLETED"}
+        assert {(await client.run(run).ended(PATIENCE_S)).state for run in runs} == {"COMPLETED"}
 
 
 async def test_a_question_is_answered_and_changes_nothing(gateway: Gateway) -> None:
@@ -115,7 +119,7 @@ async def test_a_question_is_answered_and_changes_nothing(gateway: Gateway) -> N
                 assert (response.status, (await response.json())["code"]) == (status, code), expression
         assert (await run.info()).offset == before
         await run.signal("paid", {"order": 1})
-        await run.ended(20)
+        await run.ended(PATIENCE_S)
         assert await run.query("state") == "COMPLETED"
         with pytest.raises(WrongState):
             await run.query("inputs.n")
@@ -131,14 +135,18 @@ async def test_one_at_a_time_and_no_faster_than_the_rate(gateway: Gateway) -> No
         await gateway.until(lambda: (view := gateway.engine.run("default", first)) and view.state == "RUNNING")
         assert (await client.run(second).info()).state == "WAITING"
         gateway.gate.set()
-        await client.run(second).ended(20)
+        await client.run(second).ended(PATIENCE_S)
         names = [event.type for event in await client.run(second).timeline()]
         assert names[1:4] == ["LockAcquired", "LockAcquired", "ToolCallRequested"]
         rated = {**STEPS[1], "rate_limit": {"count": 1, "per_s": 0.2}}
         await gateway.register(definition("rated", [rated]))
         runs = [client.run(await gateway.start("rated")) for _ in range(3)]
-        infos = [await run.ended(20) for run in runs]
-        assert infos[2].elapsed_s > 0.3
+        begun = []
+        for run in runs:
+            await run.ended(PATIENCE_S)
+            [asked] = [event.time for event in await run.timeline() if event.type == "ToolCallRequested"]
+            begun.append(datetime.fromisoformat(asked))
+        assert all((later - earlier).total_seconds() > 0.19 for earlier, later in itertools.pairwise(sorted(begun)))
 
 
 async def test_others_are_asked_after_a_while(gateway: Gateway) -> None:
@@ -155,4 +163,4 @@ async def test_others_are_asked_after_a_while(gateway: Gateway) -> None:
         states = [approval_pb2.APPROVAL_STATE_PENDING]
         assert not (await gateway.call("ListApprovals", states=states)).approvals
         await client.resolve(approval.ticket, approve=True)
-        assert (await client.run(run_id).ended(20)).state == "COMPLETED"
+        assert (await client.run(run_id).ended(PATIENCE_S)).state == "COMPLETED"

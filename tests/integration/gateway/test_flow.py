@@ -9,6 +9,7 @@ import pytest_asyncio
 from apex_fast.client import Client
 from apex_fast.wire.apex.v1 import common_pb2, run_pb2
 from tests.support.gateway import Served, served
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 STARTS = 6_000
@@ -50,7 +51,7 @@ async def test_nothing_is_refused_and_everything_runs_once(full: Served, items: 
             answered[answer.batch_id + result.index] = result.run_id
     assert sorted(answered) == list(range(STARTS))
     for value in (0, STARTS // 2, STARTS - 1):
-        assert await full.client.run(answered[value]).result(60) == {"said": value}
+        assert await full.client.run(answered[value]).result(PATIENCE_S) == {"said": value}
 
 
 async def test_two_streams_share_the_room(full: Served) -> None:

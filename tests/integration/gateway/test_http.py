@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.gateway.conftest import Gateway
 from tests.support.definitions import chain
+from tests.support.patience import PATIENCE_S
 
 JSON = {"content-type": "application/json"}
 
@@ -144,7 +145,7 @@ async def test_garbage_hurts_nobody(gateway: Gateway) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(garbage)
         writer.write_eof()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await reader.read()
         writer.close()
     async with gateway.http.get("/health") as response:

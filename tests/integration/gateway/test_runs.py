@@ -12,6 +12,7 @@ from apex_fast.client import Client
 from apex_fast.wire.apex.v1 import common_pb2, run_pb2
 from tests.integration.gateway.conftest import Gateway
 from tests.support.definitions import chain, definition, node
+from tests.support.patience import PATIENCE_S
 
 HOLD = {"config": {"name": "hold"}}
 
@@ -80,7 +81,7 @@ async def test_many_starts_in_a_stream(gateway: Gateway) -> None:
     await gateway.register(chain(2))
     call = gateway.multi(
         "/apex.v1.RunService/StartRuns", run_pb2.StartRunsRequest, run_pb2.StartRunsResponse, "stream_stream"
-    )(timeout=20)
+    )(timeout=PATIENCE_S)
     good = run_pb2.StartRunRequest(workflow=common_pb2.WorkflowRef(name="chain"))
     bad = run_pb2.StartRunRequest(workflow=common_pb2.WorkflowRef(name="chain"), inputs_json=b"[1]")
     unknown = run_pb2.StartRunRequest(workflow=common_pb2.WorkflowRef(name="nobody"))
@@ -116,11 +117,9 @@ async def test_watching_gives_every_event_once(gateway: Gateway) -> None:
 
     viewers = [asyncio.create_task(grpc_offsets(start)) for start in (0, 0, 3)]
     viewers += [asyncio.create_task(sse_offsets(start)) for start in (0, 3)]
-    for _ in range(200):
-        await asyncio.sleep(0.005)
-        run = await gateway.call("GetRun", run_id=run_id)
-        if run.progress.nodes_done == 10:
-            break
+    async with asyncio.timeout(PATIENCE_S):
+        while (await gateway.call("GetRun", run_id=run_id)).progress.nodes_done != 10:  # noqa: ASYNC110 (asked)
+            await asyncio.sleep(0.005)
     viewers += [asyncio.create_task(grpc_offsets(0)), asyncio.create_task(sse_offsets(5))]
     await asyncio.sleep(0)
     gateway.gate.set()
@@ -254,7 +253,7 @@ async def test_what_was_accepted_is_answered_at_a_stop(gateway: Gateway) -> None
     starts = [asyncio.create_task(gateway.start("chain")) for _ in range(50)]
     watched = await gateway.start("chain")
     await asyncio.sleep(0.01)
-    await gateway.door.stop(5)
+    await gateway.door.stop(PATIENCE_S)
     answers = await asyncio.gather(*starts, return_exceptions=True)
     for answer in answers:
         if not isinstance(answer, str):
@@ -272,7 +271,7 @@ async def test_a_stop_answers_those_who_wait_for_an_end(gateway: Gateway) -> Non
     waiting = asyncio.create_task(gateway.call("GetRun", run_id=run_id, wait=True))
     call = gateway.multi(
         "/apex.v1.RunService/StartRuns", run_pb2.StartRunsRequest, run_pb2.StartRunsResponse, "stream_stream"
-    )(timeout=20)
+    )(timeout=PATIENCE_S)
     item = run_pb2.StartRunRequest(workflow=common_pb2.WorkflowRef(name="held"))
     # A client may use the number of a batch twice.
     for _ in range(2):
@@ -280,7 +279,7 @@ async def test_a_stop_answers_those_who_wait_for_an_end(gateway: Gateway) -> Non
     watching = gateway.watch(run_id)
     await watching.read()
     await gateway.until(lambda: gateway.door.house.waiting and gateway.engine.counts()["jobs_in_flight"] == 3)
-    assert await gateway.door.stop(5)
+    assert await gateway.door.stop(PATIENCE_S)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await waiting
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -293,6 +292,6 @@ async def test_a_stop_answers_those_who_wait_for_an_end(gateway: Gateway) -> Non
 
 async def test_the_client_starts_more_at_once_than_a_stream_may_hold(gateway: Gateway) -> None:
     await gateway.register(definition("held", [{"id": "a", "type": "approval", "config": {"prompt": "?"}}]))
-    async with Client(gateway.address) as client:
+    async with Client(gateway.address, PATIENCE_S) as client:
         runs = await client.start_many("held", [{}] * 20_000)
     assert len({run.id for run in runs}) == 20_000

@@ -10,6 +10,7 @@ import pytest
 from apex_fast.errors import RunFailed
 from tests.integration.model.provider import Provider, completion, refusal
 from tests.support.gateway import Served, served
+from tests.support.patience import PATIENCE_S
 
 DEFINITION: dict[str, Any] = {
     "name": "weather",
@@ -53,7 +54,7 @@ def proposal(input: Any, reason: str = "as told") -> str:
 async def test_the_corrected_input_is_tried(house: Served, provider: Provider) -> None:
     provider.replies = [completion(proposal({"city": "Paris"}, "it exists"))]
     run = await house.client.start("weather", {"city": "Atlantis"})
-    assert await run.result(30) == {"a": {"city": "Paris"}}
+    assert await run.result(PATIENCE_S) == {"a": {"city": "Paris"}}
     [proposed] = [event.payload for event in await run.timeline() if event.type == "CorrectionProposed"]
     assert (proposed["input"], proposed["reason"], proposed["attempt"]) == ({"city": "Paris"}, "it exists", 2)
     [(_, asked)] = provider.requests
@@ -66,7 +67,7 @@ async def test_what_the_model_writes_is_never_evaluated(house: Served, provider:
     provider.replies = [completion(proposal({"city": "${inputs.city}"}))]
     run = await house.client.start("weather", {"city": "Paris and more"})
     with pytest.raises(RunFailed, match="no city"):
-        await run.result(30)
+        await run.result(PATIENCE_S)
     requested = [event.payload for event in await run.timeline() if event.type == "ToolCallRequested"]
     assert requested[-1]["input"] == {"city": "${inputs.city}"}
 
@@ -85,5 +86,5 @@ async def test_without_a_correction_the_node_fails_as_it_had(
     provider.replies = [reply]
     run = await house.client.start("weather", {"city": "Atlantis"})
     with pytest.raises(RunFailed, match=says):
-        await run.result(30)
+        await run.result(PATIENCE_S)
     assert (await run.timeline())[-1].payload["error"]["type"] == "Hopeless"

@@ -8,6 +8,7 @@ import pytest
 from apex_fast.adapters.script.model import ScriptedModel
 from apex_fast.ports.model import ModelError, ModelRequest
 from tests.support.gateway import served
+from tests.support.patience import PATIENCE_S
 
 REQUEST = ModelRequest(system="You plan.", prompt="Where is it warm?", schema={}, schema_name="answer")
 WORKFLOW = {
@@ -39,4 +40,4 @@ async def test_an_agent_asks_it(tmp_path: Path) -> None:
     async with served(tmp_path, {"APEX_PLANNER_MODEL": f"script:{file}"}) as house:
         await house.client.register(WORKFLOW)
         run = await house.client.start("warm")
-        assert (await run.result(20))["look"]["text"] == "Seville"
+        assert (await run.result(PATIENCE_S))["look"]["text"] == "Seville"

@@ -25,6 +25,7 @@ from apex_fast.errors import (
     Unavailable,
 )
 from apex_fast.wire.apex.v1 import common_pb2, run_pb2, workflow_pb2
+from tests.support.patience import PATIENCE_S
 
 RUNS = "/apex.v1.RunService"
 Handler = Callable[[bytes, "grpc.aio.ServicerContext[Any, Any]"], Awaitable[Message]]
@@ -93,7 +94,7 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest_asyncio.fixture
 async def client(server: Server) -> AsyncIterator[Client]:
-    async with Client(server.address, timeout_s=5) as made:
+    async with Client(server.address, PATIENCE_S) as made:
         yield made
 
 

@@ -21,8 +21,8 @@ def skip_join(tmp_path_factory: pytest.TempPathFactory) -> Found:
     assert shutil.which("npm"), "Node 20 or newer with npm is needed to build it: see CONTRIBUTING.md"
     folder = tmp_path_factory.mktemp("assemblyscript") / "skip-join"
     shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("node_modules", "*.wasm"))
-    for words in (["ci", "--ignore-scripts", "--no-audit", "--no-fund"], ["run", "build"]):
-        done = subprocess.run(["npm", *words], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    for words in (["ci", "--fetch-retries=5", "--ignore-scripts", "--no-audit", "--no-fund"], ["run", "build"]):
+        done = subprocess.run(["npm", *words], cwd=folder, capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     [found] = PassFolder([folder]).passes()
     return found

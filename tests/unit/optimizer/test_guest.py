@@ -63,19 +63,25 @@ def test_a_guest_that_calls_itself_for_ever() -> None:
 
 
 def test_time_is_bounded_where_fuel_is_plenty() -> None:
-    begun = time.monotonic()
+    begin_s = time.thread_time()
     said = refusal(speaking("(loop $again (br $again)) (unreachable)"), Limits(fuel=1 << 60, time_s=0.05))
     assert said.code == "OUT_OF_TIME"
-    assert time.monotonic() - begun < 5
+    assert time.thread_time() - begin_s < 5
 
 
 def test_one_call_out_of_time_does_not_shorten_the_next() -> None:
     loop = "(if (i32.eq (local.get $bytes) (i32.const 2)) (then (loop $again (br $again))))"
     data = '(data (i32.const 16) "{}")'
     guest = Guest(speaking(f"{loop} (i64.const 0x0000001000000002)", data), Limits(fuel=1 << 60, time_s=0.05))
-    for _ in range(3):
+    answered = 0
+    # Where the machine stands still for 50 ms the short call is out of time by itself. Were it by the one before it,
+    # each would be.
+    for _ in range(50):
         assert isinstance(guest.call(b"{}"), Refusal)
-        assert isinstance(guest.call(b"{ }"), Answer)
+        answered += isinstance(guest.call(b"{ }"), Answer)
+        if answered == 3:
+            break
+    assert answered == 3
 
 
 def test_memory_is_bounded() -> None:
