@@ -748,7 +748,8 @@ mod security {
         assert_eq!(none(moved), ["SECRET_GAINED /nodes/1/config"]);
         let function = |name: &str, secret: &str| {
             let config = json!({"name": name, "config": {"deep": [{"secret": secret}]}});
-            json!([add("/nodes/-", json!({"id": "n", "type": "function", "config": config}))])
+            let rate = json!({"count": 1, "per_s": 1});
+            json!([add("/nodes/-", json!({"id": "n", "type": "function", "config": config, "rate_limit": rate}))])
         };
         assert!(none(function("f", "k")).is_empty());
         assert_eq!(none(function("f", "token")), ["SECRET_GAINED /nodes/4/config"]);
@@ -860,5 +861,80 @@ mod security {
         assert!(check_approvals(&before, &resolved.ir, &Grant::all()).is_empty());
         assert_eq!(check_approvals(&before, &resolved.ir, &Grant::default())[0].code, "PRIVILEGE_GAINED");
         assert!(check_approvals(&resolved.ir, &before, &Grant::default()).is_empty());
+    }
+
+    /// `CODE pointer` of what an author without a grant is refused of a definition.
+    fn refused_of(definition: &Json, patch: Json) -> Vec<String> {
+        let before = ok(definition);
+        let resolved = made(&before.canonical, &patch, None).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        let found = check_security(&before, &resolved, None, &Grant::default());
+        found.iter().map(|fault| format!("{} {}", fault.code, fault.pointer)).collect()
+    }
+
+    #[test]
+    fn what_follows_an_approval_whatever_was_decided_is_no_way_round_it() {
+        let call = |id: &str, name: &str| json!({"id": id, "type": "function", "config": {"name": name}});
+        let definition = json!({"name": "w", "version": "1",
+            "nodes": [{"id": "ask", "type": "approval", "config": {"prompt": "?"}},
+                call("pay", "pay"), call("log", "log"), call("sorry", "tell")],
+            "edges": [{"from": "ask", "to": "pay", "when": "nodes.ask.output.approved"},
+                {"from": "ask", "to": "log"}, {"from": "ask", "to": "sorry", "when": "!nodes.ask.output.approved"}]});
+        for from in ["log", "sorry"] {
+            let edge = json!([add("/edges/-", json!({"from": from, "to": "pay"}))]);
+            assert_eq!(refused_of(&definition, edge), ["PRIVILEGE_GAINED /nodes/1"], "{from}");
+            let again =
+                json!([add("/nodes/-", call("again", "pay")), add("/edges/-", json!({"from": from, "to": "again"}))]);
+            assert_eq!(refused_of(&definition, again), ["FUNCTION_NOT_ALLOWED /nodes/4/config/name"], "{from}");
+        }
+        let after =
+            json!([add("/nodes/-", call("again", "pay")), add("/edges/-", json!({"from": "pay", "to": "again"}))]);
+        assert!(refused_of(&definition, after).is_empty());
+    }
+
+    #[test]
+    fn a_node_that_signals_is_no_leave_to_signal_another_run() {
+        let send = |id: &str, run: &str, name: &str| json!({"id": id, "type": "signal", "config": {"name": name, "send": {"run_id": run, "payload": 1}}});
+        let definition = json!({"name": "w", "version": "1", "nodes": [send("s", "${inputs.run}", "go")]});
+        let other = |run: &str| json!([{"op": "replace", "path": "/nodes/0/config/send/run_id", "value": run}]);
+        assert_eq!(refused_of(&definition, other("${inputs.other}")), ["PRIVILEGE_GAINED /nodes/0/config/send"]);
+        let new = |run: &str, name: &str| json!([add("/nodes/-", send("t", run, name))]);
+        assert_eq!(refused_of(&definition, new("${inputs.run}", "stop")), ["PRIVILEGE_GAINED /nodes/1/config/send"]);
+        assert!(refused_of(&definition, new("${inputs.run}", "go")).is_empty());
+        let payload = json!([{"op": "replace", "path": "/nodes/0/config/send/payload", "value": 2}]);
+        assert!(refused_of(&definition, payload).is_empty());
+    }
+
+    #[test]
+    fn another_node_does_not_call_faster() {
+        let call = |id: &str, rate: Json| {
+            let mut node = json!({"id": id, "type": "function", "config": {"name": "f"}});
+            node.as_object_mut().unwrap().extend(rate.as_object().unwrap().clone());
+            node
+        };
+        let rate = |count: u32| json!({"rate_limit": {"count": count, "per_s": 1}});
+        let definition = json!({"name": "w", "version": "1", "nodes": [call("f", rate(1))]});
+        let new = |rate: Json| json!([add("/nodes/-", call("g", rate))]);
+        assert_eq!(refused_of(&definition, new(json!({}))), ["PRIVILEGE_GAINED /nodes/1/rate_limit"]);
+        assert_eq!(refused_of(&definition, new(rate(1000))), ["PRIVILEGE_GAINED /nodes/1/rate_limit"]);
+        assert!(refused_of(&definition, new(rate(1))).is_empty());
+        // A host is one tool, whatever the method.
+        let get = |id: &str, method: &str| json!({"id": id, "type": "http", "config": {"url": "https://a.example/", "method": method}});
+        let mut limited = get("h", "GET");
+        limited["rate_limit"] = json!({"count": 1, "per_s": 1});
+        let definition = json!({"name": "w", "version": "1", "nodes": [limited]});
+        let post = json!([add("/nodes/-", get("p", "POST"))]);
+        assert_eq!(refused_of(&definition, post), ["PRIVILEGE_GAINED /nodes/1/rate_limit"]);
+    }
+
+    #[test]
+    fn copies_of_a_long_text_are_bounded() {
+        let mut patch = vec![add("/nodes/0/input", json!({"a": "x".repeat(900_000)}))];
+        patch.extend(
+            (0..100).map(|n| json!({"op": "copy", "from": "/nodes/0/input/a", "path": format!("/nodes/0/input/b{n}")})),
+        );
+        match made(&base(), &Json::Array(patch), None).unwrap_err() {
+            Refusal::Shape(error) => assert_eq!((error.code, error.operation), ("LIMIT_EXCEEDED", Some(5))),
+            Refusal::Meaning(faults) => panic!("{faults:?}"),
+        }
     }
 }

@@ -14,14 +14,14 @@ pub struct PatchLimits {
     pub operations_max: usize,
     /// Nesting of the patch, and of the document after each operation.
     pub depth_max: usize,
-    /// Values that all `copy` and `move` operations together may carry. A document that is copied into itself
-    /// doubles each time.
+    /// Values, and bytes of their texts, that all `copy` and `move` operations together may carry. A document that is
+    /// copied into itself doubles each time.
     pub carried_max: usize,
 }
 
 impl Default for PatchLimits {
     fn default() -> Self {
-        Self { bytes_max: 1 << 20, operations_max: 1_000, depth_max: 64, carried_max: 1_000_000 }
+        Self { bytes_max: 1 << 20, operations_max: 1_000, depth_max: 64, carried_max: 4 << 20 }
     }
 }
 
@@ -271,7 +271,8 @@ impl Editor<'_> {
     fn carry(&mut self, value: Value) -> Result<Value, Fault> {
         let left = self.limits.carried_max - self.carried;
         let Some(size) = size(&value, left) else {
-            let message = format!("`copy` and `move` carry more than {} values", self.limits.carried_max);
+            let message =
+                format!("`copy` and `move` carry more than {} values and bytes of text", self.limits.carried_max);
             return Err(Fault { code: "LIMIT_EXCEEDED", member: "from", message });
         };
         self.carried += size;
@@ -305,8 +306,8 @@ fn find_mut<'v>(document: &'v mut Value, path: &Pointer, depth: usize) -> Result
     Ok(value)
 }
 
-/// Values in it, itself included; `None` where they are more than `left`. Documents are not deep, so the recursion
-/// is not.
+/// Values in it, itself and the names of members included, and bytes of texts; `None` where they are more than `left`.
+/// Documents are not deep, so the recursion is not.
 fn size(value: &Value, left: usize) -> Option<usize> {
     let mut sum = 1;
     let mut add = |child: &Value| {
@@ -315,7 +316,8 @@ fn size(value: &Value, left: usize) -> Option<usize> {
     };
     match value {
         Value::List(items) => items.iter().try_for_each(&mut add)?,
-        Value::Map(map) => map.entries().iter().try_for_each(|(_, child)| add(child))?,
+        Value::Map(map) => map.entries().iter().try_for_each(|(name, child)| add(name).and_then(|()| add(child)))?,
+        Value::String(text) => sum += text.len(),
         _ => {}
     }
     (sum <= left).then_some(sum)

@@ -6,10 +6,10 @@ use super::pointer::Pointer;
 use super::touch::added_nodes;
 use crate::expressions::Expression;
 use crate::id::Id;
-use crate::ir::{Effect, Kind, Node};
+use crate::ir::{Edge, Effect, Kind, Node};
 use crate::nodes::default_effect;
 use crate::value::Value;
-use crate::{Diagnostic, FunctionTable, Ir};
+use crate::{Diagnostic, FunctionSpec, FunctionTable, Ir};
 use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
@@ -71,8 +71,8 @@ enum Use {
     Model(String),
     /// A secret, and whom it is given to: the same secret for another host is another use.
     Secret(String, String),
-    /// Signals to other runs.
-    Signal,
+    /// A signal to another run: its name, and to whom, as written.
+    Signal(String, String),
     MayPatch,
 }
 
@@ -85,7 +85,7 @@ impl Use {
             Use::Workflow(_) => "/config/workflow",
             Use::Model(_) => "/config/model",
             Use::Secret(..) => "/config",
-            Use::Signal => "/config/send",
+            Use::Signal(..) => "/config/send",
             Use::MayPatch => "/config/may_patch",
         }
     }
@@ -97,8 +97,8 @@ impl Use {
             Use::Workflow(name) => ("WORKFLOW_NOT_ALLOWED", "workflow", name, &grant.workflows),
             Use::Model(name) => ("MODEL_NOT_ALLOWED", "model", name, &grant.models),
             Use::Secret(name, _) => ("SECRET_GAINED", "secret", name, &grant.secrets),
-            Use::Signal | Use::MayPatch => {
-                let what = if *self == Use::Signal { "signal other runs" } else { "patch" };
+            Use::Signal(..) | Use::MayPatch => {
+                let what = if *self == Use::MayPatch { "patch" } else { "signal other runs" };
                 let message = format!("the author may not add nodes that {what}");
                 return (!grant.privileges).then_some(("PRIVILEGE_GAINED", message));
             }
@@ -137,7 +137,7 @@ pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>,
         return found;
     }
     // Looked for only where something needs it.
-    let known = LazyCell::new(|| -> Vec<(Use, &BTreeSet<&str>)> {
+    let known = LazyCell::new(|| -> Vec<(Use, &Gates<'_>)> {
         let of = |(node, needs)| uses(before, node).into_iter().map(move |reached| (reached, needs));
         before.nodes.iter().zip(&gates_before).flat_map(of).collect()
     });
@@ -168,8 +168,7 @@ pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>,
             let message = format!("the effect of {} is weaker than {least:?}", node.id).to_lowercase();
             refuse("EFFECT_WEAKENED", "/effect", message);
         }
-        let was = before.node(&node.id).and_then(|ix| before.nodes[ix as usize].rate_limit);
-        if was.is_some() && was != node.rate_limit {
+        if !keeps_rate(node, before, functions) {
             refuse("PRIVILEGE_GAINED", "/rate_limit", format!("the author may not change the rate of {}", node.id));
         }
     }
@@ -183,15 +182,19 @@ pub fn check_approvals(before: &Ir, after: &Ir, grant: &Grant) -> Vec<Diagnostic
     if grant.privileges { Vec::new() } else { ungated(before, &approvals(before), after, &approvals(after)) }
 }
 
-fn ungated(before: &Ir, needed: &[BTreeSet<&str>], after: &Ir, gates: &[BTreeSet<&str>]) -> Vec<Diagnostic> {
+fn ungated(before: &Ir, needed: &[Gates<'_>], after: &Ir, gates: &[Gates<'_>]) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (node, needs) in before.nodes.iter().zip(needed) {
         let Some(ix) = after.node(&node.id).map(|ix| ix as usize) else { continue };
-        if let Some(approval) = needs.difference(&gates[ix]).next() {
+        if let Some(Gate { approval, said }) = needs.difference(&gates[ix]).next() {
+            let how = match said {
+                Said::Anything => format!("without the approval {approval}"),
+                _ => format!("whatever was decided at the approval {approval}"),
+            };
             found.push(Diagnostic {
                 code: "PRIVILEGE_GAINED",
                 pointer: after.pointer_of(&after.nodes[ix]),
-                message: format!("{} would begin without the approval {approval}", node.id),
+                message: format!("{} would begin {how}", node.id),
                 hint: None,
             });
         }
@@ -199,29 +202,62 @@ fn ungated(before: &Ir, needed: &[BTreeSet<&str>], after: &Ir, gates: &[BTreeSet
     found
 }
 
-/// Of each node, the approvals that stand on every way to it: an edge out of one, or one whose guard reads what was
-/// decided there.
-fn approvals(ir: &Ir) -> Vec<BTreeSet<&str>> {
+/// What stands on a way: an approval, and what must have come of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Gate<'i> {
+    approval: &'i str,
+    said: Said<'i>,
+}
+
+/// What came of an approval. Two guards say the same where they are written the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Said<'i> {
+    Anything,
+    /// Somebody decided.
+    Decided,
+    /// Nobody did.
+    Failed,
+    /// What this guard lets through.
+    Passed(&'i str),
+}
+
+type Gates<'i> = BTreeSet<Gate<'i>>;
+
+/// Of each node, what stands on every way to it: an edge out of an approval, or a guard that reads what was decided
+/// there.
+fn approvals(ir: &Ir) -> Vec<Gates<'_>> {
     if !ir.nodes.iter().any(|node| matches!(node.kind, Kind::Approval(_))) {
-        return vec![BTreeSet::new(); ir.nodes.len()];
+        return vec![Gates::new(); ir.nodes.len()];
     }
-    let mut gates: Vec<BTreeSet<&str>> = Vec::with_capacity(ir.nodes.len());
+    let mut gates: Vec<Gates<'_>> = Vec::with_capacity(ir.nodes.len());
     // Nodes are in topological order, and a body comes after the node that holds it.
     for (ix, node) in (0..).zip(&ir.nodes) {
-        let mut ways = ir.incoming(ix).map(|(_, edge)| {
-            let from = &ir.nodes[edge.from as usize];
-            let own = matches!(from.kind, Kind::Approval(_)).then_some(&*from.id);
-            let read = edge.when.iter().flat_map(|guard| approvals_read(guard, ir));
-            gates[edge.from as usize].iter().copied().chain(own).chain(read).collect::<BTreeSet<&str>>()
-        });
+        let mut ways = ir
+            .incoming(ix)
+            .map(|(_, edge)| gates[edge.from as usize].iter().copied().chain(passed(edge, ir)).collect());
         let around = || ir.graphs[node.graph as usize].owner.map(|owner| gates[owner as usize].clone());
         let needs = match ways.next() {
-            Some(first) => ways.fold(first, |needs, way| &needs & &way),
+            Some(first) => ways.fold(first, |needs, way: Gates<'_>| &needs & &way),
             None => around().unwrap_or_default(),
         };
         gates.push(needs);
     }
     gates
+}
+
+/// What an edge says of approvals.
+fn passed<'i>(edge: &'i Edge, ir: &'i Ir) -> Vec<Gate<'i>> {
+    let mut out = Vec::new();
+    let from = &ir.nodes[edge.from as usize];
+    if matches!(from.kind, Kind::Approval(_)) {
+        let came = if edge.on_error { Said::Failed } else { Said::Decided };
+        out.extend([Said::Anything, came].map(|said| Gate { approval: &from.id, said }));
+    }
+    for guard in edge.when.iter() {
+        let said = |approval| [Said::Anything, Said::Passed(guard.text())].map(|said| Gate { approval, said });
+        out.extend(approvals_read(guard, ir).flat_map(said));
+    }
+    out
 }
 
 /// The approvals whose decision a guard reads.
@@ -293,7 +329,13 @@ fn uses(ir: &Ir, node: &Node) -> Vec<Use> {
             out.push(Use::Model(model.to_string()));
             out.extend(may_patch.then_some(Use::MayPatch));
         }
-        Kind::Signal { send: Some(_), .. } => out.push(Use::Signal),
+        Kind::Signal { send: Some(_), .. } => {
+            let config = written(ir, node);
+            let run = config.and_then(|config| config.member("send")?.member("run_id"));
+            let name = config.and_then(|config| config.member("name"));
+            let text = |value: Option<&Value>| value.and_then(Value::as_text).unwrap_or_default().to_owned();
+            out.push(Use::Signal(text(name), text(run)));
+        }
         _ => {}
     }
     if let Some(compensation) = &node.compensation {
@@ -303,13 +345,17 @@ fn uses(ir: &Ir, node: &Node) -> Vec<Use> {
         out.push(Use::Model(correction.model.to_string()));
     }
     if matches!(node.kind, Kind::Function { .. } | Kind::Http(_)) {
-        let written = Pointer::parse(&ir.pointer_of(node)).ok();
-        let written = written.and_then(|place| place.find(ir.tree()).ok());
         let mut names = Vec::new();
-        secrets(written.and_then(|node| node.member("config")).unwrap_or(&Value::Null), &mut names);
+        secrets(written(ir, node).unwrap_or(&Value::Null), &mut names);
         out.extend(names.into_iter().map(|name| Use::Secret(name, target.clone())));
     }
     out
+}
+
+/// The config of a node, as written.
+fn written<'i>(ir: &'i Ir, node: &Node) -> Option<&'i Value> {
+    let place = Pointer::parse(&ir.pointer_of(node)).ok()?;
+    place.find(ir.tree()).ok()?.member("config")
 }
 
 /// The names in `{"secret": name}`, wherever they stand. Documents are not deep, so the recursion is not.
@@ -322,23 +368,52 @@ fn secrets(value: &Value, out: &mut Vec<String>) {
 /// The weakest effect that a node may state: that of the node itself where it calls what it called, else of the
 /// function as registered, else of another node that calls the same, else what a node that states nothing has.
 fn least_effect(node: &Node, before: &Ir, functions: Option<&FunctionTable>) -> Effect {
-    let calls_the_same = |other: &Node| match (&node.kind, &other.kind) {
+    if let Some(was) = same_call(node, before) {
+        return was.effect;
+    }
+    if let Some(registered) = registered(node, functions).and_then(|spec| spec.effect) {
+        return registered;
+    }
+    let others = before.nodes.iter().filter(|other| calls_the_same(node, other)).map(|other| other.effect);
+    others.min_by_key(|effect| strength(*effect)).unwrap_or_else(|| default_effect(&node.kind))
+}
+
+/// Whether a node calls no faster than what uses the same tool does: the node itself before, else any other, else what the
+/// function says as registered.
+fn keeps_rate(node: &Node, before: &Ir, functions: Option<&FunctionTable>) -> bool {
+    if let Some(was) = same_call(node, before) {
+        return was.rate_limit.is_none() || was.rate_limit == node.rate_limit;
+    }
+    let is_same_tool = |other: &&Node| match (&node.kind, &other.kind) {
+        (Kind::Http(http), Kind::Http(other)) => http.host() == other.host(),
+        _ => calls_the_same(node, other),
+    };
+    let mut others = before.nodes.iter().filter(is_same_tool).peekable();
+    if others.peek().is_some() {
+        return others.any(|other| other.rate_limit.is_none() || other.rate_limit == node.rate_limit);
+    }
+    let registered = registered(node, functions).and_then(|spec| spec.rate_limit);
+    registered.is_none() || registered == node.rate_limit
+}
+
+/// What a node was, where it calls what it called.
+fn same_call<'i>(node: &Node, before: &'i Ir) -> Option<&'i Node> {
+    before.node(&node.id).map(|ix| &before.nodes[ix as usize]).filter(|was| calls_the_same(node, was))
+}
+
+fn registered<'f>(node: &Node, functions: Option<&'f FunctionTable>) -> Option<&'f FunctionSpec> {
+    let Kind::Function { name, .. } = &node.kind else { return None };
+    functions.and_then(|functions| functions.get(&**name))
+}
+
+fn calls_the_same(node: &Node, other: &Node) -> bool {
+    match (&node.kind, &other.kind) {
         (Kind::Function { name, .. }, Kind::Function { name: other, .. }) => name == other,
         (Kind::Http(http), Kind::Http(other)) => http.method == other.method && http.host() == other.host(),
         (Kind::Composite { workflow, .. }, Kind::Composite { workflow: other, .. }) => workflow == other,
         (Kind::Agent { .. }, Kind::Agent { .. }) => true,
         _ => false,
-    };
-    if let Some(was) = before.node(&node.id).map(|ix| &before.nodes[ix as usize]).filter(|was| calls_the_same(was)) {
-        return was.effect;
     }
-    if let Kind::Function { name, .. } = &node.kind
-        && let Some(registered) = functions.and_then(|functions| functions.get(&**name)).and_then(|spec| spec.effect)
-    {
-        return registered;
-    }
-    let others = before.nodes.iter().filter(|other| calls_the_same(other)).map(|other| other.effect);
-    others.min_by_key(|effect| strength(*effect)).unwrap_or_else(|| default_effect(&node.kind))
 }
 
 fn strength(effect: Effect) -> u8 {
