@@ -743,7 +743,8 @@ mod security {
     fn a_secret_stays_with_those_who_have_it() {
         let header = json!({"headers": {"x": {"secret": "token"}}});
         assert!(none(http("https://a.example/", header.clone())).is_empty());
-        assert_eq!(none(http("https://b.example/", header)), ["SECRET_GAINED /nodes/4/config"]);
+        assert_eq!(none(http("https://b.example/", header.clone())), ["SECRET_GAINED /nodes/4/config"]);
+        assert_eq!(none(http("http://a.example/", header)), ["SECRET_GAINED /nodes/4/config"]);
         let moved = json!([{"op": "replace", "path": "/nodes/1/config/url", "value": "https://b.example/"}]);
         assert_eq!(none(moved), ["SECRET_GAINED /nodes/1/config"]);
         let function = |name: &str, secret: &str| {

@@ -122,6 +122,12 @@ impl Http {
         rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())].to_ascii_lowercase()
     }
 
+    /// Whether it goes unencrypted.
+    pub(crate) fn is_clear(&self) -> bool {
+        let (start, _) = self.url.literal_start();
+        start.split_once("://").is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("http"))
+    }
+
     /// Renders the request, the input of the job: `{"body", "expect_status", "headers", "method", "url"}`; `body`
     /// and `headers` only where stated. The query is percent-encoded into the URL (a list gives one pair for each
     /// item, null gives none).

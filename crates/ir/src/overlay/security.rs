@@ -321,8 +321,10 @@ fn uses(ir: &Ir, node: &Node) -> Vec<Use> {
             out.push(Use::Function(target.clone()));
         }
         Kind::Http(http) => {
-            target = http.host();
-            out.push(Use::Host(target.clone()));
+            let host = http.host();
+            // In the clear it is given to whoever listens.
+            target = if http.is_clear() { format!("http://{host}") } else { host.clone() };
+            out.push(Use::Host(host));
         }
         Kind::Composite { workflow, .. } => out.push(Use::Workflow(workflow.to_string())),
         Kind::Agent { model, may_patch, .. } => {
