@@ -18,6 +18,7 @@ fn agent_of(author: &str) -> Option<&str> {
 /// A patch in force, or one that may come into force.
 struct Counted<'r> {
     author: &'r str,
+    in_force: bool,
     /// The nodes that it adds.
     added: &'r [Id],
 }
@@ -28,9 +29,9 @@ impl Run {
         let in_force = self.layers().iter().filter(|layer| layer.dropped == 0);
         let held = self.proposals().iter().filter(|proposal| !proposal.rejected);
         let counted = in_force
-            .map(|layer| (&*layer.author, &layer.operations))
-            .chain(held.map(|proposal| (&*proposal.author, &proposal.operations)));
-        counted.map(|(author, operations)| Counted { author, added: operations.added() }).collect()
+            .map(|layer| (&*layer.author, &layer.operations, true))
+            .chain(held.map(|proposal| (&*proposal.author, &proposal.operations, false)));
+        counted.map(|(author, operations, in_force)| Counted { author, in_force, added: operations.added() }).collect()
     }
 
     /// Bytes of the operations of all its patches.
@@ -89,7 +90,8 @@ impl Machine {
 /// How many agents stand above one: it was added by a patch of one of them.
 fn depth_of(agent: &str, counted: &[Counted<'_>]) -> usize {
     let mut added_by: BTreeMap<&str, &str> = BTreeMap::new();
-    for patch in counted {
+    // A patch that waits for a person may name what another one has added since.
+    for patch in counted.iter().filter(|patch| patch.in_force) {
         let Some(author) = agent_of(patch.author) else { continue };
         added_by.extend(patch.added.iter().map(|id| (&**id, author)));
     }

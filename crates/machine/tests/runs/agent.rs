@@ -256,6 +256,30 @@ fn agents_stand_so_deep_below_each_other() {
 }
 
 #[test]
+fn a_patch_that_waits_for_a_person_makes_no_agent_less_deep() {
+    let mut config = Config { partitions: 4, ..Config::default() };
+    config.limits.agent_depth_max = 2;
+    let mut world = World::new(config);
+    let nodes = [agent("plan", true), agent("other", true)];
+    world.register(&json!({"name": "w", "version": "1", "nodes": nodes, "edges": []}).to_string());
+    let run = world.start("w", 1, "{}");
+    let spawn = |world: &mut World, id: &str, from: &str, rules| {
+        let operations = json!([{"op": "add", "path": "/nodes/-", "value": agent(id, true)},
+            {"op": "add", "path": "/edges/-", "value": edge(from, id)}]);
+        answers(world, from, &operations, rules);
+    };
+    spawn(&mut world, "third", "other", ruling(PatchPolicy::Approve, Grant::all()));
+    spawn(&mut world, "second", "plan", freely());
+    spawn(&mut world, "third", "second", freely());
+    spawn(&mut world, "fourth", "third", freely());
+    assert_eq!(
+        last(&world, &run, "PatchRejected")["message"],
+        "over agent_depth_max (2): fourth would stand 3 agents deep"
+    );
+    finish(&mut world, run);
+}
+
+#[test]
 fn a_crash_between_the_patch_and_the_result_applies_it_once() {
     let (mut world, run) = begun(definition(true));
     answers(&mut world, "plan", &adds("x", "plan"), freely());

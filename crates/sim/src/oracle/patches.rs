@@ -155,16 +155,18 @@ impl Judge {
         let agent = split(instance).1;
         // By agents: those in force, and those that may come into force.
         let in_force = programs.layers.iter().filter(|layer| layer.number > 0 && layer.dropped.is_none());
-        let counted = in_force.map(|layer| (&layer.asked, &layer.changes));
-        let counted = counted.chain(waiting.map(|held| (&held.asked, &held.changes)));
-        let counted: Vec<(&str, &Rc<Vec<Change>>)> =
-            counted.filter_map(|(asked, changes)| Some((split(node_of(&asked.author)?).1, changes))).collect();
+        let by_agents = |asked: &Patch| Some(split(node_of(&asked.author)?).1.to_owned());
+        let in_force: Vec<(String, &Rc<Vec<Change>>)> =
+            in_force.filter_map(|layer| Some((by_agents(&layer.asked)?, &layer.changes))).collect();
+        let waiting = waiting.filter_map(|held| Some((by_agents(&held.asked)?, &held.changes)));
+        let counted: Vec<(String, &Rc<Vec<Change>>)> = in_force.iter().cloned().chain(waiting).collect();
         let added = |changes: &[Change]| changes.iter().filter_map(Change::adds).count();
-        let before: usize = counted.iter().filter(|(by, _)| *by == agent).map(|(_, changes)| added(changes)).sum();
+        let before: usize = counted.iter().filter(|(by, _)| by == agent).map(|(_, changes)| added(changes)).sum();
         let adds_agent = changes.iter().filter_map(Change::adds).any(|node| node["type"] == "agent");
+        // Who has begun is in force, by the last patch that added it.
         let above = |id: &&str| {
             let adds = |changes: &[Change]| changes.iter().filter_map(Change::adds).any(|node| node["id"] == **id);
-            counted.iter().find(|(_, changes)| adds(changes)).map(|(by, _)| *by)
+            in_force.iter().rev().find(|(_, changes)| adds(changes)).map(|(by, _)| &**by)
         };
         // The agent itself, the one whose patch added it, and so on.
         let depth = std::iter::successors(Some(agent), above).take(counted.len() + 1).count();
