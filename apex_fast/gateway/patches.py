@@ -166,7 +166,9 @@ class Patches:
         if not patch.epoch:
             return None
         added = nodes_added(patch.on_ids)
-        return effect_of(added, await self._histories.of_types(view, TYPES, patch.offset) if added else [])
+        # Nothing that it added ran where it was dropped; what came later under the same ids is of another patch.
+        is_empty = not added or patch.state == "ROLLED_BACK"
+        return effect_of(added, [] if is_empty else await self._histories.of_types(view, TYPES, patch.offset))
 
 
 def patches_in(view: RunView, events: list[Event]) -> list[PatchView]:

@@ -252,6 +252,18 @@ async def test_what_a_patch_did(house: Served) -> None:
     assert (status, shown["effect"]["attempts"], shown["author"]) == (200, 4, "client")
 
 
+async def test_a_patch_that_was_dropped_did_nothing_also_where_its_ids_came_again(house: Served) -> None:
+    run = await waiting(house)
+    dropped = await run.patch(adds("late", "ask"))
+    await run.roll_back(dropped)
+    again = await run.patch(adds("late", "ask"))
+    await finish(house, run)
+    assert (await run.get_patch(dropped)).effect == PatchEffect(1, 0, 0, 0.0, 0, 0)
+    effect = (await run.get_patch(again)).effect
+    assert effect is not None
+    assert effect.nodes_run == 1
+
+
 async def test_a_patch_survives_a_kill(tmp_path: Path) -> None:
     async with process_in(tmp_path) as process:
         house = Served(process, Ledger(tmp_path / "ledger.jsonl"))
