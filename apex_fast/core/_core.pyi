@@ -102,8 +102,11 @@ class PatchWorkflow:
 
 @final
 class UnpatchWorkflow:
-    """Derive a version without a patch of a workflow. The answer's `details`: `{"patch_id", "version"}`."""
-    def __new__(cls, tenant: str, patch_id: str, reason: str = "", by: str = "") -> UnpatchWorkflow: ...
+    """Derive a version without a patch of a workflow. ``rule``: what who asks may, of which only approvals count. The
+    answer's `details`: `{"patch_id", "version"}`."""
+    def __new__(
+        cls, tenant: str, patch_id: str, rule: PatchRule, reason: str = "", by: str = ""
+    ) -> UnpatchWorkflow: ...
 
 @final
 class StartRun:

@@ -58,10 +58,10 @@ def propose_command(
     return PatchWorkflow(tenant, name, operations, house.rules.client, version, tag, set_name, reason, author, key)
 
 
-def drop_command(tenant: str, patch_id: str, reason: str) -> UnpatchWorkflow:
+def drop_command(house: House, tenant: str, patch_id: str, reason: str) -> UnpatchWorkflow:
     """The command that drops a patch of a workflow. Raises InvalidInput."""
     check_text(reason, "/reason", REASON_CHARS_MAX)
-    return UnpatchWorkflow(tenant, patch_id, reason)
+    return UnpatchWorkflow(tenant, patch_id, house.rules.client, reason)
 
 
 def proposed_of(reply: Reply) -> Proposed:

@@ -117,7 +117,7 @@ class WorkflowPatches:
 
     def roll_back(self, token: int, tenant: str, request: patch_pb2.RollbackPatchRequest) -> None:
         """`RollbackPatch`. Raises InvalidInput."""
-        command = drop_command(tenant, request.patch_id, request.reason)
+        command = drop_command(self._house, tenant, request.patch_id, request.reason)
         self._house.engine.submit(command, partial(self._rolled_back, token, tenant, request.patch_id))
 
     def _rolled_back(self, token: int, tenant: str, patch_id: str, reply: Reply) -> None:

@@ -178,7 +178,7 @@ class PatchSetRoutes:
                   "Derive a version without a patch", "definitions", self.roll_back,
                   [Answer(200, "The version stands in the registry, durably", WorkflowPatchDropped)],
                   body=RollbackBody, body_required=False,
-                  problems=(*unknown, "WRONG_STATE", "PATCH_CONFLICT", "LIMIT_EXCEEDED")),
+                  problems=(*unknown, "WRONG_STATE", "PATCH_CONFLICT", "PATCH_SECURITY_REFUSED", "LIMIT_EXCEEDED")),
         ]  # fmt: skip
 
     def propose(self, exchange: Exchange) -> None:
@@ -228,7 +228,7 @@ class PatchSetRoutes:
     def roll_back(self, exchange: Exchange) -> None:
         """`POST /definitions/{name}/patches/{patch_id}/rollback`."""
         body = exchange.read(_ROLLBACK) if exchange.body else RollbackBody()
-        command = drop_command(exchange.tenant, self._patch_id(exchange), body.reason)
+        command = drop_command(self._house, exchange.tenant, self._patch_id(exchange), body.reason)
         self._house.engine.submit(command, partial(self._rolled_back, exchange))
 
     def _patch_id(self, exchange: Exchange) -> str:

@@ -145,6 +145,8 @@ pub struct UnpatchWorkflow {
     pub reason: String,
     /// Who.
     pub by: String,
+    /// What they may.
+    pub grant: Grant,
 }
 
 /// Which version of a workflow.

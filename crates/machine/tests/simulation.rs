@@ -332,7 +332,7 @@ fn change_workflow(chance: &mut Chance, world: &World) -> Command {
         0 => {
             let patch_id = format!("{name}~w{}", 1 + chance.below(8));
             let (reason, by) = (String::new(), String::new());
-            Command::UnpatchWorkflow(UnpatchWorkflow { tenant, patch_id, reason, by })
+            Command::UnpatchWorkflow(UnpatchWorkflow { tenant, patch_id, reason, by, grant: Grant::default() })
         }
         1 => {
             let mut arms = Vec::new();

@@ -97,9 +97,10 @@ struct UnpatchWorkflow(command::UnpatchWorkflow);
 #[pymethods]
 impl UnpatchWorkflow {
     #[new]
-    #[pyo3(signature = (tenant, patch_id, reason = "", by = ""))]
-    fn new(tenant: String, patch_id: String, reason: &str, by: &str) -> Self {
-        Self(command::UnpatchWorkflow { tenant, patch_id, reason: reason.to_owned(), by: by.to_owned() })
+    #[pyo3(signature = (tenant, patch_id, rule, reason = "", by = ""))]
+    fn new(tenant: String, patch_id: String, rule: &Bound<'_, PatchRule>, reason: &str, by: &str) -> Self {
+        let grant = rule.get().0.grant.clone();
+        Self(command::UnpatchWorkflow { tenant, patch_id, reason: reason.to_owned(), by: by.to_owned(), grant })
     }
 }
 

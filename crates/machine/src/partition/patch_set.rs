@@ -26,8 +26,8 @@ use crate::state::trial::MAIN;
 use crate::state::{State, Tenant};
 use apex_ir::Ir;
 use apex_ir::overlay::{
-    self, Allowed, Grant, Operation, Patch, PatchLimits, Pointer, Standing, check_security, materialize, nodes_added,
-    read_operations, resolve, write_operations,
+    self, Allowed, Grant, Operation, Patch, PatchLimits, Pointer, Standing, check_approvals, check_security,
+    materialize, nodes_added, read_operations, resolve, write_operations,
 };
 use apex_ir::value::{self, Value, ValueLimits};
 use serde_json::json;
@@ -407,7 +407,8 @@ impl Machine {
         let (base, layers) = self.layers_of(tenant, workflow, &key).map_err(unreadable)?;
         let layers: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
         let at = in_force.iter().position(|&at| at == number).ok_or_else(not_there)?;
-        overlay::rollback(&base.ir, &layers, at, &apex_ir::Limits::default()).map_err(|standing| match standing {
+        let limits = apex_ir::Limits::default();
+        let without = overlay::rollback(&base.ir, &layers, at, &limits).map_err(|standing| match standing {
             Standing::Unknown => not_there(),
             Standing::Base(found) => unreadable(found.reason()),
             Standing::Stands { patch, what } => {
@@ -416,6 +417,13 @@ impl Machine {
                 stands(0, layers[at], &later, patch - at - 1, &what)
             }
         })?;
+        if !command.grant.privileges {
+            let with = materialize(&base.ir, &layers, &limits).map_err(|found| unreadable(found.reason()))?;
+            let found = check_approvals(&with, &without, &command.grant);
+            if !found.is_empty() {
+                return Err(refused(code::PATCH_SECURITY_REFUSED, found));
+            }
+        }
         let event = WorkflowPatchRolledBack { name, number, reason: &command.reason, by: &command.by };
         self.emit_registry(&command.tenant, &Event::WorkflowPatchRolledBack(event));
         self.draft = None;

@@ -44,9 +44,13 @@ fn propose(world: &mut World, operations: &Value) -> String {
 }
 
 fn roll_back(world: &mut World, patch_id: &str) -> Result<Value, Refusal> {
+    roll_back_as(world, patch_id, Grant::all())
+}
+
+fn roll_back_as(world: &mut World, patch_id: &str, grant: Grant) -> Result<Value, Refusal> {
     let (tenant, reason, by) = ("t".into(), "no".into(), "me".into());
-    let outcome =
-        world.ask(Command::UnpatchWorkflow(UnpatchWorkflow { tenant, patch_id: patch_id.into(), reason, by }));
+    let command = UnpatchWorkflow { tenant, patch_id: patch_id.into(), reason, by, grant };
+    let outcome = world.ask(Command::UnpatchWorkflow(command));
     outcome.outcome.map(|answer| serde_json::from_slice(&answer.details).unwrap())
 }
 
@@ -324,6 +328,25 @@ fn a_rollback_is_another_version_and_the_tag_moves_along() {
     for unknown in ["w~w9", "nope~w1", "w", "w~p1", "w~w01"] {
         assert_eq!(roll_back(&mut world, unknown).map_err(|r| r.code), Err(code::PATCH_NOT_FOUND), "{unknown}");
     }
+}
+
+#[test]
+fn a_rollback_takes_no_approval_away_that_its_author_may_not_take_away() {
+    let mut world = world();
+    let guard = propose(
+        &mut world,
+        &json!([{"op": "add", "path": "/nodes/-", "value": {"id": "ask", "type": "approval", "config": {"prompt": "?"}}},
+            {"op": "remove", "path": "/edges/0"}, {"op": "add", "path": "/edges/-", "value": edge("a", "ask")},
+            {"op": "add", "path": "/edges/-", "value": edge("ask", "b")}]),
+    );
+    let other = propose(&mut world, &timeout(9));
+    materialize(&mut world);
+    let refused = roll_back_as(&mut world, &guard, Grant::default()).unwrap_err();
+    assert_eq!(refused.code, code::PATCH_SECURITY_REFUSED);
+    assert!(refused.message.contains("b would begin without the approval ask"), "{}", refused.message);
+    assert_eq!(latest(&world).0, "1+patches.1");
+    assert_eq!(roll_back_as(&mut world, &other, Grant::default()).unwrap()["version"], "1+patches.2");
+    assert_eq!(roll_back(&mut world, &guard).unwrap()["version"], "1+patches.3");
 }
 
 #[test]

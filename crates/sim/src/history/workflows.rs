@@ -91,7 +91,8 @@ impl World<'_> {
         let taken = self.ledger.sets.droppable(workflow);
         let number = chance.pick(&taken).copied().unwrap_or(1);
         let (tenant, reason, by) = (TENANT.into(), "no".into(), "me".into());
-        let command = UnpatchWorkflow { tenant, patch_id: format!("{workflow}~w{number}"), reason, by };
+        let patch_id = format!("{workflow}~w{number}");
+        let command = UnpatchWorkflow { tenant, patch_id, reason, by, grant: Grant::all() };
         self.ask(Some(Asked::PatchWorkflow), Command::UnpatchWorkflow(command));
     }
 
