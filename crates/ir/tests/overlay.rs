@@ -141,6 +141,27 @@ fn a_refusal_names_gate_and_place() {
 }
 
 #[test]
+fn a_refusal_shows_the_beginning_of_a_long_pointer() {
+    let long = "x".repeat(100_000);
+    for patch in [
+        json!([{"op": "remove", "path": format!("/{long}")}]),
+        json!([{"op": "remove", "path": format!("/{long}/{long}")}]),
+        json!([{"op": "remove", "path": format!("/nodes/{long}")}]),
+        json!([{"op": "remove", "path": format!("/nodes/{}", "1".repeat(100_000))}]),
+        json!([{"op": "remove", "path": long}]),
+        json!([{"op": "remove", "path": format!("/{long}~2")}]),
+        json!([add(&format!("/{long}"), json!(1)), {"op": "test", "path": format!("/{long}"), "value": 2}]),
+        json!([add(&format!("/{long}"), json!({})), {"op": "move", "from": format!("/{long}"), "path": format!("/{long}/a")}]),
+        json!([add(&format!("/nodes{}", "/x".repeat(100)), json!(1))]),
+    ] {
+        match made(&base(), &patch, None).unwrap_err() {
+            Refusal::Shape(error) => assert!(error.message.len() < 500, "{} bytes", error.message.len()),
+            Refusal::Meaning(faults) => panic!("{faults:?}"),
+        }
+    }
+}
+
+#[test]
 fn functions_fill_in_what_a_patch_adds_and_nothing_else() {
     let spec = FunctionSpec { timeout_s: Some(7.0), effect: Some(Effect::Pure), ..FunctionSpec::default() };
     let table: FunctionTable = [("f".to_owned(), spec.clone()), ("g".to_owned(), spec)].into_iter().collect();
@@ -165,6 +186,39 @@ fn functions_fill_in_what_a_patch_adds_and_nothing_else() {
     let after = json_of(&made(&base(), &called, Some(&table)).unwrap().ir);
     // What a node states stays as stated.
     assert_eq!((&after["nodes"][0]["effect"], &after["nodes"][0]["timeout_s"]), (&json!("write"), &json!(7)));
+}
+
+#[test]
+fn a_compensation_that_is_given_the_input_is_given_the_new_one() {
+    let spec = FunctionSpec { compensation: Some("undo".to_owned()), ..FunctionSpec::default() };
+    let table = FunctionTable::from([("f".to_owned(), spec), ("undo".to_owned(), FunctionSpec::default())]);
+    let call = |id: &str, more: Json| {
+        let mut node = json!({"id": id, "type": "function", "config": {"name": "f"}, "input": {"to": "a", "day": 1}});
+        node.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        node
+    };
+    let own = json!({"compensation": {"name": "undo", "input": {"to": "a"}}});
+    let inside = json!({"id": "m", "type": "map", "config": {"over": [1], "body": {"nodes": [call("c", json!({}))]}}});
+    let definition = json!({"name": "w", "version": "1", "nodes": [call("a", json!({})), call("b", own), inside]});
+    let before = compile(definition.to_string().as_bytes(), Some(&table), &Limits::default()).unwrap();
+    let undone = |ir: &Ir, at: &str| json_of(ir).pointer(&format!("{at}/compensation/input")).unwrap().clone();
+    let (first, inner) = ("/nodes/0", "/nodes/2/config/body/nodes/0");
+    for functions in [Some(&table), None] {
+        let to = |at: &str| json!({"op": "replace", "path": format!("{at}/input/to"), "value": "z"});
+        let patch = json!([to(first), to("/nodes/1"), to(inner)]);
+        let resolved = made(&before.canonical, &patch, functions).unwrap();
+        for (at, id) in [(first, "a"), (inner, "c")] {
+            let output = format!("${{nodes[\"{id}\"].output}}");
+            assert_eq!(undone(&resolved.ir, at), json!({"input": {"to": "z", "day": 1}, "output": output}));
+        }
+        assert_eq!(undone(&resolved.ir, "/nodes/1"), json!({"to": "a"}), "what a node states stays as stated");
+        let again = materialize(&before, &[&resolved.operations], &Limits::default()).unwrap();
+        assert_eq!(again.hash, resolved.ir.hash);
+        let gone = made(&before.canonical, &json!([{"op": "remove", "path": "/nodes/0/input"}]), functions).unwrap();
+        assert_eq!(undone(&gone.ir, first)["input"], json!({}));
+        let both = json!([to(first), {"op": "replace", "path": "/nodes/0/compensation/input", "value": {"x": 1}}]);
+        assert_eq!(undone(&made(&before.canonical, &both, functions).unwrap().ir, first), json!({"x": 1}));
+    }
 }
 
 #[test]
@@ -890,6 +944,21 @@ mod security {
         let after =
             json!([add("/nodes/-", call("again", "pay")), add("/edges/-", json!({"from": "pay", "to": "again"}))]);
         assert!(refused_of(&definition, after).is_empty());
+    }
+
+    #[test]
+    fn a_guard_that_an_author_writes_is_no_approval() {
+        let definition = json!({"name": "w", "version": "1",
+            "nodes": [join("first"), {"id": "ask", "type": "approval", "config": {"prompt": "?"}}, join("any"), join("pay")],
+            "edges": [{"from": "first", "to": "any"}, {"from": "ask", "to": "any"}, {"from": "ask", "to": "pay"},
+                {"from": "any", "to": "pay", "when": "nodes.ask.output.approved"}]});
+        let way = |guard: &str| {
+            let edges = [json!({"from": "any", "to": "new"}), json!({"from": "new", "to": "pay", "when": guard})];
+            let [first, second] = edges.map(|edge| add("/edges/-", edge));
+            refused_of(&definition, json!([add("/nodes/-", join("new")), first, second]))
+        };
+        assert!(way("nodes.ask.output.approved").is_empty());
+        assert_eq!(way("nodes.ask.status == null || true"), ["PRIVILEGE_GAINED /nodes/3"]);
     }
 
     #[test]

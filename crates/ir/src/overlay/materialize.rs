@@ -12,6 +12,7 @@ use crate::id::Id;
 use crate::value::{Value, ValueLimits, parse};
 use crate::{Diagnostic, FunctionSpec, FunctionTable, Ir, Limits};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Why a patch is refused before anything is looked at that is the run's or the author's.
 #[derive(Debug)]
@@ -63,14 +64,16 @@ pub fn resolve(
     let (mut old, mut new) = window.parts().map_err(misfit)?;
     let mut operations = between(&old, &new);
     let is_filled = table.is_some() && fill_in(&mut new, &ir, &calling_anew(&operations))?;
-    if is_filled {
+    let is_undone_anew = undo_what_is_done(&old, &mut new, &operations);
+    if is_filled || is_undone_anew {
         operations = between(&old, &new);
     }
     // What is logged is the operations, so what counts is what they make.
     apply(&mut old, &operations)?;
     let is_same = old.is_same(&new);
-    let tree = if is_same && !is_filled { after } else { window.fill(&old.whole()) };
-    let ir = if is_same { ir } else { recompile(definition, &tree, None, limits).map_err(Refusal::Meaning)? };
+    let tree = if is_same && !is_filled && !is_undone_anew { after } else { window.fill(&old.whole()) };
+    let is_compiled = is_same && !is_undone_anew;
+    let ir = if is_compiled { ir } else { recompile(definition, &tree, None, limits).map_err(Refusal::Meaning)? };
     debug_assert_eq!(*ir.canonical, *written(&tree));
     // The next patch is most likely one of this definition.
     let _ = ir.tree.set(tree);
@@ -95,6 +98,37 @@ fn fill_in(parts: &mut Parts, ir: &Ir, ids: &[Id]) -> Result<bool, Refusal> {
         }
     }
     Ok(is_filled)
+}
+
+/// Where a compensation is given the input of its node and what it gave, as one is that does not say, it is given the
+/// new input; whether there is any.
+fn undo_what_is_done(old: &Parts, new: &mut Parts, operations: &[Operation]) -> bool {
+    let of_input = |operation: &Operation| match operation {
+        Operation::Set { node: Some(id), at, .. } | Operation::Unset { node: Some(id), at } => {
+            at.tokens().first().is_some_and(|member| &**member == "input").then(|| id.clone())
+        }
+        _ => None,
+    };
+    let mut is_changed = false;
+    for id in operations.iter().filter_map(of_input) {
+        let (Some(was), Some(node)) = (old.nodes.get(&id), new.nodes.get_mut(&id)) else { continue };
+        let given = was.value.member("compensation").and_then(|compensation| compensation.member("input"));
+        let Some(given) = given.filter(|given| given.is_same_json(&undone_with(&was.value, &id))) else { continue };
+        let now = undone_with(&node.value, &id);
+        let Value::Map(members) = &mut node.value else { continue };
+        let Some(Value::Map(compensation)) = Arc::make_mut(members).member_mut("compensation") else { continue };
+        if compensation.member("input").is_some_and(|stated| stated.is_same_json(given)) && !given.is_same_json(&now) {
+            Arc::make_mut(compensation).set("input", now);
+            is_changed = true;
+        }
+    }
+    is_changed
+}
+
+/// What the compensation of a node is given that does not say so.
+fn undone_with(node: &Value, id: &Id) -> Value {
+    let input = node.member("input").cloned().unwrap_or_else(|| Value::object([]));
+    Value::object([("input", input), ("output", Value::text(&format!("${{nodes[\"{id}\"].output}}")))])
 }
 
 /// The table, and in it what the definition names already: that was looked up when it was registered.

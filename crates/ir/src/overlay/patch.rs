@@ -205,7 +205,7 @@ impl Editor<'_> {
             }
             Action::Move(from) => {
                 if from != path && from.holds(path) {
-                    let message = format!("\"{from}\" cannot be moved into itself, to \"{path}\"");
+                    let message = format!("\"{}\" cannot be moved into itself, to \"{}\"", from.shown(), path.shown());
                     return Err(Fault { code: "BAD_PATCH", member: "path", message });
                 }
                 self.carry(from.find(&self.document).map_err(at("from"))?.clone()).map(drop)?;
@@ -224,7 +224,7 @@ impl Editor<'_> {
                 if is_equal(found, value) {
                     return Ok(());
                 }
-                let message = format!("\"{path}\" is {}, not {}", shown(found), shown(value));
+                let message = format!("\"{}\" is {}, not {}", path.shown(), shown(found), shown(value));
                 Err(Fault { code: "TEST_FAILED", member: "value", message })
             }
         }
@@ -284,7 +284,7 @@ impl Editor<'_> {
         if path.tokens().len() <= depth_max && fits(value, depth_max - path.tokens().len()) {
             return Ok(());
         }
-        let message = format!("\"{path}\" would be nested deeper than {depth_max}");
+        let message = format!("\"{}\" would be nested deeper than {depth_max}", path.shown());
         Err(Fault { code: "LIMIT_EXCEEDED", member: "path", message })
     }
 }

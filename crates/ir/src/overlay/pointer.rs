@@ -1,5 +1,6 @@
 //! JSON Pointer (RFC 6901): the place of a value in a document.
 
+use crate::document::clip;
 use crate::value::Value;
 use crate::value::scan::push_token;
 use std::fmt;
@@ -43,7 +44,7 @@ impl Pointer {
         let Some(rest) = text.strip_prefix('/') else {
             return match text {
                 "" => Ok(Self::default()),
-                _ => Err(PointerError::new(format!("the pointer {text:?} must be empty or begin with `/`"))),
+                _ => Err(PointerError::new(format!("the pointer {:?} must be empty or begin with `/`", clip(text)))),
             };
         };
         let unescape = |token: &str| {
@@ -55,7 +56,7 @@ impl Pointer {
                         Some('0') => '~',
                         Some('1') => '/',
                         _ => {
-                            let message = format!("in the pointer {text:?} a `~` is neither `~0` nor `~1`");
+                            let message = format!("in the pointer {:?} a `~` is neither `~0` nor `~1`", clip(text));
                             return Err(PointerError::new(message));
                         }
                     },
@@ -72,7 +73,7 @@ impl Pointer {
     /// # Errors
     /// As [`Pointer::parse`]; a text without `#`, an incomplete `%`, bytes that are not UTF-8.
     pub fn parse_fragment(text: &str) -> Result<Self, PointerError> {
-        let wrong = || PointerError::new(format!("{text:?} is no pointer in a URI fragment"));
+        let wrong = || PointerError::new(format!("{:?} is no pointer in a URI fragment", clip(text)));
         let mut bytes = text.strip_prefix('#').ok_or_else(wrong)?.bytes();
         let mut out = Vec::with_capacity(text.len());
         while let Some(byte) = bytes.next() {
@@ -129,19 +130,24 @@ impl Pointer {
     pub(crate) fn lost(&self, depth: usize) -> PointerError {
         let holder = Self(self.0[..depth].to_vec());
         let token = self.0.get(depth).map_or("", |token| token);
-        PointerError::new(format!("{:?} is not there: {:?} holds no {token:?}", self.to_string(), holder.to_string()))
+        let (token, holder) = (clip(token), holder.shown());
+        PointerError::new(format!("{:?} is not there: {holder:?} holds no {token:?}", self.shown()))
+    }
+
+    /// As it stands in messages.
+    pub(crate) fn shown(&self) -> String {
+        clip(&self.to_string()).into_owned()
     }
 }
 
 /// The place of an array token (RFC 6901, 4): `0`, or digits without a leading zero, or `-`.
 pub(crate) fn index(token: &str) -> Result<Index, PointerError> {
+    let none = || PointerError::new(format!("{:?} is no index of an array", clip(token)));
     let digits = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_digit());
     match (token, digits) {
         ("-", _) => Ok(Index::End),
-        (_, true) if token == "0" || !token.starts_with('0') => {
-            token.parse().map(Index::At).map_err(|_| PointerError::new(format!("{token:?} is no index of an array")))
-        }
-        _ => Err(PointerError::new(format!("{token:?} is no index of an array"))),
+        (_, true) if token == "0" || !token.starts_with('0') => token.parse().map(Index::At).map_err(|_| none()),
+        _ => Err(none()),
     }
 }
 

@@ -128,7 +128,7 @@ pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>,
     if *grant == Grant::all() {
         return found;
     }
-    let (gates_before, gates) = (approvals(before), approvals(&patched.ir));
+    let (gates_before, gates) = (approvals(before, before), approvals(&patched.ir, before));
     if !grant.privileges {
         found.extend(patched.operations.iter().filter_map(|operation| unguarded(operation, before)));
         found.extend(ungated(before, &gates_before, &patched.ir, &gates));
@@ -179,7 +179,11 @@ pub fn check(before: &Ir, patched: &Resolved, functions: Option<&FunctionTable>,
 /// patch may come to. Nothing for an author with privileges.
 #[must_use]
 pub fn check_approvals(before: &Ir, after: &Ir, grant: &Grant) -> Vec<Diagnostic> {
-    if grant.privileges { Vec::new() } else { ungated(before, &approvals(before), after, &approvals(after)) }
+    if grant.privileges {
+        Vec::new()
+    } else {
+        ungated(before, &approvals(before, before), after, &approvals(after, before))
+    }
 }
 
 fn ungated(before: &Ir, needed: &[Gates<'_>], after: &Ir, gates: &[Gates<'_>]) -> Vec<Diagnostic> {
@@ -224,17 +228,19 @@ enum Said<'i> {
 type Gates<'i> = BTreeSet<Gate<'i>>;
 
 /// Of each node, what stands on every way to it: an edge out of an approval, or a guard that reads what was decided
-/// there.
-fn approvals(ir: &Ir) -> Vec<Gates<'_>> {
+/// there. Of guards only what is `written` already: an author could write one that is always true.
+fn approvals<'i>(ir: &'i Ir, written: &Ir) -> Vec<Gates<'i>> {
     if !ir.nodes.iter().any(|node| matches!(node.kind, Kind::Approval(_))) {
         return vec![Gates::new(); ir.nodes.len()];
     }
+    let guards = written.edges.iter().filter_map(|edge| edge.when.as_ref());
+    let guards: BTreeSet<&str> = guards.map(|guard| guard.text()).collect();
     let mut gates: Vec<Gates<'_>> = Vec::with_capacity(ir.nodes.len());
     // Nodes are in topological order, and a body comes after the node that holds it.
     for (ix, node) in (0..).zip(&ir.nodes) {
         let mut ways = ir
             .incoming(ix)
-            .map(|(_, edge)| gates[edge.from as usize].iter().copied().chain(passed(edge, ir)).collect());
+            .map(|(_, edge)| gates[edge.from as usize].iter().copied().chain(passed(edge, ir, &guards)).collect());
         let around = || ir.graphs[node.graph as usize].owner.map(|owner| gates[owner as usize].clone());
         let needs = match ways.next() {
             Some(first) => ways.fold(first, |needs, way: Gates<'_>| &needs & &way),
@@ -246,14 +252,14 @@ fn approvals(ir: &Ir) -> Vec<Gates<'_>> {
 }
 
 /// What an edge says of approvals.
-fn passed<'i>(edge: &'i Edge, ir: &'i Ir) -> Vec<Gate<'i>> {
+fn passed<'i>(edge: &'i Edge, ir: &'i Ir, guards: &BTreeSet<&str>) -> Vec<Gate<'i>> {
     let mut out = Vec::new();
     let from = &ir.nodes[edge.from as usize];
     if matches!(from.kind, Kind::Approval(_)) {
         let came = if edge.on_error { Said::Failed } else { Said::Decided };
         out.extend([Said::Anything, came].map(|said| Gate { approval: &from.id, said }));
     }
-    for guard in edge.when.iter() {
+    for guard in edge.when.iter().filter(|guard| guards.contains(guard.text())) {
         let said = |approval| [Said::Anything, Said::Passed(guard.text())].map(|said| Gate { approval, said });
         out.extend(approvals_read(guard, ir).flat_map(said));
     }
