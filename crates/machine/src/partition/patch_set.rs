@@ -15,6 +15,7 @@ use crate::machine::Machine;
 use crate::partition::program::Program;
 use crate::partition::registry::{over, unknown};
 use crate::partition::turn::{refusal, refused};
+use crate::run::agent::recorded;
 use crate::run::conflict::{Other, key_reused};
 use crate::run::patch::{gate_of, policy_refuses, shape_refused, unresolved};
 use crate::run::rollback::stands;
@@ -213,7 +214,7 @@ impl Machine {
     fn reject(&mut self, tenant: &str, name: &str, number: u32, batch: u32, refused: &Refused) {
         let Refused { gate, refusal: Refusal { code, message, details } } = refused;
         let kept_max = self.config.limits.workflow_patches_refused_max;
-        let details = Json(details);
+        let details = recorded(details);
         let event = WorkflowPatchRejected { name, number, gate, code, message, details, batch, kept_max };
         self.emit_registry(tenant, &Event::WorkflowPatchRejected(event));
         self.tally.workflow_patches_rejected += 1;

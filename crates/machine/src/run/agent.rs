@@ -20,6 +20,11 @@ use std::sync::Arc;
 /// Places of a refusal are recorded up to this size: they are for people, and the message says the first.
 const DETAILS_BYTES: usize = 16 << 10;
 
+/// The places of a refusal, where they are not too many to be recorded.
+pub(crate) fn recorded(details: &[u8]) -> Json<'_> {
+    Json(if details.len() > DETAILS_BYTES { &[] } else { details })
+}
+
 /// The last patches of agents that a run refused, as a JSON list.
 fn refusals(run: &Run) -> Vec<u8> {
     let mut out = b"[".to_vec();
@@ -113,7 +118,7 @@ impl Machine {
             gate,
             code: refusal.code,
             message: &refusal.message,
-            details: Json(if refusal.details.len() > DETAILS_BYTES { &[] } else { &refusal.details }),
+            details: recorded(&refusal.details),
             kept_max: self.config.limits.patches_per_run_max as u64,
             ..PatchRejected::default()
         };

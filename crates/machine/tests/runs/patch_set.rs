@@ -211,6 +211,21 @@ fn a_bad_one_is_refused_at_its_gate_and_its_neighbours_are_not() {
 }
 
 #[test]
+fn of_places_that_are_too_many_to_record_the_message_says_the_first() {
+    for (places, are_kept) in [(2, true), (400, false)] {
+        let mut world = world();
+        let edges: Vec<Value> = (0..places)
+            .map(|n| json!({"op": "add", "path": "/edges/-", "value": edge("a", &format!("nobody{n}"))}))
+            .collect();
+        let id = propose(&mut world, &json!(edges));
+        materialize(&mut world);
+        let refused = shown(&world, &id).refused.unwrap();
+        assert_eq!(!refused.details.is_empty(), are_kept, "{places}: {} bytes", refused.details.len());
+        assert!(refused.message.contains("nobody0"), "{}", refused.message);
+    }
+}
+
+#[test]
 fn a_batch_in_which_all_are_refused_makes_no_version() {
     let mut world = world();
     propose(&mut world, &json!([{"op": "remove", "path": "/nodes/9"}]));
