@@ -902,6 +902,21 @@ mod security {
     }
 
     #[test]
+    fn a_loop_that_reads_what_a_person_decided_goes_on_as_it_did() {
+        let turns =
+            json!({"while": "nodes.ask.output.approved", "max_iterations": 2, "body": {"nodes": [join("pay")]}});
+        let definition = json!({"name": "w", "version": "1",
+            "nodes": [{"id": "ask", "type": "approval", "config": {"prompt": "?"}}, {"id": "turns", "type": "loop", "config": turns}],
+            "edges": [{"from": "ask", "to": "turns"}]});
+        let change = |member: &str, value: Json| {
+            let path = format!("/nodes/1/config/{member}");
+            refused_of(&definition, json!([{"op": "replace", "path": path, "value": value}]))
+        };
+        assert_eq!(change("while", json!("true")), ["PRIVILEGE_GAINED "]);
+        assert!(change("max_iterations", json!(3)).is_empty());
+    }
+
+    #[test]
     fn another_way_in_that_no_approval_guards_is_refused() {
         let gated = canonical(&json!({"name": "w", "version": "1",
             "nodes": [{"id": "ask", "type": "approval", "config": {"prompt": "?"}}, join("pack"), join("ship")],

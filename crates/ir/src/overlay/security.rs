@@ -283,6 +283,15 @@ fn read_by_guard<'e>(edge: &EdgeKey, ir: &'e Ir) -> Option<&'e str> {
     edges.find_map(|edge| approvals_read(edge.when.as_ref()?, ir).next())
 }
 
+/// The approval that a loop reads where it says whether it goes on, at this place.
+fn read_by_condition<'i>(id: &Id, at: &Pointer, ir: &'i Ir) -> Option<&'i str> {
+    let place = Pointer::new(["config", "while"]);
+    match &ir.nodes[ir.node(id)? as usize].kind {
+        Kind::Loop { condition, .. } if at.holds(&place) => approvals_read(condition, ir).next(),
+        _ => None,
+    }
+}
+
 /// Refuses what takes a person out of the way: approvals, the edges out of them, and the guards that read what was
 /// decided there stay as they are.
 fn unguarded(operation: &Operation, before: &Ir) -> Option<Diagnostic> {
@@ -298,6 +307,16 @@ fn unguarded(operation: &Operation, before: &Ir) -> Option<Diagnostic> {
             code: "PRIVILEGE_GAINED",
             pointer: String::new(),
             message: format!("the author may not change the guard of {edge}, which reads the approval {approval}"),
+            hint: None,
+        });
+    }
+    if let Operation::Set { node: Some(id), at, .. } | Operation::Unset { node: Some(id), at } = operation
+        && let Some(approval) = read_by_condition(id, at, before)
+    {
+        return Some(Diagnostic {
+            code: "PRIVILEGE_GAINED",
+            pointer: String::new(),
+            message: format!("the author may not change {at} of {id}, which reads the approval {approval}"),
             hint: None,
         });
     }
