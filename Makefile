@@ -3,6 +3,9 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# A registry that does not answer is asked again.
+export PIP_RETRIES ?= 10
+export CARGO_NET_RETRY ?= 10
 
 PYTHON ?= python3.11
 VENV := .venv

@@ -2,7 +2,12 @@
 
 import wasmtime
 
+from apex_fast.optimizer import Limits
+from tests.support.patience import PATIENCE_S
+
 EMPTY = '{"patch": null}'
+UNHURRIED = Limits(time_s=PATIENCE_S)
+"""A call ends by fuel, however busy the machine is."""
 
 
 def module(body: str, imports: str = "", memory: str = '(memory (export "memory") 2)') -> bytes:

@@ -11,6 +11,7 @@ import pytest
 from apex_fast.core import compile as compile_definition
 from apex_fast.domain import Definition
 from apex_fast.optimizer import Found, OptimizedPatch, PassFolder, optimize
+from tests.unit.optimizer.guests import UNHURRIED
 
 SOURCE = Path(__file__).resolve().parents[3] / "wasm-passes" / "assemblyscript"
 
@@ -24,7 +25,7 @@ def skip_join(tmp_path_factory: pytest.TempPathFactory) -> Found:
     for words in (["ci", "--fetch-retries=5", "--ignore-scripts", "--no-audit", "--no-fund"], ["run", "build"]):
         done = subprocess.run(["npm", *words], cwd=folder, capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    [found] = PassFolder([folder]).passes()
+    [found] = PassFolder([folder], UNHURRIED).passes()
     return found
 
 

@@ -6,10 +6,11 @@ import time
 import pytest
 
 from apex_fast.optimizer import Answer, Guest, Limits, Refusal
+from tests.support.patience import PATIENCE_S
 from tests.unit.optimizer.guests import EMPTY, module, saying, speaking
 
 LOG = '(import "apex" "log" (func $log (param i32 i32)))'
-SMALL = Limits(memory_bytes=1 << 20, fuel=50_000_000, time_s=5.0, output_bytes=1024)
+SMALL = Limits(memory_bytes=1 << 20, fuel=50_000_000, time_s=PATIENCE_S, output_bytes=1024)
 
 
 def refusal(guest: bytes, limits: Limits = SMALL) -> Refusal:

@@ -11,12 +11,12 @@ from apex_fast.core import compile as compile_definition
 from apex_fast.domain import Definition
 from apex_fast.optimizer import OptimizedPatch, PassFolder, Refusal, optimize
 from apex_fast.optimizer.optimize import ROUNDS_MAX, question
-from tests.unit.optimizer.guests import saying
+from tests.unit.optimizer.guests import UNHURRIED, saying
 
 ROOT = Path(__file__).resolve().parents[3]
 CASES = sorted((ROOT / "wasm-passes" / "passes").glob("*/cases/*.json"))
 SCHEMA = json.loads((ROOT / "docs" / "formats" / "optimizer.schema.json").read_text())
-SHIPPED = {one.name: one for one in PassFolder().passes()}
+SHIPPED = {one.name: one for one in PassFolder(limits=UNHURRIED).passes()}
 
 
 def compiled(definition: dict[str, Any]) -> Definition:
@@ -55,7 +55,7 @@ def proposing(tmp_path: Path, operations: list[dict[str, Any]]) -> PassFolder:
     """A folder with one pass that always proposes these operations."""
     patch = {"operations": operations, "findings": [], "expected": {}}
     (tmp_path / "p.wasm").write_bytes(saying(json.dumps({"patch": patch})))
-    return PassFolder([tmp_path])
+    return PassFolder([tmp_path], UNHURRIED)
 
 
 DEFINITION: dict[str, Any] = {"name": "w", "version": "1", "nodes": [{"id": "a", "type": "join"}], "output": 1}
