@@ -10,7 +10,7 @@ use crate::partition::program::Program;
 use crate::run::node::At;
 use crate::run::timer::out_of_time;
 use crate::run::verdict::expression_failed;
-use crate::state::run::{Corrected, Status, Wait};
+use crate::state::run::{Corrected, Wait};
 use apex_ir::ir::{Kind, Retry};
 use sha2::{Digest, Sha256};
 
@@ -35,7 +35,7 @@ impl Machine {
     pub(crate) fn schedule_retry(&mut self, program: &Program, slot: u32, scope: u32, node_slot: u32) {
         let Some(run) = self.state.run(slot).filter(|run| !run.is_node_given_up(scope, node_slot)) else { return };
         let Some(node) = run.node(scope, node_slot) else { return };
-        if node.status != Status::Open || !matches!(node.wait, Wait::Retry { due: 0, .. }) {
+        if !matches!(node.wait, Wait::Retry { due: 0, .. }) {
             return;
         }
         let Some(ix) = program.ix(node.sym) else { return };

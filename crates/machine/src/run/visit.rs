@@ -126,13 +126,13 @@ impl Machine {
                 self.cancel_rest(program, At { slot, scope, ix, cause }, at);
             }
             Work::Retry { scope, slot: node } => self.schedule_retry(program, slot, scope, node),
-            Work::Again { scope, slot: node } if !run.is_given_up(scope) => self.try_again(slot, scope, node),
+            Work::Again { scope, slot: node } => self.try_again(slot, scope, node),
             Work::Pump { scope, slot: node, ix } => self.pump(program, slot, scope, node, ix),
             Work::Close { scope } => self.close_item(program, slot, scope),
             Work::Abandon { scope, failed } => self.abandon(program, slot, scope, failed),
             Work::Recall { scope, slot: node } => self.recall_job(program, slot, scope, node),
             Work::Begin { scope, slot: node } => self.begin_child(slot, scope, node),
-            Work::Again { .. } | Work::Stop { .. } => {}
+            Work::Stop { .. } => {}
         }
         Progress::Did
     }

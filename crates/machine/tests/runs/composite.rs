@@ -378,3 +378,20 @@ fn more_to_undo_than_the_parent_can_name_fails_the_child_which_undoes_it_itself(
     world.ok("a/x", "null");
     assert_eq!(world.state(&run), RunState::Failed);
 }
+
+#[test]
+fn the_end_of_a_child_that_was_taken_back_is_not_that_of_the_next_one() {
+    let retry = json!({"timeout_s": 5, "retry": {"max_attempts": 2, "initial_s": 1, "jitter": 0}});
+    let mut world = world(workflow("inner", json!([function("f", json!({}))]), json!([])), retry);
+    let run = world.start("w", 1, "{\"x\":7}");
+    let first = world.job("f");
+    world.tick_at(world.now + 5 * SECOND);
+    world.tick_next();
+    let second = world.jobs.values().find(|job| job.run_id != first.run_id).unwrap().clone();
+    world.answer(&first, crate::world::failed("Cancelled"));
+    assert_eq!((world.state(&first.run_id), world.state(&second.run_id)), (RunState::Cancelled, RunState::Running));
+    world.answer(&second, apex_machine::command::Outcome::Ok(b"8".to_vec()));
+    assert_eq!(&*world.job("z").input, b"{\"c\":{\"f\":8}}");
+    world.ok("z", "1");
+    assert_eq!(world.state(&run), RunState::Completed);
+}

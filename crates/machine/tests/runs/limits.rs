@@ -351,3 +351,16 @@ fn programs_are_kept_up_to_a_number_and_what_is_not_kept_is_compiled_again() {
     world.ok("a", "1");
     assert_eq!(world.state(&run), RunState::Completed);
 }
+
+#[test]
+fn an_expression_costs_as_much_as_it_may_and_no_more() {
+    for (cost_max, state) in [(1_000, RunState::Completed), (3, RunState::Failed)] {
+        let mut world = limited(&[("expression_cost_max", cost_max)], json!([function("a", json!({}))]));
+        let guarded = json!({"from": "a", "to": "b", "when": "[1, 2, 3, 4, 5, 6].size() == 7"});
+        let nodes = [function("a", json!({})), function("b", json!({}))];
+        world.register(&json!({"name": "v", "version": "1", "nodes": nodes, "edges": [guarded]}).to_string());
+        let run = world.start("v", 1, "{}");
+        world.ok("a", "1");
+        assert_eq!(world.state(&run), state, "{cost_max}");
+    }
+}

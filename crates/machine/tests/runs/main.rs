@@ -10,6 +10,7 @@ mod approval;
 mod breaker;
 mod cancel;
 mod composite;
+mod conflict;
 mod correction;
 mod dead_letter;
 mod erase;

@@ -37,7 +37,7 @@ pub(crate) fn patch(world: &mut World, run: RunId, operations: &Value) -> Reply 
     send(world, command(run, operations))
 }
 
-fn on(world: &mut World, run: RunId, epoch: u32, operations: &Value) -> Reply {
+pub(crate) fn on(world: &mut World, run: RunId, epoch: u32, operations: &Value) -> Reply {
     send(world, ApplyPatch { base_epoch: Some(epoch), ..command(run, operations) })
 }
 
@@ -104,6 +104,7 @@ fn what_a_patch_adds_starts_at_once_and_what_it_takes_away_never_does() {
     let removes = json!([{"op": "remove", "path": "/nodes/2"}, {"op": "remove", "path": "/edges/1"}]);
     applied(patch(&mut world, run, &removes));
     let after = world.view(&run);
+    assert_eq!((before.patches, after.patches), (0, 2));
     assert_eq!((after.epoch, after.nodes_total), (2, 3));
     assert_ne!(before.ir_hash, after.ir_hash);
     world.ok("b", "1");

@@ -3,7 +3,7 @@ use crate::{function, last, world, world_of};
 use apex_machine::command::{Command, Goal, Outcome, StartRun};
 use apex_machine::error::code;
 use apex_machine::view::RunFilter;
-use apex_machine::{Answer, Refusal, RunId, RunState, history};
+use apex_machine::{Answer, Config, Refusal, RunId, RunState, history};
 use serde_json::json;
 
 const DAY: i64 = 86_400 * crate::world::SECOND;
@@ -199,4 +199,26 @@ fn runs_are_open_from_their_start_to_their_end() {
     let job = world.jobs.values().find(|job| job.run_id == runs[1]).unwrap().clone();
     world.answer(&job, Outcome::Ok(b"1".to_vec()));
     assert_eq!(open(&world), [runs[0], runs[2]]);
+}
+
+#[test]
+fn a_page_goes_on_where_the_one_before_stopped_looking() {
+    let mut config = Config { partitions: 4, ..Config::default() };
+    config.limits.list_scan_max = 3;
+    let mut world = World::new(config);
+    world.register(&json!({"name": "w", "version": "1", "nodes": [function("a", json!({}))], "edges": []}).to_string());
+    let runs: Vec<RunId> = (0..9).map(|n| world.start("w", n, "{}")).collect();
+    let job = world.jobs.values().find(|job| job.run_id == runs[8]).unwrap().clone();
+    world.answer(&job, Outcome::Ok(b"1".to_vec()));
+    let filter = RunFilter { states: vec![RunState::Completed], ..Default::default() };
+    let (mut page, mut pages) = (String::new(), Vec::new());
+    loop {
+        let got = world.machine.runs("t", &filter, 2, &page);
+        pages.push(got.items.iter().map(|view| view.run_id).collect::<Vec<_>>());
+        page = got.next;
+        if page.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(pages, [vec![runs[8]], vec![], vec![]], "nine are looked through, three at a time");
 }
