@@ -310,3 +310,15 @@ pub(crate) fn places(found: Vec<Diagnostic>) -> (String, Vec<(String, String)>) 
     let named = |fault: Diagnostic| (fault.pointer, format!("{} [{}]", fault.message, fault.code));
     (message, found.into_iter().map(named).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_panic_left_behind_what_is_folded_is_cut_off() {
+        let mut pending = Pending { payload: vec![1, 2, 3, 4], sealed: 3, decided: 1, ..Pending::default() };
+        pending.cut();
+        assert_eq!((pending.payload, pending.sealed, pending.decided), (vec![1, 2, 3], 3, 1));
+    }
+}

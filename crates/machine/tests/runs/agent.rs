@@ -389,3 +389,16 @@ fn a_run_knows_where_its_patches_stand_in_the_log() {
     assert_eq!(stand(&world), expected, "also when it has ended");
     assert_eq!(world.view(&run).patches, 6);
 }
+
+#[test]
+fn what_a_person_rejects_does_not_take_the_place_of_what_was_refused() {
+    let mut world = world_of(row(3));
+    let run = world.start("w", 1, "{}");
+    answers(&mut world, "p0", &json!([{"op": "remove", "path": "/nodes/99"}]), freely());
+    answers(&mut world, "p1", &adds("x", "p1"), ruling(PatchPolicy::Approve, Grant::all()));
+    let (tenant, patch_id, by, reason) = ("t".into(), format!("{run}~p2"), "ada".into(), String::new());
+    let no = ApprovePatch { tenant, patch_id, approve: false, reason, by, rules: freely() };
+    world.ask(Command::ApprovePatch(no)).outcome.unwrap();
+    let numbers: Vec<u32> = world.machine.run("t", &run).unwrap().patch_records.iter().map(|place| place.0).collect();
+    assert!(numbers.contains(&1), "{numbers:?}");
+}

@@ -1,7 +1,7 @@
 //! What stands against a patch is said so that a program can make its patch anew.
 
 use crate::last;
-use crate::patch::{applied, begun, on, patch, refused, row};
+use crate::patch::{applied, begun, on, patch, refused, roll_back, row};
 use crate::world::World;
 use apex_machine::RunId;
 use serde_json::{Value, json};
@@ -43,10 +43,16 @@ fn each_patch_in_the_way_says_what_it_does_where_both_touch_the_same() {
 #[test]
 fn what_the_patch_was_made_on_is_not_in_its_way() {
     let (mut world, run) = begun(row(&["a", "b"]));
-    applied(patch(&mut world, run, &json!([renames(1, "f1")])));
+    let (id, _) = applied(patch(&mut world, run, &json!([renames(1, "f1")])));
     assert_eq!(conflict(&mut world, run, 0, &json!([renames(1, "h1")]))["patches"][0]["epoch"], 1);
     applied(on(&mut world, run, 1, &json!([renames(1, "h1")])));
     assert_eq!(last(&world, &run, "PatchApplied")["base_epoch"], 1);
+    // Nor is one that was dropped by then.
+    let (mut world, run) = begun(row(&["a", "b"]));
+    applied(patch(&mut world, run, &json!([renames(1, "f1")])));
+    applied(roll_back(&mut world, &id));
+    assert_eq!(conflict(&mut world, run, 1, &json!([renames(1, "h1")]))["patches"][0]["dropped_epoch"], 2);
+    applied(on(&mut world, run, 2, &json!([renames(1, "h1")])));
 }
 
 #[test]

@@ -137,3 +137,14 @@ fn a_class_of_errors_has_its_own_policy() {
     world.answer(&job, Outcome::Failed { kind: "Broken".into(), message: "b".into(), retryable: None });
     assert_eq!(last(&world, &run, "WorkflowFailed")["error"]["type"], "Broken");
 }
+
+#[test]
+fn progress_has_so_many_bytes() {
+    let mut world = beating(json!({}));
+    world.start("w", 1, "{}");
+    let max = world.config.limits.progress_bytes_max;
+    let text = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
+    beat(&mut world, SECOND, &text(max)).outcome.unwrap();
+    let refused = beat(&mut world, SECOND, &text(max + 1)).outcome.unwrap_err();
+    assert!(refused.message.contains("progress_bytes_max"), "{}", refused.message);
+}

@@ -738,3 +738,20 @@ fn what_is_being_judged_does_not_fill_the_next_batch() {
     assert_eq!(shown(&world, late).status, PatchStatus::Pending, "it is the first of its batch");
     assert_eq!(world.machine.next_due(), Some(world.now + 5 * SECOND));
 }
+
+#[test]
+fn bytes_that_wait_are_those_of_the_patches_that_wait() {
+    let patch_bytes = timeout(1).to_string().len();
+    let mut config = Config { partitions: 4, ..Config::default() };
+    config.limits.workflow_patches_waiting_bytes_max = 2 * patch_bytes + 5;
+    config.limits.patch_batch_max = 1;
+    let mut world = World::new(config);
+    world.register(&json!({"name": "w", "version": "1", "nodes": [function("a", json!({}))], "edges": []}).to_string());
+    propose(&mut world, &timeout(1));
+    propose(&mut world, &timeout(2));
+    // The first of them is judged, then there is room for one more.
+    let more = [3, 4].map(|n| (1_000 + n, Command::PatchWorkflow(Box::new(command(&timeout(n))))));
+    world.settle(std::iter::once((0, Command::Tick)).chain(more).collect());
+    let taken = |token: u64| world.replies.iter().any(|reply| reply.token == token && reply.outcome.is_ok());
+    assert_eq!((taken(1_003), taken(1_004)), (true, false));
+}

@@ -73,3 +73,15 @@ fn what_is_known_of_the_attempt_before_outlasts_the_wait_for_a_turn() {
     let job = world.job("a");
     assert_eq!((job.attempt, &*job.progress), (2, &b"7"[..]));
 }
+
+#[test]
+fn each_tool_has_a_rate_of_its_own() {
+    let mut world = World::new(Config { partitions: 4, ..Config::default() });
+    let node = |id: &str, tool: &str| json!({"id": id, "type": "function", "config": {"name": tool}, "rate_limit": {"count": 1, "per_s": 10}});
+    let nodes = [node("a", "f"), node("b", "g"), node("c", "f")];
+    world.register(&json!({"name": "w", "version": "1", "nodes": nodes}).to_string());
+    world.start("w", 1, "{}");
+    let mut called: Vec<&str> = world.jobs.values().map(|job| &*job.name).collect();
+    called.sort_unstable();
+    assert_eq!(called, ["f", "g"], "the second call of f waits, the first of g does not");
+}

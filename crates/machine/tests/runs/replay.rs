@@ -391,3 +391,15 @@ fn a_replay_whose_records_are_gone_takes_its_child_along() {
     world.ok("f", "3");
     assert_eq!(world.state(&child), RunState::Cancelled);
 }
+
+#[test]
+fn a_child_that_was_cancelled_because_the_run_failed_runs_again() {
+    let mut world = with_child(&[call("b", &json!({}))], &json!([]));
+    let origin = world.start("w", 1, "{}");
+    world.fail("b", "Odd");
+    world.ok("f", "1");
+    assert_eq!(world.state(&origin), RunState::Failed);
+    replay(&mut world, &origin, "b", false);
+    let jobs: BTreeSet<String> = world.jobs.values().map(|job| job.node.to_string()).collect();
+    assert_eq!(jobs, BTreeSet::from(["b".to_owned(), "f".to_owned()]));
+}

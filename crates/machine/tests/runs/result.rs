@@ -61,11 +61,12 @@ fn an_attempt_out_of_time_is_recorded_cancelled_and_its_late_result_is_stale() {
 #[test]
 fn a_duplicate_changes_nothing_and_is_answered() {
     let mut world = world(&json!([function("a", json!({})), function("b", json!({}))]), &json!([]));
-    world.start("w", 1, "{}");
+    let run = world.start("w", 1, "{}");
     let job = world.job("a");
     let result = Command::JobResult(JobResult { job: job.id, attempt: 1, outcome: Outcome::Ok(b"1".to_vec()) });
     let first = world.ask(result.clone()).outcome.unwrap();
-    assert!(!first.existing);
+    let taken = world.events(&run).into_iter().find(|event| event.name == "ToolResultReceived").unwrap().seq;
+    assert_eq!((first.existing, first.offset), (false, taken));
     let before = world.machine.snapshot();
     let again = world.ask(result).outcome.unwrap();
     assert!(again.existing);

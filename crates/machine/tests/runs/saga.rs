@@ -203,3 +203,15 @@ fn once_the_time_of_the_compensation_is_over_nothing_is_tried_again() {
         assert_eq!(world.state(&run), RunState::Failed);
     }
 }
+
+#[test]
+fn what_is_undone_in_time_is_waited_for_no_longer() {
+    let undo = json!({"effect": "write", "compensation": {"name": "undo", "input": {}, "timeout_s": 5}});
+    let mut world = world(&json!([function("a", undo), function("b", json!({}))]), &json!([edge("a", "b")]));
+    let run = world.start("w", 1, "{}");
+    world.ok("a", "1");
+    world.fail("b", "Odd");
+    assert_eq!(world.machine.next_due(), Some(world.now + 5 * SECOND));
+    world.ok("a", "null");
+    assert_eq!((world.state(&run), world.machine.next_due()), (RunState::Failed, None));
+}

@@ -58,6 +58,7 @@ fn it_starts_a_run_at_each_time_with_what_was_put() {
     assert_eq!(world.machine.next_due(), Some(60 * SECOND));
     world.tick_next();
     let run = runs(&world)[0];
+    assert_eq!(run.unix_ms(), 60_000, "an id says when");
     let view = world.view(&run);
     assert_eq!(view.labels, [("schedule".into(), "s".into()), ("team".into(), "ops".into())]);
     let started = crate::last(&world, &run, "RunStarted");

@@ -42,6 +42,7 @@ fn a_key_starts_once_also_after_the_end_and_for_seven_days() {
     let again = start(&mut world, start_command("w", 2, "k", "{}")).unwrap();
     assert!(again.existing);
     assert_eq!(again.run_id, first.run_id);
+    assert_eq!(again.offset, world.view(&first.run_id.unwrap()).offset);
     let mut other = world.start_command("w", 3, "k", "{}");
     other.request_hash = [2; 32];
     assert_eq!(start(&mut world, other.clone()).unwrap_err().code, code::IDEMPOTENCY_KEY_REUSED);
