@@ -48,10 +48,11 @@ fn what_the_patch_was_made_on_is_not_in_its_way() {
     applied(on(&mut world, run, 1, &json!([renames(1, "h1")])));
     assert_eq!(last(&world, &run, "PatchApplied")["base_epoch"], 1);
     // Nor is one that was dropped by then.
-    let (mut world, run) = begun(row(&["a", "b"]));
+    let (mut world, run) = begun(row(&["a", "b", "c"]));
     applied(patch(&mut world, run, &json!([renames(1, "f1")])));
     applied(roll_back(&mut world, &id));
     assert_eq!(conflict(&mut world, run, 1, &json!([renames(1, "h1")]))["patches"][0]["dropped_epoch"], 2);
+    applied(patch(&mut world, run, &json!([renames(2, "g2")])));
     applied(on(&mut world, run, 2, &json!([renames(1, "h1")])));
 }
 

@@ -403,3 +403,32 @@ fn a_child_that_was_cancelled_because_the_run_failed_runs_again() {
     let jobs: BTreeSet<String> = world.jobs.values().map(|job| job.node.to_string()).collect();
     assert_eq!(jobs, BTreeSet::from(["b".to_owned(), "f".to_owned()]));
 }
+
+#[test]
+fn a_child_that_could_not_start_once_more_keeps_its_failure() {
+    let mut config = Config { partitions: 4, ..Config::default() };
+    config.limits.runs_open_max = 2;
+    let mut world = World::new(config);
+    let child = json!({"id": "c", "type": "composite", "config": {"workflow": "inner", "version": "1", "inputs": {}},
+        "retry": {"max_attempts": 2, "initial_s": 1, "jitter": 0}, "on_error": "continue"});
+    let edge = json!({"from": "c", "to": "end", "on": "error"});
+    world.register(
+        &json!({"name": "w", "version": "1", "nodes": [child, call("end", &json!({}))], "edges": [edge]}).to_string(),
+    );
+    world
+        .register(&json!({"name": "inner", "version": "1", "nodes": [call("f", &json!({}))], "edges": []}).to_string());
+    let origin = world.start("w", 1, "{}");
+    world.fail("f", "Odd");
+    world.start("inner", 2, "{}");
+    world.tick_next();
+    world.ok("f", "1");
+    world.ok("end", "1");
+    assert_eq!(
+        world.names(&origin).iter().filter(|name| **name == "ChildStarted").count(),
+        1,
+        "then too many were open"
+    );
+    let run = replay(&mut world, &origin, "end", false);
+    assert_eq!(world.jobs.values().map(|job| &*job.node).collect::<Vec<_>>(), ["end"]);
+    assert!(!world.names(&run).contains(&"ChildStarted"));
+}
