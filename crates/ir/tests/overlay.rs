@@ -962,6 +962,21 @@ mod security {
     }
 
     #[test]
+    fn another_version_of_a_workflow_is_reached_anew() {
+        let calls = |id: &str, which: &str, value: &str| json!({"id": id, "type": "composite", "config": {"workflow": "child", which: value}});
+        let definition = json!({"name": "w", "version": "1", "nodes": [calls("c", "tag", "main")]});
+        let new = |which: &str, value: &str| json!([add("/nodes/-", calls("d", which, value))]);
+        assert!(refused_of(&definition, new("tag", "main")).is_empty());
+        for (which, value) in [("tag", "next"), ("version", "main")] {
+            assert_eq!(refused_of(&definition, new(which, value)), ["WORKFLOW_NOT_ALLOWED /nodes/1/config/workflow"]);
+        }
+        let before = ok(&definition);
+        let resolved = made(&before.canonical, &new("version", "2"), None).unwrap();
+        let grant = Grant { workflows: Allowed::Only(["child".to_owned()].into()), ..Grant::default() };
+        assert!(check_security(&before, &resolved, None, &grant).is_empty(), "the grant is for all of its versions");
+    }
+
+    #[test]
     fn a_guard_that_an_author_writes_is_no_approval() {
         let definition = json!({"name": "w", "version": "1",
             "nodes": [join("first"), {"id": "ask", "type": "approval", "config": {"prompt": "?"}}, join("any"), join("pay")],

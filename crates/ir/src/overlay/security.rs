@@ -67,7 +67,8 @@ impl Grant {
 enum Use {
     Host(String),
     Function(String),
-    Workflow(String),
+    /// Its name, and which version: another one may reach more.
+    Workflow(String, Option<Box<str>>, Option<Box<str>>),
     Model(String),
     /// A secret, and whom it is given to: the same secret for another host is another use.
     Secret(String, String),
@@ -82,7 +83,7 @@ impl Use {
         match self {
             Use::Host(_) => "/config/url",
             Use::Function(_) => "/config/name",
-            Use::Workflow(_) => "/config/workflow",
+            Use::Workflow(..) => "/config/workflow",
             Use::Model(_) => "/config/model",
             Use::Secret(..) => "/config",
             Use::Signal(..) => "/config/send",
@@ -94,7 +95,7 @@ impl Use {
         let (code, what, name, allowed) = match self {
             Use::Host(host) => ("HOST_NOT_ALLOWED", "host", host, &grant.hosts),
             Use::Function(name) => ("FUNCTION_NOT_ALLOWED", "function", name, &grant.functions),
-            Use::Workflow(name) => ("WORKFLOW_NOT_ALLOWED", "workflow", name, &grant.workflows),
+            Use::Workflow(name, ..) => ("WORKFLOW_NOT_ALLOWED", "workflow", name, &grant.workflows),
             Use::Model(name) => ("MODEL_NOT_ALLOWED", "model", name, &grant.models),
             Use::Secret(name, _) => ("SECRET_GAINED", "secret", name, &grant.secrets),
             Use::Signal(..) | Use::MayPatch => {
@@ -351,7 +352,9 @@ fn uses(ir: &Ir, node: &Node) -> Vec<Use> {
             target = if http.is_clear() { format!("http://{host}") } else { host.clone() };
             out.push(Use::Host(host));
         }
-        Kind::Composite { workflow, .. } => out.push(Use::Workflow(workflow.to_string())),
+        Kind::Composite { workflow, version, tag, .. } => {
+            out.push(Use::Workflow(workflow.to_string(), version.clone(), tag.clone()));
+        }
         Kind::Agent { model, may_patch, .. } => {
             out.push(Use::Model(model.to_string()));
             out.extend(may_patch.then_some(Use::MayPatch));
