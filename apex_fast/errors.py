@@ -312,7 +312,6 @@ CLASS_OF_CODE: dict[str, type[ApexError]] = {
     "RUN_ENDED": WrongState,
     "TICKET_RESOLVED": WrongState,
     "APPROVAL_RESOLVED": WrongState,
-    "NODE_TYPE_NOT_RUNNING": NotRunning,
     "SUBSCRIBER_TOO_SLOW": Overloaded,
     "DISK_FULL": Overloaded,
     # the front door's

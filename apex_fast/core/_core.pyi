@@ -33,7 +33,6 @@ class Definition:
     hash: str
     canonical: bytes
     functions: list[str]
-    unsupported: list[tuple[str, str]]
     node_count: int
     edge_count: int
     levels: list[int]

@@ -120,7 +120,6 @@ PROBLEMS: dict[str, Problem] = {
     "DEADLINE_EXCEEDED": Problem(DEADLINE_EXCEEDED, 504, "No answer in time", 0.0),
     # what does not run yet
     "NOT_RUNNING_YET": Problem(UNIMPLEMENTED, 501, "Not running in this version"),
-    "NODE_TYPE_NOT_RUNNING": Problem(FAILED_PRECONDITION, 501, "A node type that does not run in this version"),
     # planning
     "PLAN_NOT_FOUND": Problem(FAILED_PRECONDITION, 422, "No plan serves the goal"),
     "PLAN_INVALID": Problem(INVALID_ARGUMENT, 422, "A plan breaks a rule"),

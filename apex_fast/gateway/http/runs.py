@@ -245,7 +245,7 @@ class RunRoutes:
                 [Answer(202, "Started, durably", RunStarted, headers={"Location": "The run."})],
                 body=StartBody, headers=IDEMPOTENCY,
                 problems=("INPUTS_INVALID", "GOAL_INVALID", "PLAN_NOT_FOUND", "WORKFLOW_NOT_FOUND", "BLOB_NOT_FOUND",
-                          "IDEMPOTENCY_KEY_REUSED", "NODE_TYPE_NOT_RUNNING", "LIMIT_EXCEEDED", "OVERLOADED"),
+                          "IDEMPOTENCY_KEY_REUSED", "LIMIT_EXCEEDED", "OVERLOADED"),
             ),
             Route("GET", "/runs", "listRuns", "Runs, newest first", "runs", self.list,
                   [Answer(200, "A page of runs", RunPage)], query=RunsQuery, many=frozenset({"state", "label"})),

@@ -46,9 +46,6 @@ pub struct Ir {
     pub timeout_ns: Option<i64>,
     /// Time limit of the compensation of a run.
     pub compensation_timeout_ns: Option<i64>,
-    /// Node types that compile but whose execution is not there yet, with the pointer of the first of each:
-    /// a run of such a definition is refused at start.
-    pub unsupported: Box<[(NodeType, Box<str>)]>,
     /// Names of the functions used (nodes and compensations), sorted, without duplicates.
     pub functions: Box<[Box<str>]>,
     /// The schema of the inputs, compiled at the first check.

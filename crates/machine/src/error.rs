@@ -16,8 +16,6 @@ pub mod code {
     pub const TAG_MOVED: &str = "TAG_MOVED";
     /// The key was used with another request.
     pub const IDEMPOTENCY_KEY_REUSED: &str = "IDEMPOTENCY_KEY_REUSED";
-    /// The definition uses a node type that does not run yet.
-    pub const NODE_TYPE_NOT_RUNNING: &str = "NODE_TYPE_NOT_RUNNING";
     /// The inputs do not fit the schema; `details` has pointers.
     pub const INPUTS_INVALID: &str = "INPUTS_INVALID";
     /// The run has ended.
@@ -109,8 +107,6 @@ pub mod kind {
     pub const CIRCUIT_OPEN: &str = "CircuitOpen";
     /// The workflow of a child run is not there (or its version, or tag).
     pub const WORKFLOW_NOT_FOUND: &str = "WorkflowNotFound";
-    /// The workflow of a child run uses a node type that does not run yet.
-    pub const NODE_TYPE_NOT_RUNNING: &str = "NodeTypeNotRunning";
     /// The inputs of a child run do not fit its workflow.
     pub const INPUTS_INVALID: &str = "InputsInvalid";
     /// A result that is no JSON value.

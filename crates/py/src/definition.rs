@@ -2,7 +2,7 @@
 
 use crate::errors;
 use apex_ir::ir::{Effect, ErrorRetry, RateLimit, Retry};
-use apex_ir::overlay::{Operation, PatchLimits, Refusal, materialize, read_operations, resolve};
+use apex_ir::overlay::{PatchLimits, Refusal, materialize, read_operations, resolve};
 use apex_ir::{BreakerSpec, FallbackSpec, FunctionSpec, FunctionTable, Limits};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -57,10 +57,6 @@ impl Definition {
         self.0.functions.iter().map(|f| &**f).collect()
     }
     #[getter]
-    fn unsupported(&self) -> Vec<(String, &str)> {
-        self.0.unsupported.iter().map(|(kind, at)| (format!("{kind:?}").to_lowercase(), &**at)).collect()
-    }
-    #[getter]
     fn node_count(&self) -> usize {
         self.0.nodes.len()
     }
@@ -109,7 +105,6 @@ impl Definition {
         let made = py.detach(|| {
             let patches: Result<Vec<_>, String> = patches.iter().map(|patch| read_operations(patch)).collect();
             let patches = patches.map_err(|reason| errors::core("PATCH_INVALID", &reason))?;
-            let patches: Vec<&[Operation]> = patches.iter().map(Vec::as_slice).collect();
             materialize(&self.0, &patches, &Limits::default())
                 .map_err(|refusal| errors::core("PATCH_INVALID", &refusal.reason()))
         });

@@ -152,7 +152,6 @@ pub(crate) fn lower(
         graphs: flat_graphs.into(),
         timeout_ns,
         compensation_timeout_ns,
-        unsupported: Box::default(),
         by_id,
         tree: OnceLock::new(),
     })

@@ -154,9 +154,9 @@ fn calling_anew(operations: &[Operation]) -> Vec<Id> {
 ///
 /// # Errors
 /// [`Refusal::Meaning`] where an operation does not fit, or the definition does not compile.
-pub fn materialize(base: &Ir, patches: &[&[Operation]], limits: &Limits) -> Result<Ir, Refusal> {
+pub fn materialize(base: &Ir, patches: &[impl AsRef<[Operation]>], limits: &Limits) -> Result<Ir, Refusal> {
     let mut parts = Parts::of(base.tree()).map_err(misfit)?;
-    patches.iter().try_for_each(|operations| apply(&mut parts, operations))?;
+    patches.iter().try_for_each(|operations| apply(&mut parts, operations.as_ref()))?;
     let made = parts.whole();
     let ir = recompile(base, &made, None, limits).map_err(Refusal::Meaning)?;
     let _ = ir.tree.set(made);
@@ -183,14 +183,16 @@ pub enum Standing {
 ///
 /// # Errors
 /// The first later patch that stands on it.
-pub fn rollback(base: &Ir, patches: &[&[Operation]], which: usize, limits: &Limits) -> Result<Ir, Standing> {
-    let Some(dropped) = patches.get(which) else { return Err(Standing::Unknown) };
-    let found = conflicts(dropped, &patches[which + 1..]);
+pub fn rollback(base: &Ir, patches: &[impl AsRef<[Operation]>], which: usize, limits: &Limits) -> Result<Ir, Standing> {
+    let mut rest: Vec<&[Operation]> = patches.iter().map(AsRef::as_ref).collect();
+    if which >= rest.len() {
+        return Err(Standing::Unknown);
+    }
+    let dropped = rest.remove(which);
+    let found = conflicts(dropped, &rest[which..]);
     if let Some(first) = found.iter().min_by_key(|conflict| conflict.patch) {
         return Err(Standing::Stands { patch: which + 1 + first.patch, what: first.what.clone() });
     }
-    let mut rest = patches.to_vec();
-    rest.remove(which);
     let refusal = match materialize(base, &rest, limits) {
         Ok(ir) => return Ok(ir),
         Err(refusal) => refusal,

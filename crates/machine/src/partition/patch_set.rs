@@ -19,7 +19,6 @@ use crate::run::agent::recorded;
 use crate::run::conflict::{Other, key_reused};
 use crate::run::patch::{gate_of, policy_refuses, shape_refused, unresolved};
 use crate::run::rollback::stands;
-use crate::run::start::unsupported;
 use crate::state::fold::patch_set::set_key;
 use crate::state::patch_set::{Patching, WorkflowPatch};
 use crate::state::symbols::Sym;
@@ -247,7 +246,6 @@ impl Machine {
         if resolved.operations.is_empty() {
             return Err(meaning(refusal(code::PATCH_MEANING_REFUSED, "the patch changes nothing")));
         }
-        unsupported(&resolved.ir).map_err(meaning)?;
         let found = check_security(&before, &resolved, functions, &read_grant(&grant));
         if !found.is_empty() {
             return Err(at_gate(refused(code::PATCH_SECURITY_REFUSED, found)));
@@ -301,7 +299,6 @@ impl Machine {
             let (at, value) = (Pointer::new(["version"]), Value::text(version));
             layers.push(vec![Operation::Set { node: None, at, value }]);
         }
-        let layers: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
         materialize(&base.ir, &layers, &apex_ir::Limits::default()).map_err(|found| found.reason())
     }
 
@@ -406,7 +403,6 @@ impl Machine {
             patching.taken(&key).filter(|(.., taken)| taken.is_in_force()).map(|(number, ..)| number).collect();
         let unreadable = |reason| refusal(code::DEFINITION_UNREADABLE, reason);
         let (base, layers) = self.layers_of(tenant, workflow, &key).map_err(unreadable)?;
-        let layers: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
         let at = in_force.iter().position(|&at| at == number).ok_or_else(not_there)?;
         let limits = apex_ir::Limits::default();
         let without = overlay::rollback(&base.ir, &layers, at, &limits).map_err(|standing| match standing {
@@ -415,7 +411,7 @@ impl Machine {
             Standing::Stands { patch, what } => {
                 let later = in_force.iter().zip(&layers).skip(at + 1);
                 let later: Vec<Other> = later.map(|(&number, operations)| other(name, number, operations)).collect();
-                stands(0, layers[at], &later, patch - at - 1, &what)
+                stands(0, &layers[at], &later, patch - at - 1, &what)
             }
         })?;
         if !command.grant.privileges {

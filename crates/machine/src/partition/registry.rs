@@ -16,7 +16,7 @@ use crate::state::symbols::Sym;
 use crate::state::trial::MAIN;
 use crate::state::{State, Tenant, Version, Workflow};
 use apex_ir::Ir;
-use apex_ir::overlay::{Operation, materialize, read_operations};
+use apex_ir::overlay::{materialize, read_operations};
 use std::sync::Arc;
 
 /// Compiling a node takes as long as deciding about so many records (`cargo run --example patch`, `--example route`).
@@ -194,7 +194,6 @@ impl Machine {
         let base = self.program(basis.tenant, basis.workflow, basis.version)?;
         let layers: Result<Vec<_>, String> = basis.layers.iter().map(|layer| read_operations(layer)).collect();
         let layers = layers?;
-        let layers: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
         let ir = materialize(&base.ir, &layers, &apex_ir::Limits::default()).map_err(|refusal| refusal.reason())?;
         Ok(self.programmed(ir))
     }

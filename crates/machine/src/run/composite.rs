@@ -109,10 +109,6 @@ impl Machine {
         let child = self.program(tenant, workflow, version).map_err(|reason| {
             fault(kind::WORKFLOW_NOT_FOUND, format!("the definition no longer compiles: {reason}"))
         })?;
-        if let Some((kind, pointer)) = child.ir.unsupported.first() {
-            let message = format!("{} at {pointer} does not run yet", format!("{kind:?}").to_lowercase());
-            return Err(fault(kind::NODE_TYPE_NOT_RUNNING, message));
-        }
         child.ir.check_inputs(inputs).map_err(|found| {
             let first = found.first().map_or_else(String::new, |first| format!("{} {}", first.pointer, first.message));
             fault(kind::INPUTS_INVALID, first.trim_start().to_owned())

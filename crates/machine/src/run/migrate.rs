@@ -12,7 +12,6 @@ use crate::partition::registry::{Basis, unknown};
 use crate::partition::turn::{listed, refusal};
 use crate::record::NONE;
 use crate::run::pause::{answer_of, unknown_run};
-use crate::run::start::refuse_unsupported;
 use crate::state::run::Run;
 
 impl Machine {
@@ -55,7 +54,6 @@ impl Machine {
             basis.ir_hash = made.ir.hash;
             made
         };
-        refuse_unsupported(&new)?;
         let misfits = self.misfits(slot, &old, &new);
         let (to, from) = (self.state.symbols.name(version).clone(), old.ir.version.clone());
         if !misfits.is_empty() {

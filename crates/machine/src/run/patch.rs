@@ -16,7 +16,6 @@ use crate::record::NONE;
 use crate::run::conflict::{Other, against, compare, key_reused};
 use crate::run::migrate::due_under;
 use crate::run::pause::{answer_of, unknown_run};
-use crate::run::start::refuse_unsupported;
 use crate::state::run::{Layer, Run};
 use apex_ir::overlay::{
     self, Operation, PatchError, PatchLimits, Resolved, check_security, read_operations, resolve, write_operations,
@@ -307,7 +306,6 @@ impl Machine {
             return Err(over("definition_bytes_max", max));
         }
         let new = self.programmed(ir);
-        refuse_unsupported(&new)?;
         let misfits = self.misfits(slot, old, &new);
         if !misfits.is_empty() {
             return Err(listed(code, "it changes what the run has begun".into(), &misfits));

@@ -85,12 +85,11 @@ impl Machine {
         let place = in_force.iter().position(|layer| layer.number == number).ok_or_else(gone)?;
         let layers: Result<Vec<_>, String> = in_force.iter().map(|layer| read_operations(&layer.operations)).collect();
         let layers = layers.map_err(unreadable)?;
-        let layers: Vec<&[Operation]> = layers.iter().map(Vec::as_slice).collect();
         rollback(&base.ir, &layers, place, &apex_ir::Limits::default()).map_err(|standing| match standing {
             Standing::Unknown => gone(),
             Standing::Stands { patch, what } => {
                 let later: Vec<Other> = in_force[place + 1..].iter().map(|layer| Other::of(run, layer)).collect();
-                stands(run.epoch, layers[place], &later, patch - place - 1, &what)
+                stands(run.epoch, &layers[place], &later, patch - place - 1, &what)
             }
             Standing::Base(found) => unreadable(found.reason()),
         })

@@ -17,7 +17,6 @@ use crate::state::logged::Logged;
 use crate::state::symbols::Sym;
 use crate::state::trial::Drawn;
 use crate::view::RunState;
-use apex_ir::Ir;
 use apex_ir::value::{self, ValueLimits};
 use std::sync::Arc;
 
@@ -65,7 +64,6 @@ impl Machine {
         }
         let overlay = origin.map_or(&[][..], |origin| origin.overlay);
         let (version, hash, program, drawn) = self.select_overlaid(command, overlay)?;
-        refuse_unsupported(&program)?;
         program.ir.check_inputs(&command.inputs).map_err(|found| refused(code::INPUTS_INVALID, found))?;
         self.hand(command.run_id);
         let version = self.state.symbols.name(version).clone();
@@ -238,16 +236,4 @@ pub(crate) enum Started {
     New(u32),
     /// The run was there before.
     Existing(Answer),
-}
-
-/// Refuses a program with nodes that do not run yet.
-pub(crate) fn refuse_unsupported(program: &Program) -> Result<(), Refusal> {
-    unsupported(&program.ir)
-}
-
-/// The same for what no program was made of.
-pub(crate) fn unsupported(ir: &Ir) -> Result<(), Refusal> {
-    let Some((kind, pointer)) = ir.unsupported.first() else { return Ok(()) };
-    let message = format!("{} at {pointer} does not run yet", format!("{kind:?}").to_lowercase());
-    Err(refusal(code::NODE_TYPE_NOT_RUNNING, message))
 }
