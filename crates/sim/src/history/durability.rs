@@ -180,7 +180,9 @@ impl World<'_> {
                 };
                 check!(!waits, "invariant 1: the result is not durable\n{}", judge.tail());
             }
-            Asked::Change { run_id, wish, expected, .. } => self.wish_granted(run_id, wish, expected, answer)?,
+            Asked::Change { run_id, wish, expected, was_at_rest } => {
+                self.wish_granted(run_id, wish, expected, *was_at_rest, answer)?
+            }
             Asked::Result { .. }
             | Asked::Publish
             | Asked::Schedule
