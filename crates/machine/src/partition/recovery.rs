@@ -45,6 +45,10 @@ impl Machine {
         let (awake, at_rest) = self.state.open_runs();
         self.unseen = at_rest.into();
         let position = self.state.position;
+        // Who has sent a signal hears of it before the run that took it goes on, and maybe ends.
+        if let Some(slot) = self.state.index.sender.and_then(|sender| self.state.find(&sender)) {
+            self.queue(slot);
+        }
         for (run_id, slot) in awake {
             self.queue(slot);
             let Some(run) = self.state.run_mut(slot) else { continue };

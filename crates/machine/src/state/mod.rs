@@ -75,6 +75,9 @@ pub(crate) struct Index {
     pub(crate) timers: BTreeSet<Timer>,
     /// Open approvals.
     pub(crate) approvals: BTreeSet<Ticket>,
+    /// Whose signal was heard last, until that run records something: it may not know yet. Said of a log that ends there;
+    /// no snapshot is made between the two.
+    pub(crate) sender: Option<RunId>,
     /// Nodes that wait for a signal, by tenant and name.
     pub(crate) signals: BTreeMap<(Sym, Arc<str>), BTreeSet<Listener>>,
     /// Keys of critical sections that are held or wanted.

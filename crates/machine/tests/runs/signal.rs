@@ -1,9 +1,9 @@
 //! Signals: waited for, kept, chosen, sent, published.
 
-use crate::world::World;
+use crate::world::{Chance, World};
 use crate::{last, world};
 use apex_machine::command::{Command, PublishSignal, SignalRun};
-use apex_machine::{Refusal, Reply, RunId, RunState, history};
+use apex_machine::{Config, Fidelity, Refusal, Reply, RunId, RunState, history};
 use serde_json::{Value, json};
 
 fn signal(world: &mut World, run_id: RunId, name: &str, payload: &str, key: &str) -> Reply {
@@ -74,7 +74,7 @@ fn a_signal_that_comes_first_is_kept_and_the_oldest_that_fits_is_taken() {
     for payload in ["{\"n\": 1}", "\"no member\"", "{\"n\": 2}", "{\"n\": 3}"] {
         signal(&mut world, run, "go", payload, "");
     }
-    world.crash(&mut crate::world::Chance(1));
+    world.crash(&mut Chance(1));
     world.ok("a", "null");
     assert_eq!(world.state(&run), RunState::Completed);
     assert_eq!(output(&world, &run)["s"]["payload"], json!({"n": 2}));
@@ -125,6 +125,29 @@ fn a_run_signals_another() {
     let error: Value = serde_json::from_slice(&world.view(&late).error.unwrap()).unwrap();
     assert_eq!(error["type"], "SignalRefused");
     [to, from, late].iter().for_each(|run| check_history(&world, run));
+}
+
+#[test]
+fn a_sender_that_a_crash_keeps_from_hearing_is_told_that_it_was_heard() {
+    // Whichever of the two runs has the lower id.
+    for (to, from, fidelity) in [(2, 3, Fidelity::Full), (5, 4, Fidelity::Full), (2, 3, Fidelity::Fast)] {
+        let mut world = World::new(Config { partitions: 4, fidelity, ..Config::default() });
+        let send = json!({"run_id": "${inputs.to}", "payload": 1});
+        for (name, config) in [("w", json!({"name": "ask", "send": send})), ("r", json!({"name": "ask"}))] {
+            world.register(&json!({"name": name, "version": "1", "nodes": [waits(config)]}).to_string());
+        }
+        let to = world.start("r", to, "{}");
+        let from = world.start("w", from, &format!("{{\"to\": \"{to}\"}}"));
+        let heard = world.seen.iter().find(|seen| seen.name == "SignalReceived").unwrap().position as usize;
+        assert!(world.log.len() > heard + 1, "the sender says what came of it");
+        world.durable = heard as u64 + 1;
+        world.log.truncate(heard + 1);
+        world.seen.retain(|seen| seen.position <= heard as u64);
+        world.crash(&mut Chance(1));
+        world.settle(Vec::new());
+        assert_eq!((world.state(&from), world.state(&to)), (RunState::Completed, RunState::Completed));
+        assert_eq!(world.names(&to).iter().filter(|name| **name == "SignalReceived").count(), 1);
+    }
 }
 
 #[test]

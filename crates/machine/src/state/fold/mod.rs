@@ -138,6 +138,7 @@ impl State {
             None => return Err(format!("run {} is not open", header.run_id)),
         };
         let position = self.position;
+        self.index.sender = self.index.sender.filter(|sender| *sender != header.run_id);
         let Slot::Awake(run) = &mut self.runs[slot as usize] else { return Err("a run without a state".into()) };
         follows(header, run.next_seq, run.head)?;
         run.next_seq += 1;

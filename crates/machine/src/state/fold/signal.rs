@@ -2,6 +2,7 @@
 
 use super::{Decision, Folding, Unfit};
 use crate::event::waiting::{SignalReceived, TimerFired, TimerStarted};
+use crate::id::RunId;
 use crate::record::Header;
 use crate::state::run::{Awaited, KeptSignal, NO_SLOT, READY, ROOT, Status, Throttled, Wait};
 use crate::state::{Listener, Timer, TimerKind};
@@ -32,6 +33,8 @@ impl Folding<'_> {
         let seq = header.run_seq;
         if !e.idempotency_key.is_empty() {
             self.run.extra_mut().signal_keys.insert(e.idempotency_key.into(), seq);
+            // A node sends under its run and path.
+            self.index.sender = e.idempotency_key.split_once('/').and_then(|(run_id, _)| RunId::parse(run_id));
         }
         if e.node.is_empty() {
             let signal = KeptSignal { seq, name: e.name.into(), payload: e.payload.0.into() };
