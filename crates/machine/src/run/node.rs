@@ -13,12 +13,12 @@ use crate::partition::program::Program;
 use crate::run::breaker::Passage;
 use crate::run::composite::cancelled;
 use crate::run::rate::tool_of;
-use crate::run::routing::{doom, recalled_tokens};
+use crate::run::routing::{recalled_tokens, take_back};
 use crate::run::scope::View;
 use crate::run::verdict::{Fails, expression_failed};
 use crate::run::work::Work;
 use crate::state::fold::priority_name;
-use crate::state::run::{Fault, ROOT, Rendered, RunError, Status, Wait};
+use crate::state::run::{Fault, ROOT, Rendered, Run, RunError, Status, Wait};
 use crate::time::{SECOND, parse_rfc3339};
 use apex_ir::expressions::{Budget, ExprError};
 use apex_ir::ir::{Approval, Effect, Kind, NodeIx, Priority, Timer};
@@ -60,14 +60,9 @@ impl Machine {
 
     /// Gives up what a node with `cancel_rest` that has just begun needs no more.
     pub(crate) fn take_back_rest(&mut self, program: &Program, at: At) {
-        if !program.ir.nodes[at.ix as usize].cancel_rest.is_empty()
-            && let Some(run) = self.state.run_mut(at.slot)
-        {
-            // Before anything else of the run: what has not begun yet is skipped, not begun and taken back.
-            run.work.push_front(Work::Rest { scope: at.scope, ix: at.ix, at: 0 });
-            if let Some(scope) = run.scope_mut(at.scope) {
-                doom(program, scope, at.ix);
-            }
+        let Some(Run { scopes, work, .. }) = self.state.run_mut(at.slot) else { return };
+        if let Some(scope) = scopes.get_mut(at.scope as usize).and_then(Option::as_deref_mut) {
+            take_back(program, at.scope, scope, at.ix, work);
         }
     }
 

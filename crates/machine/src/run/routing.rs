@@ -160,9 +160,8 @@ impl Machine {
             let scope = scopes.get_mut(at as usize).and_then(Option::as_deref_mut);
             let Some(scope) = scope.filter(|scope| !scope.closed && scope.failing.is_none()) else { continue };
             let Some(node) = scope.nodes.get(slot as usize).filter(|node| !has_begun(node)) else { continue };
-            if let Some(ix) = program.ix(node.sym).filter(|&ix| !program.ir.nodes[ix as usize].cancel_rest.is_empty()) {
-                doom(program, scope, ix);
-                work.push_front(Work::Rest { scope: at, ix, at: 0 });
+            if let Some(ix) = program.ix(node.sym) {
+                take_back(program, at, scope, ix, work);
             }
         }
     }
@@ -237,8 +236,13 @@ pub(crate) fn recalled_tokens(program: &Program, scope: &Scope, ix: NodeIx) -> u
     recalled.flatten().filter(|(edge, is_live)| *is_live && edge.to == ix).count() as u32
 }
 
-/// A join with `cancel_rest` has fired: marks what it takes back, until `Work::Rest` has done so piece by piece.
-pub(crate) fn doom(program: &Program, scope: &mut Scope, ix: NodeIx) {
+/// A node has begun. Where it has `cancel_rest`: marks what it takes back, and has `Work::Rest` do so piece by piece. That
+/// comes before anything else of the run: what has not begun yet is skipped, not begun and taken back.
+pub(crate) fn take_back(program: &Program, scope_ix: u32, scope: &mut Scope, ix: NodeIx, work: &mut VecDeque<Work>) {
+    if program.ir.nodes[ix as usize].cancel_rest.is_empty() {
+        return;
+    }
+    work.push_front(Work::Rest { scope: scope_ix, ix, at: 0 });
     let base = program.ir.graphs[scope.graph as usize].nodes.start;
     for &ix in &program.ir.nodes[ix as usize].cancel_rest {
         let slot = scope.cells.get((ix - base) as usize).map_or(NO_SLOT, |cell| cell.slot);
@@ -272,9 +276,8 @@ fn resume(program: &Program, scope_ix: u32, scope: &mut Scope, work: &mut VecDeq
             Wait::Map(_) | Wait::Loop(_) => work.push_back(Work::Pump { scope: scope_ix, slot, ix }),
             _ => {}
         }
-        if cell.fired && status != Status::Skipped && !program.ir.nodes[ix as usize].cancel_rest.is_empty() {
-            work.push_front(Work::Rest { scope: scope_ix, ix, at: 0 });
-            doom(program, scope, ix);
+        if cell.fired && status != Status::Skipped {
+            take_back(program, scope_ix, scope, ix, work);
         }
         if status != Status::Open {
             spread(program, scope_ix, scope, ix, work);
