@@ -366,10 +366,15 @@ fn default_input(reader: &Reader<'_, '_>, id: &str, common: &Common) -> Vec<u8> 
         Some(input) => write(&reader.document, input, &mut out),
         None => out.extend_from_slice(b"{}"),
     }
-    out.extend_from_slice(b",\"output\":\"${nodes[\\\"");
-    out.extend_from_slice(id.as_bytes());
-    out.extend_from_slice(b"\\\"].output}\"}");
+    out.extend_from_slice(b",\"output\":");
+    write_string(&own_output(id), &mut out);
+    out.push(b'}');
     out
+}
+
+/// What a node gave, as its compensation reads it.
+pub(crate) fn own_output(id: &str) -> String {
+    format!("${{nodes[\"{id}\"].output}}")
 }
 
 fn known_function<'t>(

@@ -19,7 +19,7 @@ mod signal;
 mod timer;
 
 use common::Common;
-pub(crate) use common::{NodeDraft, Shared, default_effect, read_node};
+pub(crate) use common::{NodeDraft, Shared, default_effect, own_output, read_node};
 
 use crate::expressions::{Expression, Template};
 use crate::ir::{Fallback, Kind, NodeType, Step, Timer};

@@ -9,6 +9,7 @@ use super::touch::{added_nodes, conflicts};
 use super::window::Window;
 use crate::compile::recompile;
 use crate::id::Id;
+use crate::nodes::own_output;
 use crate::value::{Value, ValueLimits, parse};
 use crate::{Diagnostic, FunctionSpec, FunctionTable, Ir, Limits};
 use std::borrow::Cow;
@@ -128,7 +129,7 @@ fn undo_what_is_done(old: &Parts, new: &mut Parts, operations: &[Operation]) -> 
 /// What the compensation of a node is given that does not say so.
 fn undone_with(node: &Value, id: &Id) -> Value {
     let input = node.member("input").cloned().unwrap_or_else(|| Value::object([]));
-    Value::object([("input", input), ("output", Value::text(&format!("${{nodes[\"{id}\"].output}}")))])
+    Value::object([("input", input), ("output", Value::text(&own_output(id)))])
 }
 
 /// The table, and in it what the definition names already: that was looked up when it was registered.

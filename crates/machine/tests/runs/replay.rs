@@ -362,6 +362,11 @@ fn with_child(more: &[Value], edges: &Value) -> World {
     world
 }
 
+/// The nodes with a job in flight.
+fn called(world: &World) -> BTreeSet<String> {
+    world.jobs.values().map(|job| job.node.to_string()).collect()
+}
+
 #[test]
 fn what_broke_off_because_a_child_failed_is_not_kept() {
     let mut world = with_child(&[call("b", &json!({}))], &json!([]));
@@ -370,8 +375,7 @@ fn what_broke_off_because_a_child_failed_is_not_kept() {
     world.fail("b", "Cancelled");
     assert_eq!(world.state(&origin), RunState::Failed);
     replay(&mut world, &origin, "c", false);
-    let jobs: BTreeSet<String> = world.jobs.values().map(|job| job.node.to_string()).collect();
-    assert_eq!(jobs, BTreeSet::from(["b".to_owned(), "f".to_owned()]), "b had no failure of its own");
+    assert_eq!(called(&world), BTreeSet::from(["b".to_owned(), "f".to_owned()]), "b had no failure of its own");
 }
 
 #[test]
@@ -400,8 +404,7 @@ fn a_child_that_was_cancelled_because_the_run_failed_runs_again() {
     world.ok("f", "1");
     assert_eq!(world.state(&origin), RunState::Failed);
     replay(&mut world, &origin, "b", false);
-    let jobs: BTreeSet<String> = world.jobs.values().map(|job| job.node.to_string()).collect();
-    assert_eq!(jobs, BTreeSet::from(["b".to_owned(), "f".to_owned()]));
+    assert_eq!(called(&world), BTreeSet::from(["b".to_owned(), "f".to_owned()]));
 }
 
 #[test]
